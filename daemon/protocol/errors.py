@@ -1,0 +1,90 @@
+"""The errors that a client may see.
+
+Every dialect renders the same few classes in its own shape (`daemon.api.errors`), so the code that
+finds a problem says only what it is. `retriable` errors may go away by themselves: replay or
+`Retry-After`; the others come back for the same request.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FastMLXError(Exception):
+    """Base of all errors with a message made for the user.
+
+    `message` is one or two plain sentences; `param` names the request field at fault
+    (OpenAI's `error.param`), `code` is a stable word for programs.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retriable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(FastMLXError):
+    """The request cannot be understood or asks for something that we cannot do."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class ContextTooLong(BadRequest):
+    """The prompt, or the prompt and `max_tokens`, does not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class Unauthorized(FastMLXError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(FastMLXError):
+    """A wrong Host or Origin, or a key without the right."""
+
+    status = 403
+    code = "forbidden"
+
+
+class ModelNotFound(FastMLXError):
+    status = 404
+    code = "model_not_found"
+
+
+class TooLarge(FastMLXError):
+    """The body exceeds `server.max_request_size`."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class Overloaded(FastMLXError):
+    """The waiting queue is full, or no memory can be freed; try again later."""
+
+    status = 503
+    code = "overloaded"
+    retriable = True
+
+
+class ModelFailed(FastMLXError):
+    """The model cannot be started: broken files, an unknown architecture, repeated deaths."""
+
+    status = 503
+    code = "model_failed"
+
+
+class EngineDied(FastMLXError):
+    """The engine process ended while this request ran, twice: it is not tried a third time."""
+
+    status = 500
+    code = "engine_died"
+    retriable = True

@@ -1,0 +1,84 @@
+"""What a running request tells its dialect. `index` is the choice's number.
+
+Order for every index: any number of deltas, then one `Finished`. After all choices: one `Usage`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class TokenLogprob(msgspec.Struct, array_like=True, frozen=True):
+    """A token of the vocabulary with its log probability under the model (before temperature
+    and filters, after nothing: the raw distribution, as OpenAI and vLLM report it)."""
+
+    token_id: int
+    logprob: float
+
+
+class ChosenLogprob(msgspec.Struct, frozen=True):
+    """One output token: its text form, raw bytes, log probability and the likeliest alternatives."""
+
+    token: str
+    token_bytes: bytes
+    logprob: float
+    top: tuple[tuple[str, bytes, float], ...] = ()
+
+
+class TextDelta(msgspec.Struct, tag=True, frozen=True):
+    """Text of the answer. `logprobs` belongs to the tokens that made this text."""
+
+    index: int
+    text: str
+    logprobs: tuple[ChosenLogprob, ...] = ()
+
+
+class ReasoningDelta(msgspec.Struct, tag=True, frozen=True):
+    """Text of the model's thinking."""
+
+    index: int
+    text: str
+
+
+class ToolCallStarted(msgspec.Struct, tag=True, frozen=True):
+    """A tool call begins; `call` counts within the choice from 0."""
+
+    index: int
+    call: int
+    id: str
+    name: str
+
+
+class ToolCallArguments(msgspec.Struct, tag=True, frozen=True):
+    """A piece of the JSON text of the arguments; the pieces of a call join to valid JSON."""
+
+    index: int
+    call: int
+    arguments: str
+
+
+class Finished(msgspec.Struct, tag=True, frozen=True):
+    """The choice is complete. `stop` is the stop string that matched, if one did."""
+
+    index: int
+    reason: FinishReason
+    stop: str | None = None
+
+
+class Usage(msgspec.Struct, tag=True, frozen=True):
+    """The books of the whole request; the last event. Times in seconds."""
+
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    queue_s: float = 0.0
+    ttft_s: float = 0.0
+    duration_s: float = 0.0
+
+
+Event = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished | Usage

@@ -1,0 +1,72 @@
+"""What a client asked, free of its dialect.
+
+A dialect module in `daemon.api` turns bytes into one of these; `daemon.tasks` carries it out.
+None means "not said": the model's defaults apply (`SamplingRequest.resolve` in tasks).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class SamplingRequest(msgspec.Struct, kw_only=True):
+    """Sampling fields as the client gave them; None where it said nothing."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[int, float] | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    min_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+class RequestMeta(msgspec.Struct, kw_only=True):
+    """Who asks and through which door; ends up in the usage row."""
+
+    request_id: str  # e.g. "chatcmpl-…"
+    dialect: str  # "openai_chat", "openai_completions", …
+    key: str | None = None  # name of the API key
+    client: str | None = None  # peer address
+
+
+class ChatRequest(msgspec.Struct, kw_only=True):
+    """A conversation to be continued.
+
+    `messages` and `tools` are in the shape of OpenAI's chat API (role, content as string or list of
+    text parts, tool_calls, tool_call_id …), which is what chat templates expect.
+    """
+
+    model: str
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = []
+    tool_choice: Literal["auto", "none"] = "auto"
+    chat_template_kwargs: dict[str, Any] = {}
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    sampling: SamplingRequest
+    n: int = 1
+    meta: RequestMeta
+
+
+class CompletionRequest(msgspec.Struct, kw_only=True):
+    """Plain continuation of prompts. Each prompt is text or token ids; choices are numbered
+    prompt-major: choice index = prompt index * n + i."""
+
+    model: str
+    prompts: list[str | list[int]]
+    echo: bool = False
+    sampling: SamplingRequest
+    n: int = 1
+    meta: RequestMeta

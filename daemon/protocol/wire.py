@@ -1,0 +1,130 @@
+"""Everything that crosses the process border between front and engine.
+
+One msgpack frame a message (`daemon.protocol.channel`). The front opens with `Load`; the engine
+answers `Loading` any number of times, then `Ready` or `LoadFailed` (and exits). After `Ready` the
+front sends `Generate` and `Abort`, the engine `Tokens` (one message a step, all rows in it),
+`Rejected` and `Stats`. When the socket closes the engine exits: there are no orphans.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .events import TokenLogprob
+from .sampling import Sampling
+
+# ---- front → engine
+
+
+class Load(msgspec.Struct, tag=True, frozen=True):
+    """What to load. The first message, once."""
+
+    name: str
+    path: str  # folder with config.json and weights
+    adapters: tuple[str, ...] = ()  # folders
+    max_concurrent: int = 32  # running sequences
+    context: int | None = None  # tokens; None: what the model's config says
+    step_tokens: int = 512  # token budget of a step: decode rows first, then prefill chunks
+    memory_limit_bytes: int | None = None  # given to MLX as its allocation limit
+
+
+class Generate(msgspec.Struct, tag=True, frozen=True):
+    """Continue `prompt + output`. `output` is not empty when a request is replayed after an engine
+    died: those tokens were already delivered and are not sent again, but count for max_tokens,
+    penalties and the position of random numbers."""
+
+    id: int
+    prompt: list[int]
+    sampling: Sampling
+    output: list[int] = []
+
+
+class Abort(msgspec.Struct, tag=True, frozen=True):
+    """Nobody listens to this request any more. Unknown and finished ids are ignored."""
+
+    id: int
+
+
+class Stop(msgspec.Struct, tag=True, frozen=True):
+    """Exit cleanly now; running sequences are dropped."""
+
+
+ToEngine = Load | Generate | Abort | Stop
+
+# ---- engine → front
+
+
+class Loading(msgspec.Struct, tag=True, frozen=True):
+    """Progress of a load: `fraction` of the bytes, or of the stage."""
+
+    stage: str  # "importing", "reading weights", "warming up"
+    fraction: float
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """The model answers from now on."""
+
+    context: int  # tokens that a sequence may hold
+    vocab_size: int
+    memory_bytes: int  # weights as they lie in memory
+    kv_bytes_per_token: int
+    batches: bool  # False: this architecture's cache cannot batch; rows run one at a time
+    notes: tuple[str, ...] = ()  # what a person should know, one sentence each
+
+
+class LoadFailed(msgspec.Struct, tag=True, frozen=True):
+    """The model cannot be loaded; the message is for the user."""
+
+    message: str
+
+
+class TokenRow(msgspec.Struct, array_like=True, frozen=True):
+    """New tokens of one sequence. With `finish` "stop" the last token is the stop token, which is
+    counted but has no text. `logprobs` has one entry a token when asked for: the chosen token
+    first, then the likeliest."""
+
+    id: int
+    tokens: list[int]
+    finish: str | None = None  # "stop" | "length"
+    cached_tokens: int = 0  # set in the first row of a sequence
+    logprobs: list[list[TokenLogprob]] | None = None
+
+
+class Tokens(msgspec.Struct, tag=True, frozen=True):
+    """Output of one step."""
+
+    rows: list[TokenRow]
+
+
+class Rejected(msgspec.Struct, tag=True, frozen=True):
+    """This request alone failed; the engine goes on."""
+
+    id: int
+    message: str
+    bad_request: bool = False
+
+
+class Prefill(msgspec.Struct, array_like=True, frozen=True):
+    """Progress of one prompt that is being prefilled."""
+
+    id: int
+    done: int  # tokens
+    total: int
+
+
+class Stats(msgspec.Struct, tag=True, frozen=True):
+    """The engine's books, sent when they changed, at most about twice a second."""
+
+    running: int
+    waiting: int
+    memory_bytes: int  # active memory of MLX
+    peak_memory_bytes: int
+    kv_bytes: int
+    kv_tokens: int
+    steps: int
+    output_tokens: int  # since the start
+    prompt_tokens: int  # since the start, prefilled
+    prefills: list[Prefill] = []
+
+
+ToFront = Loading | Ready | LoadFailed | Tokens | Rejected | Stats
