@@ -1,0 +1,54 @@
+"""The running front: what the dialects and the admin pages share."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from ...config.paths import Home
+    from ...config.state import ConfigState
+    from ..store.store import Store
+    from ..supervisor.supervisor import Supervisor
+    from .generate import Generator
+
+
+@dataclass
+class Front:
+    """One daemon. Built by `daemon.app`, found at `app.ctx.front`.
+
+    `config` is mutable: it always holds the settings in force, and the error of the last edit.
+    """
+
+    home: Home
+    config: ConfigState
+    supervisor: Supervisor
+    store: Store
+    generator: Generator
+    version: str
+    url: str = ""  # http://host:port as this machine reaches it
+    started_at: float = field(default_factory=time.time)  # seconds since the epoch
+
+    def status(self) -> dict[str, Any]:
+        """The JSON of `fastmlx status --json` and `GET /api/status`: plain values only."""
+        error = self.config.error
+        return {
+            "pid": os.getpid(),
+            "version": self.version,
+            "url": self.url,
+            "started_at": self.started_at,
+            "uptime_s": round(time.time() - self.started_at, 3),
+            "config": {
+                "path": str(self.config.path),
+                "ok": error is None,
+                "error": None if error is None else error.as_dict(),
+                "loaded_at": self.config.loaded_at,
+                "needs_restart": list(self.config.needs_restart),
+            },
+            "store": {"dropped": self.store.dropped},
+            "models": [msgspec.to_builtins(model) for model in self.supervisor.status()],
+        }
