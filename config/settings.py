@@ -1,0 +1,320 @@
+"""What the user declares: config.yaml as frozen values.
+
+Every field says what it means, its unit, and what a change of it costs a running daemon:
+
+    live      applied at once; loaded models stay loaded
+    reload    the model's engine starts again, after the requests that it runs have ended
+    restart   waits for the next start of the daemon, and is reported as such
+
+Key and field names are those of config.yaml. null means "as if not written" everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .units import Bytes, Seconds, Size
+from .values import (
+    Codec,
+    Context,
+    Count,
+    DraftKind,
+    Folder,
+    Limit,
+    ModelKind,
+    ModelName,
+    Number,
+    OneOrMany,
+    Port,
+    Seed,
+    Text,
+    TierSize,
+    Whole,
+)
+
+Change = Literal["live", "reload", "restart"]
+
+
+def setting(description: str, *, change: Change, unit: str = "", **kwargs: Any) -> Any:
+    """A pydantic Field that carries what the documentation, diff and the edit form need."""
+    extra: dict[str, JsonValue] = {"change": change, "unit": unit}
+    return Field(description=description, json_schema_extra=extra, **kwargs)
+
+
+class Section(BaseModel):
+    """A mapping of config.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_default(cls, data: Any) -> Any:
+        return without_nulls(cls, data)
+
+
+def without_nulls(cls: type[BaseModel], data: Any) -> Any:
+    """`data` less its known keys whose value is null; unknown keys stay, to be refused."""
+    if not isinstance(data, dict):
+        return data
+    return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
+
+
+class ServerSettings(Section):
+    """`server:`"""
+
+    host: Text = setting("Address to listen on.", change="restart", default="127.0.0.1")
+    port: Port = setting("TCP port; 0 takes any free one.", change="restart", default=6590)
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "What the log keeps.", change="live", default="info"
+    )
+    cors_origins: OneOrMany = setting(
+        "Web origins whose pages may call the API; '*' allows all.", change="live", default=()
+    )
+    max_request_size: Bytes = setting(
+        "Largest body of a request.", change="restart", unit="bytes", default=64 * 1024**2
+    )
+    drain_timeout: Annotated[Seconds, Field(le=3600)] = setting(
+        "At stop, how long running requests may take to finish.",
+        change="live",
+        unit="seconds",
+        default=30.0,
+    )
+    admin: bool = setting("Serve the dashboard at /admin/.", change="restart", default=True)
+
+
+class MemorySettings(Section):
+    """`memory:`"""
+
+    limit: Limit = setting(
+        "What all engines together may wire; auto, a size, or a share of the machine's memory.",
+        change="live",
+        unit="bytes",
+        default="auto",
+    )
+
+
+class CacheSettings(Section):
+    """`cache:` the KV prefix cache."""
+
+    hot: TierSize = setting(
+        "Tier in RAM: a size, or a share of the memory limit; 0 turns it off.",
+        change="reload",
+        unit="bytes",
+        default=Size(percent=25),
+    )
+    cold: TierSize = setting(
+        "Tier on SSD: a size, or a share of the disk; 0 turns it off.",
+        change="reload",
+        unit="bytes",
+        default=Size(num_bytes=20 * 1024**3),
+    )
+    directory: Folder | None = setting(
+        "Folder of the tier on SSD; by default FASTMLX_HOME/cache.", change="reload", default=None
+    )
+
+
+class DefaultSettings(Section):
+    """`defaults:` for every model that does not say otherwise."""
+
+    idle_timeout: Seconds = setting(
+        "Without requests for this long a model is unloaded; never keeps it.",
+        change="live",
+        unit="seconds",
+        default=900.0,
+    )
+    max_concurrent: Count = setting(
+        "Sequences that run at once in a model.", change="reload", unit="sequences", default=32
+    )
+    max_waiting: Whole = setting(
+        "Requests that may wait for a model; beyond it: 503 with Retry-After.",
+        change="live",
+        unit="requests",
+        default=128,
+    )
+
+
+class SamplingDefaults(Section):
+    """`sampling:` of a model: what holds where the request says nothing."""
+
+    temperature: Annotated[Number, Field(ge=0, le=100)] | None = setting(
+        "0 is greedy.", change="live", default=None
+    )
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = setting(
+        "Keep the likeliest tokens up to this probability.", change="live", default=None
+    )
+    top_k: Whole | None = setting(
+        "Keep this many tokens; 0 keeps all.", change="live", unit="tokens", default=None
+    )
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = setting(
+        "Drop tokens less likely than this share of the likeliest.", change="live", default=None
+    )
+    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = setting(
+        "Above 1 discourages tokens of prompt and output.", change="live", default=None
+    )
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = setting(
+        "Above 0 discourages tokens of the output.", change="live", default=None
+    )
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = setting(
+        "The same, by how often each came.", change="live", default=None
+    )
+    seed: Seed | None = setting("Fixed start of the random numbers.", change="live", default=None)
+    max_tokens: Count | None = setting(
+        "Length of an answer, at most.", change="live", unit="tokens", default=None
+    )
+
+
+class KVCacheSpec(Section):
+    """`kv_cache:` of a model."""
+
+    codec: Codec = setting("How keys and values are stored.", change="reload", default="none")
+
+
+class DraftSpec(Section):
+    """`draft:` of a model: speculative decoding."""
+
+    kind: DraftKind = setting("auto or none.", change="reload", default="auto")
+
+
+class ModelSpec(Section):
+    """One entry of `models:`."""
+
+    path: Text = setting("Hub id, folder, or builtin:demo.", change="reload")
+    revision: Text | None = setting(
+        "Branch, tag or commit on the Hub.", change="reload", default=None
+    )
+    kind: ModelKind = setting("What the model does.", change="reload", default="auto")
+    aliases: OneOrMany = setting("Other names it answers to.", change="live", default=())
+    preload: bool = setting(
+        "Load when declared, not at the first request.", change="live", default=False
+    )
+    pinned: bool = setting("Never evicted, never unloaded when idle.", change="live", default=False)
+    idle_timeout: Seconds | None = setting(
+        "By default defaults.idle_timeout.", change="live", unit="seconds", default=None
+    )
+    context: Context = setting(
+        "Longest prompt and output together; auto is the model's own.",
+        change="reload",
+        unit="tokens",
+        default="auto",
+    )
+    max_concurrent: Count | None = setting(
+        "By default defaults.max_concurrent.", change="reload", unit="sequences", default=None
+    )
+    max_waiting: Whole | None = setting(
+        "By default defaults.max_waiting.", change="live", unit="requests", default=None
+    )
+    sampling: SamplingDefaults = setting(
+        "Sampling where the request says nothing.", change="live", default=SamplingDefaults()
+    )
+    system_prompt: str | None = setting(
+        "System message of conversations that have none.", change="live", default=None
+    )
+    chat_template: Folder | None = setting(
+        "File with a Jinja chat template, instead of the model's.", change="live", default=None
+    )
+    chat_template_args: dict[str, Any] = setting(
+        "Variables for the chat template.", change="live", default={}
+    )
+    tool_parser: Text = setting("Format of tool calls.", change="live", default="auto")
+    reasoning_parser: Text = setting("Format of reasoning.", change="live", default="auto")
+    kv_cache: KVCacheSpec = setting("The KV cache.", change="reload", default=KVCacheSpec())
+    draft: DraftSpec = setting("Speculative decoding.", change="reload", default=DraftSpec())
+    adapters: OneOrMany = setting("LoRA adapters: folders.", change="reload", default=())
+
+
+class Declared(NamedTuple):
+    name: str
+    spec: ModelSpec
+
+
+class Settings(BaseSettings):
+    """The whole of config.yaml. Immutable; two of them can be compared.
+
+    Reads neither the environment nor .env files by itself: `config.load` puts the environment's
+    overrides over the file's values, so that a Settings made in Python is what it says.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="FASTMLX_",
+        env_nested_delimiter="__",
+        env_file=None,
+        validate_default=False,
+    )
+
+    server: ServerSettings = setting("The server.", change="live", default=ServerSettings())
+    memory: MemorySettings = setting("Memory.", change="live", default=MemorySettings())
+    cache: CacheSettings = setting("KV prefix cache.", change="reload", default=CacheSettings())
+    defaults: DefaultSettings = setting(
+        "What holds for models that do not say otherwise.", change="live", default=DefaultSettings()
+    )
+    discover: OneOrMany = setting(
+        "Where to look for models that could be added: huggingface, lmstudio, or folders.",
+        change="live",
+        default=("huggingface", "lmstudio"),
+    )
+    models: dict[ModelName, ModelSpec] = setting("What is served.", change="live", default={})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_default(cls, data: Any) -> Any:
+        return without_nulls(cls, data)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        owners = {name: name for name in self.models}
+        clashes: list[InitErrorDetails] = []
+        for name, spec in self.models.items():
+            for index, alias in enumerate(spec.aliases):
+                owner = owners.setdefault(alias, name)
+                if owner == name and spec.aliases.index(alias) == index and alias != name:
+                    continue
+                what = "another alias" if alias != owner else "the name"
+                problem = PydanticCustomError(
+                    "alias_taken",
+                    "'{alias}' is already {what} of {owner}",
+                    {"alias": alias, "what": what, "owner": owner},
+                )
+                place = ("models", name, "aliases", index)
+                clashes.append(InitErrorDetails(type=problem, loc=place, input=alias))
+        if clashes:
+            raise ValidationError.from_exception_data("Settings", clashes)
+        return self
+
+    def find(self, name: str) -> Declared | None:
+        """The model that answers to `name`: its own name or an alias."""
+        if name in self.models:
+            return Declared(name, self.models[name])
+        for own, spec in self.models.items():
+            if name in spec.aliases:
+                return Declared(own, spec)
+        return None
+
+    def idle_timeout_s(self, spec: ModelSpec) -> float:
+        """Seconds; `math.inf` for never, and for pinned models."""
+        if spec.pinned:
+            return math.inf
+        return self.defaults.idle_timeout if spec.idle_timeout is None else spec.idle_timeout
+
+    def max_concurrent(self, spec: ModelSpec) -> int:
+        return spec.max_concurrent or self.defaults.max_concurrent
+
+    def max_waiting(self, spec: ModelSpec) -> int:
+        return self.defaults.max_waiting if spec.max_waiting is None else spec.max_waiting

@@ -1,0 +1,106 @@
+"""The types of single settings: what each accepts, and the sentence that refuses the rest.
+
+Validators that raise ValueError here write messages that continue "models.x.kind: …".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
+
+from .units import Size, parse_size
+
+_NAME = re.compile(r"[^\W_][\w.:@+-]*")
+_MAX_NAME = 128
+
+# Words that the configuration will accept one day; said apart from mistakes.
+_LATER_KINDS = ("vision", "embedding", "reranker", "transcription", "speech", "image", "video")
+_LATER_CODECS = ("q8", "q4", "k8v4")
+_LATER_DRAFTS = ("ngram", "model", "mtp")
+
+
+def _no_bool(value: Any) -> Any:
+    # bool is an int in Python: without this, `port: true` would be port 1.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _model_name(value: str) -> str:
+    if len(value) > _MAX_NAME:
+        raise ValueError(f"is a name of more than {_MAX_NAME} characters")
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            f"'{value}' cannot be a model's name: letters, digits and . : @ + - _ can; "
+            "other names, such as organisation/name, can be aliases"
+        )
+    return value
+
+
+def _one_or_many(value: Any) -> Any:
+    """A single text is a list of one; None of the lists here holds anything but texts."""
+    return [value] if isinstance(value, str) else value
+
+
+def _choice(available: tuple[str, ...], later: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value in later:
+            raise ValueError(
+                f"'{value}' is not available in this version: {' or '.join(available)}"
+            )
+        if value not in available:
+            raise ValueError(f"must be {' or '.join(available)}, not '{value}'")
+        return value
+
+    return check
+
+
+def _limit(value: Any) -> Size | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        size = parse_size(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from error
+    if size.is_zero:
+        raise ValueError("must be more than 0")
+    return size
+
+
+def _context(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        tokens = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else 0
+    except ValueError:
+        tokens = 0
+    if tokens < 1:
+        raise ValueError("must be auto or a number of tokens such as 32768")
+    return tokens
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Whole = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**63 - 1)]
+Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=65535)]
+Number = Annotated[float, BeforeValidator(_no_bool)]
+OneOrMany = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+ModelKind = Annotated[str, AfterValidator(_choice(("auto", "text"), _LATER_KINDS))]
+Codec = Annotated[str, AfterValidator(_choice(("none",), _LATER_CODECS))]
+DraftKind = Annotated[str, AfterValidator(_choice(("auto", "none"), _LATER_DRAFTS))]
+Folder = Annotated[Path, PlainSerializer(str)]
+TierSize = Annotated[Size, PlainValidator(parse_size), PlainSerializer(str)]
+Limit = Annotated[Size | Literal["auto"], PlainValidator(_limit), PlainSerializer(str)]
+Context = Annotated[int | Literal["auto"], PlainValidator(_context)]
