@@ -1,0 +1,126 @@
+"""One sequence as its requester sees it: a stream of token rows that survives its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from ..protocol import wire
+from ..protocol.sampling import Sampling
+
+
+class Generation(AsyncIterator[wire.TokenRow]):
+    """Async iterator of the rows of one sequence; for one consumer.
+
+    Ends after the row with `finish`, or after `abort()`. Raises EngineDied, ModelFailed,
+    BadRequest or another FastMLXError when the engine cannot finish it; rows that came before the
+    error are delivered first. When an engine dies the stream just pauses: `prompt + output` is sent
+    to the next one, and no token is lost or doubled.
+
+    Rows wait here without bound (at most `sampling.max_tokens` tokens), so a slow client never
+    holds up the engine.
+    """
+
+    __slots__ = (
+        "_created",
+        "_done",
+        "_error",
+        "_on_abort",
+        "_rows",
+        "_waiter",
+        "deaths",
+        "id",
+        "output",
+        "prompt",
+        "queued_s",
+        "sampling",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        prompt: list[int],
+        sampling: Sampling,
+        on_abort: Callable[[Generation], None],
+    ) -> None:
+        self.id = id
+        self.prompt = prompt
+        self.sampling = sampling
+        self.output: list[int] = []  # the replay log: every token delivered so far
+        self.deaths = 0  # of engines while this was running in them
+        self.queued_s = 0.0  # from generate() to the first row; grows until then
+        self._created = time.monotonic()
+        self._rows: deque[wire.TokenRow] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._done = False
+        self._on_abort = on_abort
+
+    @property
+    def done(self) -> bool:
+        """No more rows will come in: finished, failed or aborted. Some may still wait here."""
+        return self._done
+
+    def message(self) -> wire.Generate:
+        """What an engine needs to continue from here."""
+        return wire.Generate(self.id, self.prompt, self.sampling, self.output)
+
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> wire.TokenRow:
+        while not self._rows:
+            if self._error is not None:
+                raise self._error
+            if self._done:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._rows.popleft()
+
+    def abort(self) -> None:
+        """Nobody listens any more: the sequence leaves the engine's batch at its next step.
+
+        Idempotent; also fine after the end. Rows that wait here are dropped.
+        """
+        self._rows.clear()
+        if not self._done:
+            self._done = True
+            self._on_abort(self)
+            self._wake()
+
+    # ---- for the engine process that feeds it
+
+    def push(self, row: wire.TokenRow) -> None:
+        """A row came in. This is the hot path: once per sequence and step."""
+        output = self.output
+        if not output:
+            self.queued_s = time.monotonic() - self._created
+        elif row.cached_tokens:
+            # First row after a replay: the cache hit is ours, not news for the usage row.
+            row = msgspec.structs.replace(row, cached_tokens=0)
+        output += row.tokens
+        self._rows.append(row)
+        if row.finish is not None:
+            self._done = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """The stream ends with `error` after the rows that wait; ignored after the end."""
+        if not self._done:
+            self._done = True
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,43 @@
+"""The right to use a loaded model, for as long as one request runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..protocol import wire
+from ..protocol.sampling import Sampling
+from .engine import EngineProcess
+from .generation import Generation
+
+if TYPE_CHECKING:
+    from ...config.settings import ModelSpec
+
+
+class Lease:
+    """Held inside `async with supervisor.lease(name)`: the model is ready and will not be unloaded
+    or evicted. When it is given back, generations that still run are aborted."""
+
+    __slots__ = ("_engine", "_generations", "folder", "name", "ready", "spec")
+
+    def __init__(
+        self, name: str, spec: ModelSpec, folder: Path, ready: wire.Ready, engine: EngineProcess
+    ) -> None:
+        self.name = name  # the declared name, also when leased by an alias
+        self.spec = spec
+        self.folder = folder
+        self.ready = ready
+        self._engine = engine
+        self._generations: list[Generation] = []
+
+    def generate(self, prompt: list[int], sampling: Sampling) -> Generation:
+        """Start a sequence; returns at once, rows come through the iterator. `prompt` must not be
+        changed afterwards: it is kept for a replay."""
+        generation = self._engine.generate(prompt, sampling)
+        self._generations.append(generation)
+        return generation
+
+    def release(self) -> None:
+        """Abort what still runs; called by the supervisor."""
+        for generation in self._generations:
+            generation.abort()
