@@ -1,0 +1,1 @@
+"""Text and tokens: templates, tokenizers, streams of tokens to streams of events."""
