@@ -39,6 +39,7 @@ class RequestMeta(msgspec.Struct, kw_only=True):
     dialect: str  # "openai_chat", "openai_completions", …
     key: str | None = None  # name of the API key
     client: str | None = None  # peer address
+    stream: bool = False  # answered event by event
 
 
 class ChatRequest(msgspec.Struct, kw_only=True):
