@@ -1,0 +1,64 @@
+"""Schema history of the SQLite database: Alembic revisions in `versions/`, run by `daemon.store`.
+
+A schema change is one new file there (`down_revision` names the one before) and a new `HEAD`.
+Alembic is imported only when a file is not at `HEAD` already: it costs a third of a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+log = logging.getLogger(__name__)
+
+HEAD = "0002"
+
+
+class UnknownRevision(Exception):
+    """The database is at a revision that is not in this version's history."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(revision)
+        self.revision = revision
+
+
+def current(connection: Connection) -> str | None:
+    """The revision of the database; None for one that has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+
+def upgrade(connection: Connection, target: str = HEAD) -> None:
+    """Run the missing revisions inside the connection's transaction.
+
+    Raises `UnknownRevision` when the database is ahead of this version.
+    """
+    # Alembic announces plugins and contexts; one line of our own says the news.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    with resources.as_file(resources.files(__name__)) as folder:
+        config = _config(str(folder))
+        revision = current(connection)
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if revision is not None and revision not in known:
+            raise UnknownRevision(revision)
+        config.attributes["connection"] = connection
+        command.upgrade(config, target)
+        log.info("database schema: %s → %s", revision or "new", current(connection))
+
+
+def _config(folder: str) -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    return config

@@ -1,0 +1,1 @@
+"""What is remembered in SQLite: one row per request."""

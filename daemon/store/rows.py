@@ -1,0 +1,67 @@
+"""What the store remembers of a request, and the small values its queries answer with.
+
+Nothing here holds a text of a prompt or of an answer, and nothing may be added that does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished request, whatever its end. Times: `_ms` milliseconds."""
+
+    at_ms: int  # Unix time at which the request arrived
+    request_id: str
+    model: str  # the declared name, not the alias that was asked for
+    dialect: str  # "openai_chat", "openai_completions", …
+    key: str | None = None  # name of the API key, never the key
+    client: str | None = None  # address or user agent of the caller
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, found in the prefix cache
+    output_tokens: int = 0  # reasoning included
+    reasoning_tokens: int = 0
+    queue_ms: float = 0.0  # arrival until the scheduler took it
+    ttft_ms: float | None = None  # arrival until the first output token; None when none came
+    duration_ms: float = 0.0  # arrival until the last byte
+    finish_reason: str | None = None  # stop, length, tool_calls, cancelled (client went away)
+    error: str | None = None  # "code: message" as the client saw it
+    stream: bool = False
+
+
+class Totals(NamedTuple):
+    """Sums over the requests of a span."""
+
+    requests: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Series(NamedTuple):
+    """One model over time; every tuple has one number per bucket of its `Timeline`."""
+
+    model: str
+    requests: tuple[int, ...]
+    prompt_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+
+
+class Timeline(NamedTuple):
+    """Models over time: bucket i covers [start_ms + i·bucket_ms, start_ms + (i+1)·bucket_ms)."""
+
+    start_ms: int
+    bucket_ms: int
+    buckets: int
+    series: tuple[Series, ...]  # in order of name; models without a request are left out
+
+
+class Percentiles(NamedTuple):
+    """Of a measured time in milliseconds, by nearest rank; None when nothing was measured."""
+
+    p50_ms: float | None
+    p95_ms: float | None
+    samples: int

@@ -1,0 +1,60 @@
+"""The tables, as this version of fastmlx knows them. `migrations/` brings older files here.
+
+`usage` is one row per request. `usage_minutes` sums them per minute and model, written in the same
+transaction: a plot of a week reads thousands of rows instead of a million.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    text,
+)
+
+metadata = MetaData()
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_ms", Integer, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("dialect", String, nullable=False),
+    Column("key", String),
+    Column("client", String),
+    Column("prompt_tokens", Integer, nullable=False, server_default="0"),
+    Column("cached_tokens", Integer, nullable=False, server_default="0"),
+    Column("output_tokens", Integer, nullable=False, server_default="0"),
+    Column("reasoning_tokens", Integer, nullable=False, server_default="0"),
+    Column("queue_ms", Float, nullable=False, server_default="0"),
+    Column("ttft_ms", Float),
+    Column("duration_ms", Float, nullable=False, server_default="0"),
+    Column("finish_reason", String),
+    Column("error", String),
+    Column("stream", Boolean, nullable=False, server_default=text("0")),
+)
+# The second column lets the percentile query read the index alone.
+Index("usage_at", usage.c.at_ms, usage.c.ttft_ms)
+# Errors are rare: a partial index finds the last few without walking the good requests.
+Index("usage_errors", usage.c.at_ms, sqlite_where=usage.c.error.is_not(None))
+
+usage_minutes = Table(
+    "usage_minutes",
+    metadata,
+    Column("minute", Integer, primary_key=True),  # Unix time in ms // 60,000
+    Column("model", String, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
