@@ -1,0 +1,1 @@
+"""KV caches. For now: the batch of mlx-lm's per-layer caches (`batch_cache`)."""

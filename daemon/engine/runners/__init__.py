@@ -1,0 +1,1 @@
+"""One module per kind of model: batches in, logits (or vectors, audio, …) out; no decisions."""

@@ -1,0 +1,219 @@
+"""The engine without its socket: requests in, token rows out, one step at a time.
+
+    leave → decode → read → prefill → join
+
+Step n+1 is submitted before the tokens of step n are read, so Python, detokenising and the
+socket work while the device computes. A row that turns out to have ended at step n was computed
+once more for nothing; rows that end by max_tokens are foreseen and were not.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from ..protocol.events import TokenLogprob
+from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
+from .kv.batch_cache import LayerCaches
+from .runners.text import TextRunner
+from .sampler import Sampled, Sampler
+from .scheduler import Chunk, Scheduler
+from .sequence import Sequence, Status
+
+
+class _Submitted(NamedTuple):
+    """A step whose tokens are being computed."""
+
+    rows: list[Sequence]
+    sampled: Sampled
+
+
+class EngineCore:
+    """Continuous batching over one runner. Not thread-safe: everything on the MLX thread."""
+
+    def __init__(
+        self, runner: TextRunner, *, vocab_size: int, max_concurrent: int, step_tokens: int
+    ) -> None:
+        self.scheduler = Scheduler(max_concurrent=max_concurrent, step_tokens=step_tokens)
+        self.rejected: list[Rejected] = []  # taken by the caller after each step
+        self.steps = 0
+        self.prompt_tokens = 0
+        self.output_tokens = 0
+        self._runner = runner
+        self._vocab_size = vocab_size
+        self._sampler = Sampler(vocab_size)
+        self._sequences: dict[int, Sequence] = {}
+        self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
+        self._submitted: _Submitted | None = None
+        self._inputs: mx.array | None = None  # int [running rows]: the next decode's input
+
+    def add(self, request: Generate) -> None:
+        """Queues a request. One that cannot run is put into `rejected` instead."""
+        fault = self._fault(request)
+        if fault is not None:
+            self.rejected.append(Rejected(request.id, fault, bad_request=True))
+            return
+        sequence = Sequence.of(request)
+        self._sequences[sequence.id] = sequence
+        self.scheduler.add(sequence)
+
+    def _fault(self, request: Generate) -> str | None:
+        if not request.prompt:
+            return "the prompt is empty"
+        if not (0 <= min(request.prompt) and max(request.prompt) < self._vocab_size):
+            return f"token ids must be from 0 to {self._vocab_size - 1}"
+        if len(request.output) >= request.sampling.max_tokens:
+            return "max_tokens are already generated"
+        return None
+
+    def abort(self, request_id: int) -> None:
+        """Forgets the request; its row leaves before the next step. Unknown ids are ignored."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is None:
+            return
+        self.scheduler.drop(sequence)
+        self._prefill_caches.pop(request_id, None)
+        sequence.status = Status.FINISHED
+
+    @property
+    def idle(self) -> bool:
+        return self.scheduler.idle and self._submitted is None
+
+    def step(self) -> list[TokenRow]:
+        """Runs one step and returns the tokens of the step before."""
+        self._leave()
+        previous = self._submitted
+        self._submitted = self._decode()
+        rows = self._read(previous) if previous is not None else []
+        self._prefill()
+        self.steps += 1
+        return rows
+
+    def _leave(self) -> None:
+        """Rows whose last token is computed, or that nobody wants any more, leave the batch."""
+        running = self.scheduler.running
+        gone = [r for r in running if r.status is Status.FINISHED or r.all_sampled]
+        if not gone:
+            return
+        leaving = set(map(id, gone))
+        kept = [i for i, row in enumerate(running) if id(row) not in leaving]
+        self._runner.keep(kept)
+        self._sampler.keep(kept)
+        if self._inputs is not None:
+            self._inputs = self._inputs[mx.array(kept)] if kept else None
+        self.scheduler.leave(gone)
+
+    def _decode(self) -> _Submitted | None:
+        """Submits the next token of every running row."""
+        rows = self.scheduler.running
+        if not rows or self._inputs is None:
+            return None
+        sampled = self._sampler.sample(self._runner.decode(self._inputs))
+        mx.async_eval(*sampled.arrays())
+        self._inputs = sampled.tokens
+        for row in rows:
+            row.num_sampled += 1
+        return _Submitted(list(rows), sampled)
+
+    def _prefill(self) -> None:
+        """Computes this step's chunks of prompts; complete prompts become rows."""
+        plan = self.scheduler.plan()
+        for chunk in plan.prefill:
+            self._prefill_chunk(chunk)
+        joining = [s for s in plan.joining if s.status is Status.PREFILL]
+        if not joining:
+            return
+        self._runner.join(
+            [self._prefill_caches.pop(s.id, None) or self._runner.new_cache() for s in joining]
+        )
+        self._sampler.join(joining)
+        first = mx.array([s.last_token for s in joining], dtype=mx.int32)
+        self._inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
+        self.scheduler.start(joining)
+
+    def _prefill_chunk(self, chunk: Chunk) -> None:
+        sequence, num_tokens = chunk
+        cache = self._prefill_caches.get(sequence.id)
+        if cache is None:
+            cache = self._prefill_caches[sequence.id] = self._runner.new_cache()
+        start = sequence.num_prefilled
+        try:
+            self._runner.prefill(cache, sequence.slice(start, start + num_tokens))
+        except ValueError as error:
+            # This prompt's own fault (a shape that the model refuses): the others go on.
+            self.abort(sequence.id)
+            self.rejected.append(Rejected(sequence.id, f"the model refused the prompt: {error}"))
+            return
+        self.scheduler.prefilled(chunk)
+        self.prompt_tokens += num_tokens
+
+    def _read(self, step: _Submitted) -> list[TokenRow]:
+        """Waits for a step's tokens and books them."""
+        tokens: list[int] = step.sampled.tokens.tolist()  # type: ignore[assignment]
+        logprobs = _logprob_lists(step)
+        rows: list[TokenRow] = []
+        for i, (sequence, token) in enumerate(zip(step.rows, tokens, strict=True)):
+            if sequence.status is Status.FINISHED:
+                continue  # it ended one token earlier, or was aborted
+            finish = sequence.accept(token)
+            cached = 0 if sequence.first_row_sent else sequence.cached_tokens
+            sequence.first_row_sent = True
+            rows.append(TokenRow(sequence.id, [token], finish, cached, logprobs.get(i)))
+            if finish is not None:
+                sequence.status = Status.FINISHED
+                del self._sequences[sequence.id]
+        self.output_tokens += len(rows)
+        return rows
+
+    # ---- books
+
+    @property
+    def num_running(self) -> int:
+        return len(self.scheduler.running) + len(self.scheduler.prefilling)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self.scheduler.waiting)
+
+    @property
+    def kv_bytes(self) -> int:
+        prefilling = sum(c.nbytes for row in self._prefill_caches.values() for c in row)
+        return self._runner.kv_bytes + prefilling
+
+    @property
+    def kv_tokens(self) -> int:
+        running = sum(len(s.prompt) + s.num_sampled for s in self.scheduler.running)
+        return running + sum(s.num_prefilled for s in self.scheduler.prefilling)
+
+    def prefills(self) -> list[Prefill]:
+        """Progress of the prompts that are being computed."""
+        return [
+            Prefill(s.id, s.num_prefilled, s.prefill_tokens + 1) for s in self.scheduler.prefilling
+        ]
+
+    def check(self) -> None:
+        """Asserts that the books balance."""
+        self.scheduler.check()
+        assert self._runner.rows == len(self.scheduler.running)
+        prefilling = {s.id for s in self.scheduler.prefilling}
+        assert self._prefill_caches.keys() <= prefilling, "a prefill cache has no sequence"
+        if self.idle:
+            assert not self._sequences, "an idle engine still knows requests"
+
+
+def _logprob_lists(step: _Submitted) -> dict[int, list[list[TokenLogprob]]]:
+    """Row → [[the chosen token, then the likeliest]], for the rows that asked."""
+    logprobs = step.sampled.logprobs
+    if logprobs is None:
+        return {}
+    tokens: list[int] = step.sampled.tokens.tolist()  # type: ignore[assignment]
+    chosen: list[float] = logprobs.chosen.tolist()  # type: ignore[assignment]
+    ids: list[list[int]] = logprobs.top_ids.tolist() if logprobs.top_ids is not None else []  # type: ignore[assignment]
+    top: list[list[float]] = logprobs.top.tolist() if logprobs.top is not None else []  # type: ignore[assignment]
+    result: dict[int, list[list[TokenLogprob]]] = {}
+    for k, row in enumerate(logprobs.rows):
+        count = step.rows[row].sampling.top_logprobs
+        likeliest = list(map(TokenLogprob, ids[k][:count], top[k][:count])) if count else []
+        result[row] = [[TokenLogprob(tokens[row], chosen[k]), *likeliest]]
+    return result

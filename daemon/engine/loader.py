@@ -1,0 +1,73 @@
+"""Folder → model. mlx-lm's loaders do the work; what can go wrong gets a plain sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from . import device
+
+DEFAULT_CONTEXT = 4096  # tokens; for configs that say nothing
+
+
+class LoadError(Exception):
+    """The model cannot be loaded; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    model: nn.Module
+    context: int  # tokens that a sequence may hold
+    weights_bytes: int
+    notes: tuple[str, ...]
+
+
+def load(
+    folder: Path, adapters: tuple[str, ...], context: int | None, progress: Callable[[str], None]
+) -> LoadedModel:
+    """Loads weights and adapters and evaluates them.
+
+    `context` overrides what the config says. `progress` hears the name of each stage.
+    Raises LoadError for whatever is wrong with the folder.
+    """
+    progress("importing")
+    from mlx_lm.utils import load_adapters, load_model
+
+    progress("reading weights")
+    notes: list[str] = []
+    try:
+        model, config = load_model(folder, lazy=True)
+        for adapter in adapters:
+            model = load_adapters(model, adapter)
+        note = device.adapt(model)
+        if note:
+            notes.append(note)
+        model.eval()
+        mx.eval(model.parameters())
+    except FileNotFoundError as error:
+        raise LoadError(f"a file of the model is missing: {error}") from error
+    except json.JSONDecodeError as error:
+        raise LoadError(f"config.json is not valid JSON: {error}") from error
+    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+        # mlx-lm and MLX raise all of these for unknown architectures, misshapen or missing weights.
+        reason = str(error).strip() or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"config.json or the weights lack {reason}"
+        raise LoadError(reason) from error
+    weights_bytes = sum(p.nbytes for _, p in device.parameters(model))
+    return LoadedModel(model, context or config_context(config), weights_bytes, tuple(notes))
+
+
+def config_context(config: dict) -> int:
+    """The context length that a Hugging Face config declares, in tokens."""
+    for section in (config.get("text_config") or {}, config):
+        for key in ("max_position_embeddings", "max_seq_len", "n_ctx", "n_positions"):
+            value = section.get(key)
+            if isinstance(value, int) and value > 0:
+                return value
+    return DEFAULT_CONTEXT

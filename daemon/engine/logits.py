@@ -1,0 +1,165 @@
+"""Logits processors: logit_bias, penalties and min_tokens, applied per row in one graph.
+
+Rows that ask for none of them are not touched, and when no row asks `apply` returns its argument.
+The penalties' state lives on the device and grows by one scatter a step.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from .sequence import Sequence
+
+
+class LogitsProcessor:
+    """Follows the rows of the decode batch: `join`, `keep`, then `apply` and `took` each step."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
+        self._rows: list[Sequence] = []
+        self._penalties: _Penalties | None = None
+        self._sparse = _SparseBias([])
+
+    def join(self, sequences: list[Sequence]) -> None:
+        start = len(self._rows)
+        self._rows = self._rows + sequences
+        penalised = [(start + i, s) for i, s in enumerate(sequences) if _has_penalty(s)]
+        if penalised:
+            more = _Penalties.of(penalised, self._vocab_size)
+            self._penalties = more if self._penalties is None else self._penalties.plus(more)
+        self._sparse = _SparseBias(self._rows)
+
+    def keep(self, rows: list[int]) -> None:
+        self._rows = [self._rows[row] for row in rows]
+        if self._penalties is not None:
+            self._penalties = self._penalties.keep(rows)
+        self._sparse = _SparseBias(self._rows)
+
+    def apply(self, logits: mx.array) -> mx.array:
+        """logits [rows, vocabulary] → the logits to sample from."""
+        logits = self._sparse.apply(logits)
+        if self._penalties is not None:
+            logits = self._penalties.apply(logits)
+        return logits
+
+    def took(self, tokens: mx.array) -> None:
+        """These tokens, int [rows], were sampled."""
+        if self._penalties is not None:
+            self._penalties = self._penalties.took(tokens)
+
+
+def _has_penalty(sequence: Sequence) -> bool:
+    s = sequence.sampling
+    return s.repetition_penalty != 1.0 or s.presence_penalty != 0.0 or s.frequency_penalty != 0.0
+
+
+class _Penalties:
+    """Repetition, presence and frequency penalties of some rows.
+
+    As in vLLM: the repetition penalty divides (or multiplies, below zero) the logits of tokens in
+    prompt and output, the other two subtract, once or per occurrence, for tokens in the output.
+    """
+
+    def __init__(
+        self, rows: list[int], columns: mx.array, counts: mx.array, in_prompt: mx.array
+    ) -> None:
+        self.rows = rows
+        self.index = mx.array(rows)
+        self.columns = columns  # float [3, len(rows), 1]: repetition, presence, frequency
+        self.counts = counts  # float [len(rows), vocabulary]: occurrences in the output
+        self.in_prompt = in_prompt  # bool [len(rows), vocabulary]
+
+    @classmethod
+    def of(cls, members: list[tuple[int, Sequence]], vocab_size: int) -> _Penalties:
+        shape = (len(members), vocab_size)
+        counts = np.zeros(shape, dtype=np.float32)
+        in_prompt = np.zeros(shape, dtype=np.bool_)
+        for i, (_, sequence) in enumerate(members):
+            in_prompt[i, sequence.prompt] = True
+            np.add.at(counts[i], sequence.output, 1.0)
+        params = [s.sampling for _, s in members]
+        columns = mx.array(
+            [
+                [p.repetition_penalty for p in params],
+                [p.presence_penalty for p in params],
+                [p.frequency_penalty for p in params],
+            ]
+        )[:, :, None]
+        rows = [row for row, _ in members]
+        return cls(rows, columns, mx.array(counts), mx.array(in_prompt))
+
+    def plus(self, other: _Penalties) -> _Penalties:
+        return _Penalties(
+            self.rows + other.rows,
+            mx.concatenate([self.columns, other.columns], axis=1),
+            mx.concatenate([self.counts, other.counts]),
+            mx.concatenate([self.in_prompt, other.in_prompt]),
+        )
+
+    def keep(self, rows: list[int]) -> _Penalties | None:
+        place = {row: i for i, row in enumerate(self.rows)}
+        kept = [(new, place[old]) for new, old in enumerate(rows) if old in place]
+        if not kept:
+            return None
+        index = mx.array([i for _, i in kept])
+        new_rows = [new for new, _ in kept]
+        return _Penalties(
+            new_rows, self.columns[:, index], self.counts[index], self.in_prompt[index]
+        )
+
+    def apply(self, logits: mx.array) -> mx.array:
+        x = logits[self.index].astype(mx.float32)
+        repetition, presence, frequency = self.columns
+        used = self.counts > 0
+        penalised = mx.where(x > 0, x / repetition, x * repetition)
+        x = mx.where(used | self.in_prompt, penalised, x)
+        x = x - frequency * self.counts - presence * used
+        result = logits.astype(mx.float32) if logits.dtype != mx.float32 else logits + 0
+        result[self.index] = x
+        return result
+
+    def took(self, tokens: mx.array) -> _Penalties:
+        mine = tokens[self.index]
+        counts = self.counts.at[mx.arange(len(self.rows)), mine].add(1.0)
+        return _Penalties(self.rows, self.columns, counts, self.in_prompt)
+
+
+class _SparseBias:
+    """logit_bias, and stop tokens that min_tokens forbids, as (row, token, value) triples."""
+
+    def __init__(self, rows: list[Sequence]) -> None:
+        self._rows = [
+            (i, row)
+            for i, row in enumerate(rows)
+            if row.sampling.logit_bias or (row.sampling.min_tokens and row.stop_ids)
+        ]
+        self._banned: list[bool] | None = None
+        self._triples: tuple[mx.array, mx.array, mx.array] | None = None
+
+    def apply(self, logits: mx.array) -> mx.array:
+        if not self._rows:
+            return logits
+        banned = [row.num_sampled < row.sampling.min_tokens for _, row in self._rows]
+        if banned != self._banned:
+            self._banned = banned
+            self._triples = self._build(banned, logits.shape[-1])
+        if self._triples is None:
+            return logits
+        index, ids, values = self._triples
+        return logits.at[index, ids].add(values.astype(logits.dtype))
+
+    def _build(
+        self, banned: list[bool], vocab_size: int
+    ) -> tuple[mx.array, mx.array, mx.array] | None:
+        triples: list[tuple[int, int, float]] = []
+        for (i, row), ban in zip(self._rows, banned, strict=True):
+            forbidden = row.stop_ids if ban else frozenset()
+            bias = row.sampling.logit_bias.items()
+            triples += [(i, token, value) for token, value in bias if token not in forbidden]
+            triples += [(i, token, float("-inf")) for token in forbidden]
+        triples = [triple for triple in triples if 0 <= triple[1] < vocab_size]
+        if not triples:
+            return None
+        index, ids, values = zip(*triples, strict=True)
+        return mx.array(index), mx.array(ids), mx.array(values, dtype=mx.float32)

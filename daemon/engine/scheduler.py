@@ -1,0 +1,105 @@
+"""Who runs in the next step. Pure bookkeeping: no arrays, no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from .sequence import Sequence, Status
+
+# With nobody decoding there is no stream to keep waiting: chunks as large as mlx-lm's default.
+ALONE_STEP_TOKENS = 2048
+# Prefill goes on with at least this much a step, however many rows decode.
+LEAST_CHUNK = 64
+
+
+class Chunk(NamedTuple):
+    """`num_tokens` tokens of the sequence's prompt, from `sequence.num_prefilled` on."""
+
+    sequence: Sequence
+    num_tokens: int
+
+
+class Plan(NamedTuple):
+    prefill: list[Chunk]
+    joining: list[Sequence]  # their prompt is computed after these chunks; they decode next step
+
+
+class Scheduler:
+    """Waiting → prefill → running, first come first served.
+
+    Every running row decodes in every step; what the token budget leaves goes to the prompts in
+    the order of their arrival, in chunks, so that a long prompt never stops running streams.
+    Invariant (`check`): a sequence is in exactly one of `waiting`, `prefilling`, `running`, and
+    `len(prefilling) + len(running) <= max_concurrent`.
+    """
+
+    def __init__(self, *, max_concurrent: int, step_tokens: int) -> None:
+        self.max_concurrent = max_concurrent
+        self.step_tokens = step_tokens
+        self.waiting: deque[Sequence] = deque()
+        self.prefilling: list[Sequence] = []
+        self.running: list[Sequence] = []
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def plan(self) -> Plan:
+        """Admits what fits, hands out the step's prefill tokens and books them as done."""
+        while self.waiting and len(self.prefilling) + len(self.running) < self.max_concurrent:
+            sequence = self.waiting.popleft()
+            sequence.status = Status.PREFILL
+            self.prefilling.append(sequence)
+        if self.running:
+            left = max(self.step_tokens - len(self.running), LEAST_CHUNK)
+        else:
+            left = max(self.step_tokens, ALONE_STEP_TOKENS)
+        chunks: list[Chunk] = []
+        joining: list[Sequence] = []
+        for sequence in self.prefilling:
+            missing = sequence.prefill_tokens - sequence.num_prefilled
+            num_tokens = min(missing, left)
+            if num_tokens:
+                chunks.append(Chunk(sequence, num_tokens))
+                left -= num_tokens
+            if num_tokens == missing:
+                joining.append(sequence)
+            if not left:
+                break
+        return Plan(chunks, joining)
+
+    def prefilled(self, chunk: Chunk) -> None:
+        """The chunk is in the sequence's cache."""
+        chunk.sequence.num_prefilled += chunk.num_tokens
+
+    def start(self, sequences: list[Sequence]) -> None:
+        """The sequences became rows of the decode batch, in this order, after the others."""
+        for sequence in sequences:
+            self.prefilling.remove(sequence)
+            sequence.status = Status.RUNNING
+        self.running.extend(sequences)
+
+    def leave(self, sequences: list[Sequence]) -> None:
+        """The sequences are rows no more."""
+        gone = {id(sequence) for sequence in sequences}
+        self.running = [row for row in self.running if id(row) not in gone]
+
+    def drop(self, sequence: Sequence) -> None:
+        """Forgets a sequence that is not a row: it was aborted, or its prefill failed."""
+        if sequence.status is Status.WAITING:
+            self.waiting.remove(sequence)
+        elif sequence.status is Status.PREFILL:
+            self.prefilling.remove(sequence)
+
+    @property
+    def idle(self) -> bool:
+        return not (self.waiting or self.prefilling or self.running)
+
+    def check(self) -> None:
+        """Asserts the invariant; used by tests and when the engine turns idle."""
+        members = [*self.waiting, *self.prefilling, *self.running]
+        assert len({id(s) for s in members}) == len(members), "a sequence is in two places"
+        assert all(s.status is Status.WAITING for s in self.waiting)
+        assert all(s.status is Status.PREFILL for s in self.prefilling)
+        assert all(s.status is Status.RUNNING for s in self.running)
+        assert len(self.prefilling) + len(self.running) <= self.max_concurrent

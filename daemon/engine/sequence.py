@@ -1,0 +1,80 @@
+"""The engine's state of one generation, without arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..protocol.sampling import Sampling
+from ..protocol.wire import Generate
+
+
+class Status(Enum):
+    WAITING = "waiting"  # not admitted yet
+    PREFILL = "prefill"  # admitted; its prompt is being computed
+    RUNNING = "running"  # a row of the decode batch
+    FINISHED = "finished"  # all tokens delivered, or aborted
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """One prompt and the tokens that follow it.
+
+        tokens   |---------- prompt ----------|------ output ------|
+        computed |<---- num_prefilled ---->|^ last prompt token: decoded, not prefilled
+
+    The last known token is never prefilled: it is the row's first decode input, so that prefill
+    needs no logits and the first output token is sampled with everyone else's.
+    """
+
+    id: int
+    prompt: list[int]
+    output: list[int]  # read from the device; on a replay also what was delivered before
+    sampling: Sampling
+    status: Status = Status.WAITING
+    num_prefilled: int = 0
+    num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
+    cached_tokens: int = 0
+    first_row_sent: bool = False
+    stop_ids: frozenset[int] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, request: Generate) -> Sequence:
+        return cls(
+            id=request.id,
+            prompt=request.prompt,
+            output=list(request.output),
+            sampling=request.sampling,
+            num_sampled=len(request.output),
+            stop_ids=frozenset(request.sampling.stop_token_ids),
+        )
+
+    @property
+    def prefill_tokens(self) -> int:
+        """How many tokens must be in the cache before the row can decode."""
+        return len(self.prompt) + len(self.output) - 1
+
+    @property
+    def last_token(self) -> int:
+        return self.output[-1] if self.output else self.prompt[-1]
+
+    def slice(self, start: int, end: int) -> list[int]:
+        """Tokens [start, end) of prompt + output."""
+        boundary = len(self.prompt)
+        if end <= boundary:
+            return self.prompt[start:end]
+        return (self.prompt + self.output)[start:end]
+
+    @property
+    def all_sampled(self) -> bool:
+        """True when max_tokens are submitted: the row can leave before they are read."""
+        return self.num_sampled >= self.sampling.max_tokens
+
+    def accept(self, token: int) -> str | None:
+        """Books one token that was read; returns the finish reason when it is the last one."""
+        self.output.append(token)
+        if token in self.stop_ids and len(self.output) > self.sampling.min_tokens:
+            return "stop"
+        if len(self.output) >= self.sampling.max_tokens:
+            return "length"
+        return None
