@@ -27,7 +27,7 @@ def _mergeable(cache: Any) -> bool:
     parts = getattr(cache, "caches", None)
     if parts is not None:  # CacheList
         return all(_mergeable(part) for part in parts)
-    return hasattr(cache, "merge") and hasattr(cache, "extract")
+    return hasattr(cache, "merge")
 
 
 class BatchCache:
