@@ -1,0 +1,131 @@
+"""Errors on the wire, in OpenAI's shape:
+
+    {"error": {"message": …, "type": …, "param": …, "code": …}}
+
+for everything that goes wrong, Sanic's own 404, 405, 408, 413 and broken HTTP included. No stack
+trace leaves the process: an exception that nobody foresaw becomes a 500 with the request's id,
+and the log has the rest under the same id.
+
+Source: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
+from sanic.response import HTTPResponse
+
+from ..protocol.errors import FastMLXError, ModelNotFound, TooLarge
+
+if TYPE_CHECKING:
+    from sanic import Request, Sanic
+
+log = logging.getLogger(__name__)
+
+# OpenAI's words for the family of an error; 400, 404, 405, 413 … are invalid_request_error.
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "overloaded_error",
+}
+LINGER_S = 5.0  # how long the rest of a body that is too large is read and dropped
+
+
+class ErrorReply(msgspec.Struct, frozen=True):
+    """An error, ready for the wire."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str] = {}
+
+
+def reply_to(error: BaseException, request_id: str) -> ErrorReply:
+    """The reply for any exception; unknown ones are logged here, with their traceback."""
+    if isinstance(error, FastMLXError):
+        return _reply(
+            error.status, error.message, error.code, error.param, _retry_after(error.retry_after_s)
+        )
+    if isinstance(error, SanicException) and error.status_code != 500:
+        return _from_sanic(error)
+    log.error("request %s failed", request_id, exc_info=error)
+    message = f"Something went wrong inside fastmlx; the log tells more under {request_id}."
+    return _reply(500, message, "internal_error")
+
+
+def _from_sanic(error: SanicException) -> ErrorReply:
+    status = error.status_code
+    message = str(error)
+    headers = {name: str(value) for name, value in (error.headers or {}).items()}
+    if isinstance(error, PayloadTooLarge):
+        return _reply(status, "The request is larger than this server accepts.", TooLarge.code)
+    if isinstance(error, NotFound):
+        return _reply(status, f"There is nothing here: {message}", "not_found", headers=headers)
+    if isinstance(error, MethodNotAllowed):
+        return _reply(status, message, "method_not_allowed", headers=headers)
+    return _reply(status, message or "The request failed.", "invalid_request", headers=headers)
+
+
+def _reply(
+    status: int,
+    message: str,
+    code: str,
+    param: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> ErrorReply:
+    kind = TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return ErrorReply(status, body, headers or {})
+
+
+def _retry_after(seconds: float | None) -> dict[str, str]:
+    """Whole seconds, rounded up: what HTTP allows."""
+    return {} if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
+
+
+def unknown_model(name: str, known: list[str]) -> ModelNotFound:
+    """The 404 that names what could have been asked for."""
+    names = ", ".join(known) if known else "none: config.yaml declares no model"
+    return ModelNotFound(f"There is no model '{name}'. Declared: {names}.", param="model")
+
+
+def install(app: Sanic[Any, Any]) -> None:
+    """Makes `app` answer every exception in this shape."""
+
+    async def handle(request: Request, error: Exception) -> HTTPResponse | None:
+        reply = reply_to(error, str(request.id))
+        response = HTTPResponse(
+            msgspec.json.encode(reply.body),
+            status=reply.status,
+            headers=reply.headers,
+            content_type="application/json",
+        )
+        if not isinstance(error, PayloadTooLarge):
+            return response
+        # Answer first, then swallow the rest of the body: were the connection closed on unread
+        # bytes, the kernel would reset it and the client would never see the answer.
+        response = await request.respond(response)
+        await response.send(end_stream=True)
+        await _swallow_body(request)
+        return None
+
+    app.error_handler.add(Exception, handle)
+
+
+async def _swallow_body(request: Request) -> None:
+    stream = request.stream
+    if stream is None or not getattr(stream, "request_body", None):
+        return
+    stream.request_max_size = math.inf  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while await stream.read():  # pyright: ignore[reportAttributeAccessIssue]
+                pass
+    except (TimeoutError, SanicException):
+        pass  # the connection is closed after this answer anyway

@@ -1,0 +1,165 @@
+"""POST /v1/chat/completions.
+
+Source: https://platform.openai.com/docs/api-reference/chat
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sanic import Blueprint
+from sanic.response import HTTPResponse
+
+from ..protocol.errors import BadRequest
+from ..protocol.requests import ChatRequest, RequestMeta
+from . import openai_fields as common
+from .body import convert, is_null, one_of, read_json, refuse
+from .openai_chat_answer import ChatAnswer, ChatStream
+from .openai_messages import read_messages, read_tools
+from .sse import send_events
+
+if TYPE_CHECKING:
+    from sanic import Request
+
+blueprint = Blueprint("openai_chat")
+
+UNSUPPORTED = common.UNSUPPORTED | {
+    "functions": one_of([]),
+    "function_call": one_of("none", "auto"),
+    "audio": is_null,
+    "modalities": one_of(["text"], []),
+    "prediction": is_null,
+    "web_search_options": is_null,
+    "echo": one_of(False),
+    "best_of": one_of(1),
+    "chat_template": is_null,
+    "documents": one_of([]),
+}
+
+
+class ChatFields(common.CommonFields, kw_only=True):
+    """The fields of the body that this dialect carries out; see UNSUPPORTED for those it refuses.
+    Any other (user, metadata, store, service_tier …) changes nothing and is accepted."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+
+class Chat(msgspec.Struct):
+    """A request and how it wants to be answered."""
+
+    request: ChatRequest
+    stream: bool
+    include_usage: bool
+    timings: bool
+
+
+def read_chat(body: bytes, *, client: str | None = None) -> Chat:
+    """The body of a POST as a request. Raises BadRequest; ranges of the sampling fields are
+    checked later, by the task."""
+    raw = read_json(body)
+    fields = convert(raw, ChatFields)
+    refuse(raw, UNSUPPORTED)
+    tools = read_tools(fields.tools)
+    stream = bool(fields.stream)
+    return Chat(
+        request=ChatRequest(
+            model=common.check_model(fields.model),
+            messages=read_messages(fields.messages),
+            tools=tools,
+            tool_choice=_tool_choice(fields, tools),
+            chat_template_kwargs=_template_kwargs(fields),
+            add_generation_prompt=_generation_prompt(fields),
+            continue_final_message=bool(fields.continue_final_message),
+            sampling=_sampling(fields),
+            n=common.choices(fields),
+            meta=RequestMeta(
+                request_id=f"chatcmpl-{uuid.uuid4().hex}",
+                dialect="openai_chat",
+                client=client,
+                stream=stream,
+            ),
+        ),
+        stream=stream,
+        include_usage=common.include_usage(fields),
+        timings=bool(fields.timings_per_token),
+    )
+
+
+def _sampling(fields: ChatFields):
+    if fields.max_completion_tokens is not None:
+        fields.max_tokens = fields.max_completion_tokens
+    if fields.top_logprobs and not fields.logprobs:
+        raise BadRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+    return common.sampling(
+        fields, logprobs=bool(fields.logprobs), top_logprobs=fields.top_logprobs or 0
+    )
+
+
+def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> Any:
+    choice = fields.tool_choice or "auto"
+    if tools and fields.parallel_tool_calls is False:
+        raise BadRequest(
+            "parallel_tool_calls: false is not supported by fastmlx yet.",
+            param="parallel_tool_calls",
+        )
+    if choice not in ("auto", "none"):
+        raise BadRequest(
+            "tool_choice: only 'auto' and 'none' are supported by fastmlx yet.", param="tool_choice"
+        )
+    return choice
+
+
+def _template_kwargs(fields: ChatFields) -> dict[str, Any]:
+    kwargs = dict(fields.chat_template_kwargs or {})
+    if fields.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", fields.reasoning_effort)
+    return kwargs
+
+
+def _generation_prompt(fields: ChatFields) -> bool:
+    if not fields.continue_final_message:
+        return fields.add_generation_prompt is not False
+    if fields.add_generation_prompt:
+        raise BadRequest(
+            "continue_final_message and add_generation_prompt exclude each other.",
+            param="continue_final_message",
+        )
+    if fields.messages[-1:] and fields.messages[-1].get("role") != "assistant":
+        raise BadRequest(
+            "continue_final_message needs a last message of the assistant.",
+            param="continue_final_message",
+        )
+    return False
+
+
+@blueprint.post("/v1/chat/completions", name="chat")
+async def chat(request: Request) -> HTTPResponse | None:
+    front = request.app.ctx.front
+    asked = read_chat(request.body, client=request.ip)
+    identity = (asked.request.meta.request_id, int(time.time()), asked.request.model)
+    events = front.generator.chat(asked.request)
+    if asked.stream:
+        writer = ChatStream(
+            *identity, version=front.version, usage=asked.include_usage, timings=asked.timings
+        )
+        await send_events(request, events, writer.encode, writer.encode_error)
+        return None
+    answer = ChatAnswer(*identity, version=front.version, timings=asked.timings)
+    async with aclosing(events):
+        async for event in events:
+            answer.add(event)
+    return HTTPResponse(answer.encode(), content_type="application/json")

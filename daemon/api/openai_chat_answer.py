@@ -1,0 +1,229 @@
+"""What a chat request gets back: the stream of chunks, or the one object.
+
+A stream's chunks differ in a few characters, so each kind of chunk is cut once into what stands
+before and behind the text; a token then costs one JSON string, not one JSON object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..protocol.events import (
+    ChosenLogprob,
+    Event,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStarted,
+    Usage,
+)
+from .errors import reply_to
+from .openai_usage import timings_object, usage_object
+
+_json = msgspec.json.Encoder().encode
+_CUT = "\x00cut"  # stands for the text while a chunk is cut in two
+_CUT_JSON = _json(_CUT)
+
+
+def logprob_object(chosen: ChosenLogprob) -> dict[str, Any]:
+    """One entry of `logprobs.content`."""
+    return {
+        "token": chosen.token,
+        "logprob": chosen.logprob,
+        "bytes": list(chosen.token_bytes),
+        "top_logprobs": [
+            {"token": token, "logprob": logprob, "bytes": list(raw)}
+            for token, raw, logprob in chosen.top
+        ],
+    }
+
+
+def logprobs_object(logprobs: Sequence[ChosenLogprob]) -> dict[str, Any]:
+    return {"content": [logprob_object(each) for each in logprobs], "refusal": None}
+
+
+def fingerprint(version: str) -> str:
+    """`system_fingerprint`: equal as long as the same program answers."""
+    return f"fastmlx-{version}"
+
+
+class ChatStream:
+    """Events → frames of one stream; `encode` is called in order, once an event."""
+
+    def __init__(
+        self,
+        request_id: str,
+        created: int,
+        model: str,
+        *,
+        version: str,
+        usage: bool,
+        timings: bool,
+    ) -> None:
+        self._request_id = request_id
+        self._base = {
+            "id": request_id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+            "system_fingerprint": fingerprint(version),
+        }
+        self._wants_usage = usage
+        self._wants_timings = timings
+        self._text: dict[int, tuple[bytes, bytes]] = {}  # choice → around the text
+        self._reasoning: dict[int, tuple[bytes, bytes, bytes]] = {}
+        self._started: set[int] = set()
+
+    def encode(self, event: Event) -> bytes:
+        if type(event) is TextDelta and not event.logprobs:
+            around = self._text.get(event.index)
+            if around is not None:
+                return around[0] + _json(event.text) + around[1]
+        if isinstance(event, Usage):
+            return self._usage(event)
+        frame = self._encode(event)
+        if event.index in self._started:
+            return frame
+        self._started.add(event.index)
+        return self._chunk(event.index, {"role": "assistant", "content": ""}) + frame
+
+    def encode_error(self, error: Exception) -> bytes:
+        return b"data: " + _json(reply_to(error, self._request_id).body) + b"\n\n"
+
+    def _encode(self, event: Event) -> bytes:
+        index = event.index  # pyright: ignore[reportAttributeAccessIssue]
+        match event:
+            case TextDelta(logprobs=()):
+                self._text[index] = (before, after) = self._cut(index, {"content": _CUT})
+                return before + _json(event.text) + after
+            case TextDelta():
+                return self._chunk(index, {"content": event.text}, logprobs=event.logprobs)
+            case ReasoningDelta():
+                around = self._reasoning.get(index)
+                if around is None:
+                    delta = {"reasoning_content": _CUT, "reasoning": _CUT}
+                    self._reasoning[index] = around = self._cut(index, delta)
+                return _json(event.text).join(around)
+            case ToolCallStarted():
+                function = {"name": event.name, "arguments": ""}
+                call = {"index": event.call, "id": event.id, "type": "function"}
+                return self._chunk(index, {"tool_calls": [call | {"function": function}]})
+            case ToolCallArguments():
+                call = {"index": event.call, "function": {"arguments": event.arguments}}
+                return self._chunk(index, {"tool_calls": [call]})
+            case Finished():
+                return self._chunk(index, {}, finish_reason=event.reason)
+        return b""
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        *,
+        logprobs: Sequence[ChosenLogprob] = (),
+        finish_reason: str | None = None,
+    ) -> bytes:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": logprobs_object(logprobs) if logprobs else None,
+            "finish_reason": finish_reason,
+        }
+        return self._frame({"choices": [choice]} | ({"usage": None} if self._wants_usage else {}))
+
+    def _frame(self, rest: dict[str, Any]) -> bytes:
+        return b"data: " + _json(self._base | rest) + b"\n\n"
+
+    def _cut(self, index: int, delta: dict[str, Any]) -> Any:
+        return tuple(self._chunk(index, delta).split(_CUT_JSON))
+
+    def _usage(self, usage: Usage) -> bytes:
+        rest: dict[str, Any] = {"choices": []}
+        if self._wants_usage:
+            rest["usage"] = usage_object(usage)
+        if self._wants_timings:
+            rest["timings"] = timings_object(usage)
+        return self._frame(rest) if len(rest) > 1 else b""
+
+
+class _Choice:
+    """One answer while it is being collected."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+        self.logprobs: list[ChosenLogprob] = []
+        self.finish_reason: str | None = None
+
+    def message(self) -> dict[str, Any]:
+        text = "".join(self.text)
+        content = text if text or not self.calls else None
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if self.reasoning:
+            message["reasoning_content"] = message["reasoning"] = "".join(self.reasoning)
+        if self.calls:
+            message["tool_calls"] = [
+                {
+                    "id": call["id"],
+                    "type": "function",
+                    "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
+                }
+                for call in self.calls
+            ]
+        return message
+
+
+class ChatAnswer:
+    """Events → the one object of a request that does not stream."""
+
+    def __init__(
+        self, request_id: str, created: int, model: str, *, version: str, timings: bool
+    ) -> None:
+        self._base = {
+            "id": request_id,
+            "object": "chat.completion",
+            "created": created,
+            "model": model,
+            "system_fingerprint": fingerprint(version),
+        }
+        self._wants_timings = timings
+        self._choices: dict[int, _Choice] = {}
+        self._usage = Usage(prompt_tokens=0, output_tokens=0)
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Usage):
+            self._usage = event
+            return
+        choice = self._choices.setdefault(event.index, _Choice())
+        match event:
+            case TextDelta():
+                choice.text.append(event.text)
+                choice.logprobs += event.logprobs
+            case ReasoningDelta():
+                choice.reasoning.append(event.text)
+            case ToolCallStarted():
+                choice.calls.append({"id": event.id, "name": event.name, "arguments": []})
+            case ToolCallArguments():
+                choice.calls[event.call]["arguments"].append(event.arguments)
+            case Finished():
+                choice.finish_reason = event.reason
+
+    def encode(self) -> bytes:
+        choices = [
+            {
+                "index": index,
+                "message": choice.message(),
+                "logprobs": logprobs_object(choice.logprobs) if choice.logprobs else None,
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in sorted(self._choices.items())
+        ]
+        answer = self._base | {"choices": choices, "usage": usage_object(self._usage)}
+        if self._wants_timings:
+            answer["timings"] = timings_object(self._usage)
+        return _json(answer)
