@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+
+_BREAKS = re.compile("[\\s\x00-\x1f\x7f\x85\u2028\u2029]+")
+_MAX_TEXT = 300  # characters; wrong values may be of any length
 
 
 class ConfigError(Exception):
@@ -28,9 +32,9 @@ class ConfigError(Exception):
         self.path = path
         self.line = line
         self.column = column
-        self.key = key
-        self.message = message
-        self.hint = hint
+        self.key = _one_line(key)
+        self.message = _one_line(message)
+        self.hint = _one_line(hint) if hint is not None else None
 
     def __str__(self) -> str:
         place = self.path.name
@@ -50,3 +54,9 @@ class ConfigError(Exception):
             "hint": self.hint,
             "text": str(self),
         }
+
+
+def _one_line(text: str) -> str:
+    """Keys and values of any content go into logs, terminals and pages."""
+    text = _BREAKS.sub(" ", text)
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"

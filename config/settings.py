@@ -24,6 +24,7 @@ from .values import (
     Context,
     Count,
     DraftKind,
+    DrainTimeout,
     Folder,
     Limit,
     ModelKind,
@@ -78,7 +79,7 @@ class ServerSettings(Section):
     max_request_size: Bytes = setting(
         "Largest body of a request.", change="restart", unit="bytes", default=64 * 1024**2
     )
-    drain_timeout: Annotated[Seconds, Field(le=3600)] = setting(
+    drain_timeout: DrainTimeout = setting(
         "At stop, how long running requests may take to finish.",
         change="live",
         unit="seconds",

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
-from .units import Size, parse_size
+from .units import Seconds, Size, SizeValue, parse_size
 
 _NAME = re.compile(r"[^\W_][\w.:@+-]*")
 _MAX_NAME = 128
@@ -65,6 +65,13 @@ def _choice(available: tuple[str, ...], later: tuple[str, ...]) -> Callable[[str
     return check
 
 
+def _drain_timeout(seconds: float) -> float:
+    # The service managers kill what takes longer; they need a number.
+    if seconds > 3600:
+        raise ValueError("must be at most 1h")
+    return seconds
+
+
 def _limit(value: Any) -> Size | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -101,6 +108,7 @@ ModelKind = Annotated[str, AfterValidator(_choice(("auto", "text"), _LATER_KINDS
 Codec = Annotated[str, AfterValidator(_choice(("none",), _LATER_CODECS))]
 DraftKind = Annotated[str, AfterValidator(_choice(("auto", "none"), _LATER_DRAFTS))]
 Folder = Annotated[Path, PlainSerializer(str)]
-TierSize = Annotated[Size, PlainValidator(parse_size), PlainSerializer(str)]
+TierSize = SizeValue
+DrainTimeout = Annotated[Seconds, AfterValidator(_drain_timeout)]
 Limit = Annotated[Size | Literal["auto"], PlainValidator(_limit), PlainSerializer(str)]
 Context = Annotated[int | Literal["auto"], PlainValidator(_context)]
