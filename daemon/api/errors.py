@@ -20,7 +20,7 @@ import msgspec
 from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
 from sanic.response import HTTPResponse
 
-from ..protocol.errors import FastMLXError, ModelNotFound, TooLarge
+from ..protocol.errors import FastMLXError, TooLarge
 
 if TYPE_CHECKING:
     from sanic import Request, Sanic
@@ -87,12 +87,6 @@ def _reply(
 def _retry_after(seconds: float | None) -> dict[str, str]:
     """Whole seconds, rounded up: what HTTP allows."""
     return {} if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
-
-
-def unknown_model(name: str, known: list[str]) -> ModelNotFound:
-    """The 404 that names what could have been asked for."""
-    names = ", ".join(known) if known else "none: config.yaml declares no model"
-    return ModelNotFound(f"There is no model '{name}'. Declared: {names}.", param="model")
 
 
 def install(app: Sanic[Any, Any]) -> None:

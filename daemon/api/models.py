@@ -1,0 +1,63 @@
+"""GET /v1/models and /v1/models/{id}: what is declared, by every name it answers to.
+
+Source: https://platform.openai.com/docs/api-reference/models; `max_model_len` is vLLM's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+from sanic import Blueprint
+from sanic.response import HTTPResponse
+
+from ..tasks.lookup import find_model
+
+if TYPE_CHECKING:
+    from sanic import Request
+
+    from ..tasks.front import Front
+
+blueprint = Blueprint("models")
+
+
+def model_objects(front: Front) -> Iterator[dict[str, Any]]:
+    """Declared models in their order, each followed by its aliases."""
+    statuses = {status.name: status for status in front.supervisor.status()}
+    for name, spec in front.config.settings.models.items():
+        status = statuses.get(name)
+        context = spec.context if isinstance(spec.context, int) else None
+        if status is not None and status.context is not None:
+            context = status.context
+        for each in (name, *spec.aliases):
+            yield {
+                "id": each,
+                "object": "model",
+                "created": int(front.started_at),
+                "owned_by": "fastmlx",
+                "root": name,
+                "aliases": list(spec.aliases),
+                "max_model_len": context,
+                "context_length": context,
+                "state": str(status.state) if status is not None else "stopped",
+            }
+
+
+@blueprint.get("/v1/models", name="list")
+async def list_models(request: Request) -> HTTPResponse:
+    data = list(model_objects(request.app.ctx.front))
+    return _json({"object": "list", "data": data})
+
+
+@blueprint.get("/v1/models/<model_id:path>", name="one")
+async def one_model(request: Request, model_id: str) -> HTTPResponse:
+    front: Front = request.app.ctx.front
+    wanted = unquote(model_id)
+    find_model(front.config.settings, wanted)
+    return _json(next(model for model in model_objects(front) if model["id"] == wanted))
+
+
+def _json(value: Any) -> HTTPResponse:
+    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

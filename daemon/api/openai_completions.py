@@ -1,0 +1,131 @@
+"""POST /v1/completions, the older dialect that base models and benchmarks speak.
+
+Source: https://platform.openai.com/docs/api-reference/completions
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sanic import Blueprint
+from sanic.response import HTTPResponse
+
+from ..protocol.errors import BadRequest
+from ..protocol.requests import CompletionRequest, RequestMeta
+from . import openai_fields as common
+from .body import convert, is_null, one_of, read_json, refuse
+from .openai_completions_answer import CompletionAnswer, CompletionStream
+from .sse import send_events
+
+if TYPE_CHECKING:
+    from sanic import Request
+
+blueprint = Blueprint("openai_completions")
+
+MAX_SEQUENCES = 256  # prompts × n
+MAX_TOKENS = 16  # OpenAI's default of this endpoint
+UNSUPPORTED = common.UNSUPPORTED | {"suffix": one_of(""), "prompt_embeds": is_null}
+
+
+class CompletionFields(common.CommonFields, kw_only=True):
+    prompt: Any
+    echo: bool | None = None
+    best_of: int | None = None
+    logprobs: int | None = None
+
+
+class Completion(msgspec.Struct):
+    """A request and how it wants to be answered."""
+
+    request: CompletionRequest
+    stream: bool
+    include_usage: bool
+    timings: bool
+
+
+def read_completion(body: bytes, *, client: str | None = None) -> Completion:
+    """The body of a POST as a request. Raises BadRequest."""
+    raw = read_json(body)
+    fields = convert(raw, CompletionFields)
+    refuse(raw, UNSUPPORTED)
+    n = common.choices(fields)
+    if fields.best_of is not None and fields.best_of != n:
+        raise BadRequest("best_of is not supported unless it equals n.", param="best_of")
+    if fields.logprobs is not None and not 0 <= fields.logprobs <= 20:
+        raise BadRequest("logprobs must be between 0 and 20.", param="logprobs")
+    if fields.echo and fields.logprobs is not None:
+        raise BadRequest(
+            "echo with logprobs is not supported by fastmlx yet: prompts have no log probabilities.",
+            param="echo",
+        )
+    prompts = read_prompts(fields.prompt)
+    if len(prompts) * n > MAX_SEQUENCES:
+        raise BadRequest(
+            f"{len(prompts)} prompts with n={n} are more than {MAX_SEQUENCES} sequences.",
+            param="prompt",
+        )
+    if fields.max_tokens is None:
+        fields.max_tokens = MAX_TOKENS
+    stream = bool(fields.stream)
+    return Completion(
+        request=CompletionRequest(
+            model=common.check_model(fields.model),
+            prompts=prompts,
+            echo=bool(fields.echo),
+            sampling=common.sampling(
+                fields, logprobs=fields.logprobs is not None, top_logprobs=fields.logprobs or 0
+            ),
+            n=n,
+            meta=RequestMeta(
+                request_id=f"cmpl-{uuid.uuid4().hex}",
+                dialect="openai_completions",
+                client=client,
+                stream=stream,
+            ),
+        ),
+        stream=stream,
+        include_usage=common.include_usage(fields),
+        timings=bool(fields.timings_per_token),
+    )
+
+
+def read_prompts(prompt: Any) -> list[str | list[int]]:
+    """`prompt` in its four forms: text, token ids, a list of texts, a list of lists of ids."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt, list) and prompt:
+        if _are_tokens(prompt):
+            return [prompt]
+        if all(isinstance(each, str) or (_are_tokens(each) and each) for each in prompt):
+            return prompt
+    raise BadRequest(
+        "prompt must be text, a list of token ids, or a list of one of these; none may be empty.",
+        param="prompt",
+    )
+
+
+def _are_tokens(value: Any) -> bool:
+    return isinstance(value, list) and all(type(token) is int and token >= 0 for token in value)
+
+
+@blueprint.post("/v1/completions", name="completions")
+async def completions(request: Request) -> HTTPResponse | None:
+    front = request.app.ctx.front
+    asked = read_completion(request.body, client=request.ip)
+    identity = (asked.request.meta.request_id, int(time.time()), asked.request.model)
+    events = front.generator.complete(asked.request)
+    if asked.stream:
+        writer = CompletionStream(
+            *identity, version=front.version, usage=asked.include_usage, timings=asked.timings
+        )
+        await send_events(request, events, writer.encode, writer.encode_error)
+        return None
+    answer = CompletionAnswer(*identity, version=front.version, timings=asked.timings)
+    async with aclosing(events):
+        async for event in events:
+            answer.add(event)
+    return HTTPResponse(answer.encode(), content_type="application/json")

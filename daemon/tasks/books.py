@@ -1,0 +1,91 @@
+"""The books of one request while it runs: what becomes its usage row and its Usage event."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from ..protocol.errors import FastMLXError
+from ..protocol.events import Usage
+from ..store.rows import UsageRow
+
+if TYPE_CHECKING:
+    from ..protocol.requests import RequestMeta
+    from ..protocol.wire import TokenRow
+    from ..text.stream import TextStream
+
+
+class Books:
+    """Counts and times. All times are seconds since the request arrived."""
+
+    def __init__(self, model: str, meta: RequestMeta) -> None:
+        self.model = model
+        self._meta = meta
+        self._at_ms = int(time.time() * 1000)
+        self._start = time.perf_counter()
+        self._queue_s: float | None = None
+        self._ttft_s: float | None = None
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+        self._streams: list[TextStream] = []
+        self.finish_reason: str | None = None
+        self.error: str | None = None
+
+    def _elapsed_s(self) -> float:
+        return time.perf_counter() - self._start
+
+    def engine_took_it(self, prompt_tokens: int, streams: list[TextStream]) -> None:
+        """The sequences were given to the engine. `prompt_tokens`: of all distinct prompts."""
+        self._queue_s = self._elapsed_s()
+        self._prompt_tokens = prompt_tokens
+        self._streams = streams
+
+    def first_row(self, row: TokenRow) -> None:
+        """The first row of a sequence came; `cached_tokens` counts once a sequence."""
+        if self._ttft_s is None:
+            self._ttft_s = self._elapsed_s()
+        self._cached_tokens += row.cached_tokens
+
+    def failed(self, error: BaseException) -> None:
+        """How it ended, other than well."""
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.finish_reason = self.finish_reason or "cancelled"
+        elif isinstance(error, FastMLXError):
+            self.error = f"{error.code}: {error.message}"
+        else:
+            self.error = f"internal_error: {type(error).__name__}"
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=sum(stream.output_tokens for stream in self._streams),
+            cached_tokens=min(self._cached_tokens, self._prompt_tokens),
+            reasoning_tokens=sum(stream.reasoning_tokens for stream in self._streams),
+            queue_s=self._queue_s or 0.0,
+            ttft_s=self._ttft_s or 0.0,
+            duration_s=self._elapsed_s(),
+        )
+
+    def row(self) -> UsageRow:
+        """The usage row; the request is over."""
+        usage = self.usage()
+        queue_s = usage.duration_s if self._queue_s is None else self._queue_s
+        return UsageRow(
+            at_ms=self._at_ms,
+            request_id=self._meta.request_id,
+            model=self.model,
+            dialect=self._meta.dialect,
+            key=self._meta.key,
+            client=self._meta.client,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            queue_ms=round(queue_s * 1000, 3),
+            ttft_ms=None if self._ttft_s is None else round(self._ttft_s * 1000, 3),
+            duration_ms=round(usage.duration_s * 1000, 3),
+            finish_reason=self.finish_reason,
+            error=self.error,
+            stream=self._meta.stream,
+        )

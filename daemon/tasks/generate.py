@@ -1,0 +1,248 @@
+"""Text generation: chat and completion requests → events.
+
+    find the model → its text side → prompt, checked against the context → lease → sequences
+    → rows → events; in any case a usage row
+
+The prompt is made before the lease is asked for: a request that cannot be carried out starts no
+engine, and gets its 400 without waiting for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..hub.describe import describe
+from ..protocol.errors import BadRequest, EngineDied
+from ..protocol.events import Event, Finished, TextDelta
+from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
+from ..protocol.wire import TokenRow
+from ..text.stream import TextStream
+from .books import Books
+from .lookup import find_model
+from .merge import merge
+from .sampling import check, check_vocabulary, choose_seed, resolve, room
+from .texts import ModelSide, Texts
+
+if TYPE_CHECKING:
+    from ...config.settings import ModelSpec
+    from ...config.state import ConfigState
+    from ..store.rows import UsageRow
+    from ..supervisor.generation import Generation
+    from ..supervisor.supervisor import Lease, Supervisor
+
+LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising
+
+
+class Prompt(NamedTuple):
+    """One prompt, ready for the engine; `echo` is text that every choice of it begins with."""
+
+    tokens: list[int]
+    reasoning_open: bool = False
+    continues: bool = False
+    echo: str = ""
+
+
+class _Plan(NamedTuple):
+    """What a request comes down to, whatever its dialect."""
+
+    sampling: SamplingRequest
+    n: int
+    chat: bool
+    tools: bool  # tool calls are looked for in the output
+    prompts: Callable[[ModelSide], list[Prompt]]
+    text_length: int  # characters to be tokenised, about
+
+
+class Generator:
+    """Carries out requests. `record` gets a usage row for each, however it ended."""
+
+    def __init__(
+        self,
+        config: ConfigState,
+        supervisor: Supervisor,
+        texts: Texts,
+        record: Callable[[UsageRow], None],
+    ) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._texts = texts
+        self._record = record
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
+        any two. Close the generator (`aclosing`) to give the request up."""
+        tools = request.tools if request.tool_choice != "none" else []
+
+        def prompts(side: ModelSide) -> list[Prompt]:
+            made = side.text.chat_prompt(
+                request.messages,
+                tools or None,
+                request.add_generation_prompt,
+                request.continue_final_message,
+                request.chat_template_kwargs,
+            )
+            return [Prompt(made.tokens, made.reasoning_open, made.continues)]
+
+        length = _text_length(request.messages) + _text_length(tools)
+        plan = _Plan(request.sampling, request.n, True, bool(tools), prompts, length)
+        return self._run(plan, Books(request.model, request.meta))
+
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
+        """The same for a completion; choice index = prompt index * n + i."""
+
+        def prompt(side: ModelSide, given: str | list[int]) -> Prompt:
+            tokens = side.text.completion_prompt(given)
+            if not tokens:
+                raise BadRequest("prompt must not be empty.", param="prompt")
+            if not request.echo:
+                return Prompt(tokens, continues=True)
+            echo = given if isinstance(given, str) else side.text.tokenizer.decode(given)
+            return Prompt(tokens, continues=True, echo=echo)
+
+        def prompts(side: ModelSide) -> list[Prompt]:
+            return [prompt(side, given) for given in request.prompts]
+
+        length = sum(len(given) for given in request.prompts)
+        plan = _Plan(request.sampling, request.n, False, False, prompts, length)
+        return self._run(plan, Books(request.model, request.meta))
+
+    async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
+        try:
+            check(plan.sampling)
+            name, spec = find_model(self._config.settings, books.model)
+            books.model = name
+            side = await self._texts.get(name, spec)
+            check_vocabulary(plan.sampling, side.text.tokenizer.vocab_size)
+            if plan.text_length > LONG_TEXT:
+                prompts = await asyncio.to_thread(plan.prompts, side)
+            else:
+                prompts = plan.prompts(side)
+            context = await self._known_context(spec, side)
+            if context is not None:
+                for prompt in prompts:
+                    room(len(prompt.tokens), context)
+            async with self._supervisor.lease(name) as lease:
+                generations, streams = self._start(plan, prompts, lease, side)
+                books.engine_took_it(sum(len(prompt.tokens) for prompt in prompts), streams)
+                for index in range(len(streams)):
+                    if echo := prompts[index // plan.n].echo:
+                        yield TextDelta(index, echo)
+                if len(streams) == 1:
+                    rows = _one(generations[0], streams[0], books)
+                else:
+                    rows = _many(generations, streams, books)
+                async with aclosing(rows):
+                    async for event in rows:
+                        yield event
+            yield books.usage()
+        except BaseException as error:
+            books.failed(error)
+            raise
+        finally:
+            self._record(books.row())
+
+    async def _known_context(self, spec: ModelSpec, side: ModelSide) -> int | None:
+        """The context before the engine has said it: what was declared, or the model's own."""
+        if isinstance(spec.context, int):
+            return spec.context
+        return (await asyncio.to_thread(describe, side.folder)).context
+
+    def _start(
+        self, plan: _Plan, prompts: list[Prompt], lease: Lease, side: ModelSide
+    ) -> tuple[list[Generation], list[TextStream]]:
+        generations: list[Generation] = []
+        streams: list[TextStream] = []
+        sampling = plan.sampling
+        seed = choose_seed(sampling, lease.spec.sampling)
+        rooms = [room(len(prompt.tokens), lease.ready.context) for prompt in prompts]
+        for number, prompt in enumerate(prompts):
+            for i in range(plan.n):
+                resolved = resolve(
+                    sampling,
+                    lease.spec.sampling,
+                    side.recommended,
+                    room=rooms[number],
+                    eos_token_ids=side.text.tokenizer.eos_token_ids,
+                    choice=i,
+                    seed=seed,
+                )
+                stream = TextStream(
+                    number * plan.n + i,
+                    side.text,
+                    stop=sampling.stop,
+                    tools=plan.tools,
+                    reasoning_open=prompt.reasoning_open,
+                    logprobs=sampling.top_logprobs if sampling.logprobs else None,
+                    chat=plan.chat,
+                    continues=prompt.continues,
+                )
+                streams.append(stream)
+                generations.append(lease.generate(prompt.tokens, resolved))
+        return generations, streams
+
+
+async def _one(
+    generation: Generation, stream: TextStream, books: Books
+) -> AsyncGenerator[Event, None]:
+    """The usual case, and the hot path: no task or queue between the engine's rows and the client."""
+    push = stream.push
+    first = True
+    event: Event | None = None
+    try:
+        async for row in generation:
+            if first:
+                first = False
+                books.first_row(row)
+            for event in push(row):
+                yield event
+            if stream.stopped:
+                break
+    finally:
+        generation.abort()
+    _ended(event, books)
+
+
+async def _many(
+    generations: list[Generation], streams: list[TextStream], books: Books
+) -> AsyncGenerator[Event, None]:
+    seen: set[int] = set()
+    rows: AsyncGenerator[tuple[int, TokenRow], None] = merge(generations)
+    last: dict[int, Event] = {}
+    try:
+        async with aclosing(rows):
+            async for number, row in rows:
+                if number not in seen:
+                    seen.add(number)
+                    books.first_row(row)
+                for event in streams[number].push(row):
+                    last[number] = event
+                    yield event
+                if streams[number].stopped:
+                    generations[number].abort()
+    finally:
+        for generation in generations:
+            generation.abort()
+    for number in range(len(streams)):
+        _ended(last.get(number), books)
+
+
+def _ended(last: Event | None, books: Books) -> None:
+    """Every choice must have ended with Finished; the row keeps the first one's reason."""
+    if not isinstance(last, Finished):
+        raise EngineDied("The engine ended this answer before it was complete.")
+    if books.finish_reason is None:
+        books.finish_reason = last.reason
+
+
+def _text_length(value: Any) -> int:
+    """Characters of text in messages or tools, about."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_text_length, value.values()))
+    if isinstance(value, list):
+        return sum(map(_text_length, value))
+    return 0

@@ -1,0 +1,23 @@
+"""Names that clients use → declared models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..protocol.errors import ModelNotFound
+
+if TYPE_CHECKING:
+    from ...config.settings import Declared, Settings
+
+MAX_QUOTED = 200  # characters of a client's text that an error repeats
+
+
+def find_model(settings: Settings, name: str) -> Declared:
+    """The model that answers to `name`. Raises ModelNotFound, which says what there is."""
+    found = settings.find(name)
+    if found is None:
+        known = ", ".join(settings.models) or "none (config.yaml declares no model)"
+        raise ModelNotFound(
+            f"There is no model '{name[:MAX_QUOTED]}'. Declared: {known}.", param="model"
+        )
+    return found

@@ -1,0 +1,85 @@
+"""The text side of the models in use: tokenizers, templates and parsers, kept while they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..hub.catalog import resolve
+from ..text.model_text import ModelText
+from .sampling import GenerationConfig
+
+if TYPE_CHECKING:
+    from ...config.settings import ModelSpec
+
+
+class ModelSide(NamedTuple):
+    """What the front knows about a model without its engine."""
+
+    folder: Path
+    text: ModelText
+    recommended: GenerationConfig
+
+
+class _Entry(NamedTuple):
+    key: tuple[object, ...]  # what of the spec the text depends on
+    loading: asyncio.Future[ModelSide]
+
+
+class Texts:
+    """Loads each model's text side once, in a thread, and shares it between requests.
+
+    A tokenizer with a big vocabulary holds tens of megabytes: `keep` drops those of models that
+    are not loaded any more. Use it from one event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    async def get(self, name: str, spec: ModelSpec) -> ModelSide:
+        """Raises ModelFailed when the model's folder or its tokenizer cannot be read; the next call
+        tries again."""
+        key = _text_fields(spec)
+        entry = self._entries.get(name)
+        if entry is None or entry.key != key:
+            loading = asyncio.ensure_future(asyncio.to_thread(_load, spec))
+            entry = self._entries[name] = _Entry(key, loading)
+            loading.add_done_callback(lambda done: self._forget_failure(name, done))
+        # A client that goes away must not cancel what others wait for.
+        return await asyncio.shield(entry.loading)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forgets all models but these. Requests that run keep what they hold."""
+        for name in self._entries.keys() - set(names):
+            if self._entries[name].loading.done():
+                del self._entries[name]
+
+    def _forget_failure(self, name: str, done: asyncio.Future[ModelSide]) -> None:
+        failed = done.cancelled() or done.exception() is not None
+        if failed and name in self._entries and self._entries[name].loading is done:
+            del self._entries[name]
+
+
+def _text_fields(spec: ModelSpec) -> tuple[object, ...]:
+    template = spec.chat_template
+    try:
+        edited = None if template is None else template.stat().st_mtime_ns
+    except OSError:
+        edited = None
+    return (
+        spec.path,
+        spec.revision,
+        template,
+        edited,
+        spec.chat_template_args,
+        spec.system_prompt,
+        spec.tool_parser,
+        spec.reasoning_parser,
+    )
+
+
+def _load(spec: ModelSpec) -> ModelSide:
+    folder = resolve(spec.path, spec.revision)
+    return ModelSide(folder, ModelText.load(folder, spec), GenerationConfig.load(folder))
