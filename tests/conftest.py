@@ -1,0 +1,107 @@
+"""What all tests share: OpenBLAS under MLX on Linux, tiny models, real daemons."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from live import LiveDaemon
+
+BLAS_CHOSEN = "FASTMLX_TEST_BLAS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts pytest again with OpenBLAS preloaded, once, so that all child processes have it too.
+
+    MLX's Linux wheel links the reference BLAS. There a row's result does not depend on the batch
+    around it, bit for bit, so tests of batching would pass that fail on every other backend; with
+    OpenBLAS rows differ by about 1e-5, as on Metal. It is also 25 times faster.
+    """
+    libraries = sorted(Path("/usr/lib").glob("*/openblas-pthread/libblas.so.3"))
+    if (
+        sys.platform != "linux"
+        or not libraries
+        or BLAS_CHOSEN in os.environ
+        or hasattr(config, "workerinput")  # a worker of pytest-xdist; its controller has chosen
+    ):
+        return
+    # Capturing has put files in the place of stdout and stderr; give the real ones back first.
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.stop_global_capturing()
+    preload = [str(libraries[0]), *filter(None, [os.environ.get("LD_PRELOAD")])]
+    environment = os.environ | {
+        BLAS_CHOSEN: "openblas",
+        "LD_PRELOAD": " ".join(preload),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def pytest_report_header() -> str:
+    return f"blas: {os.environ.get(BLAS_CHOSEN, 'as MLX was built')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """A failure of a test with a daemon shows what the daemon said."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, LiveDaemon):
+                report.sections.append((f"log of {name}", value.log()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder under which the tiny models of this session are built."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(models: Path) -> Callable[..., Path]:
+    """`tiny_model("qwen3", **overrides)` → the model's folder; see `tiny.build`."""
+
+    def build(arch: str, **overrides: object) -> Path:
+        return tiny.build(arch, models, **overrides)  # pyright: ignore[reportArgumentType]
+
+    return build
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Callable[..., LiveDaemon]]:
+    """`live(config_text)` → a real daemon of this test alone; stopped when the test is over."""
+    started: list[LiveDaemon] = []
+
+    def start(config: str = "", **options: object) -> LiveDaemon:
+        home = tmp_path / f"home{len(started)}"
+        daemon = LiveDaemon(home, config, **options)  # pyright: ignore[reportArgumentType]
+        started.append(daemon)
+        return daemon.start()
+
+    yield start
+    for daemon in started:
+        daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def daemon(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Path]
+) -> Iterator[LiveDaemon]:
+    """One daemon for all tests that only talk to it: models "tiny" (qwen3) and "other" (llama)."""
+    config = f"""\
+models:
+  tiny:
+    path: {tiny_model("qwen3")}
+    aliases: [tiny-alias]
+  other:
+    path: {tiny_model("llama")}
+"""
+    with LiveDaemon(tmp_path_factory.mktemp("daemon"), config) as running:
+        yield running
