@@ -1,0 +1,153 @@
+"""Questions about the recorded requests, checked against plain Python over the same rows."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from fastmlx.daemon.store import queries
+from fastmlx.daemon.store.database import Database
+from fastmlx.daemon.store.rows import Percentiles, Totals, UsageRow
+from fastmlx.daemon.store.store import Store
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine, text
+
+from .conftest import MakeRow
+
+MINUTE = 60_000
+
+usage_rows = st.builds(
+    UsageRow,
+    at_ms=st.integers(0, 100 * MINUTE),
+    request_id=st.just("r"),
+    model=st.sampled_from(["demo", "qwen/3", "mädchen", "'; DROP TABLE usage"]),
+    dialect=st.just("openai_chat"),
+    prompt_tokens=st.integers(0, 10_000),
+    cached_tokens=st.integers(0, 10_000),
+    output_tokens=st.integers(0, 10_000),
+    ttft_ms=st.none() | st.floats(0, 1e6),
+    error=st.none() | st.just("boom"),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.lists(usage_rows, max_size=60),
+    start=st.integers(0, 50),
+    width=st.integers(1, 20),
+    buckets=st.integers(1, 30),
+)
+def test_sums_and_timelines_agree_with_the_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[UsageRow],
+    start: int,
+    width: int,
+    buckets: int,
+) -> None:
+    database = Database(tmp_path_factory.mktemp("store") / "fastmlx.db")
+    for half in (rows[::2], rows[1::2]):  # two transactions: sums are added to sums
+        if half:
+            database.write(half)
+    start_ms, bucket_ms = start * MINUTE, width * MINUTE
+    with database.connect() as connection:
+        totals = queries.totals(connection, start_ms)
+        timeline = queries.timeline(connection, start_ms, bucket_ms, buckets)
+    database.close()
+
+    since = [row for row in rows if row.at_ms >= start_ms]
+    assert totals == Totals(
+        len(since),
+        sum(row.error is not None for row in since),
+        sum(row.prompt_tokens for row in since),
+        sum(row.cached_tokens for row in since),
+        sum(row.output_tokens for row in since),
+    )
+    inside = [row for row in since if row.at_ms < start_ms + bucket_ms * buckets]
+    assert [series.model for series in timeline.series] == sorted({row.model for row in inside})
+    for series in timeline.series:
+        for index in range(buckets):
+            bucket = [
+                row
+                for row in inside
+                if row.model == series.model and (row.at_ms - start_ms) // bucket_ms == index
+            ]
+            assert series.requests[index] == len(bucket)
+            assert series.prompt_tokens[index] == sum(row.prompt_tokens for row in bucket)
+            assert series.output_tokens[index] == sum(row.output_tokens for row in bucket)
+
+
+async def test_an_empty_database_answers_with_zeros(store: Store) -> None:
+    store.flush()
+    assert await store.read(queries.totals, 0) == Totals()
+    assert (await store.read(queries.timeline, 0, MINUTE, 60)).series == ()
+    assert await store.read(queries.ttft, 0) == Percentiles(None, None, 0)
+    assert await store.read(queries.recent, 10) == []
+    assert await store.read(queries.errors, 10) == []
+
+
+async def test_percentiles_are_times_that_were_measured(store: Store, row: MakeRow) -> None:
+    now = int(time.time() * 1000)
+    for number in range(1, 101):
+        store.record(row(at_ms=now + number, ttft_ms=float(number)))
+    store.record(row(at_ms=now + 200))  # failed before its first token: not a measurement
+    store.flush()
+    assert await store.read(queries.ttft, now) == Percentiles(50.0, 95.0, 100)
+    assert await store.read(queries.ttft, now, newest=10) == Percentiles(95.0, 100.0, 10)
+    assert await store.read(queries.ttft, now + 100) == Percentiles(100.0, 100.0, 1)
+
+
+async def test_errors_and_pages_of_requests_come_newest_first(store: Store, row: MakeRow) -> None:
+    for number in range(20):
+        store.record(row(at_ms=number, error="boom" if number % 5 == 0 else None))
+    store.flush()
+    assert [r.at_ms for r in await store.read(queries.errors, 3)] == [15, 10, 5]
+    assert [r.at_ms for r in await store.read(queries.errors, 9, since_ms=10)] == [15, 10]
+    page = await store.read(queries.recent, 4)
+    assert [r.at_ms for r in page] == [19, 18, 17, 16]
+    assert [r.at_ms for r in await store.read(queries.recent, 2, page[-1].at_ms)] == [15, 14]
+
+
+def test_a_bucket_that_cuts_a_minute_is_refused() -> None:
+    with (
+        pytest.raises(ValueError, match="whole minutes"),
+        create_engine("sqlite://").connect() as c,
+    ):
+        queries.timeline(c, 0, 90_000, 3)
+
+
+def test_no_question_walks_the_whole_table(path: Path) -> None:
+    database = Database(path)
+    plans: list[str] = []
+
+    class Explaining:
+        """Answers with the plan instead of the rows."""
+
+        def __init__(self, connection: Connection) -> None:
+            self._connection = connection
+
+        def _explain(self, query):
+            compiled = query.compile(
+                self._connection.engine, compile_kwargs={"literal_binds": True}
+            )
+            rows = self._connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}"))
+            plans.extend(row[3] for row in rows)
+            return self._connection.execute(query)
+
+        execute = _explain
+
+        def scalars(self, query):
+            return self._explain(query).scalars()
+
+    with database.connect() as connection:
+        explaining: Connection = Explaining(connection)  # type: ignore[assignment]
+        queries.totals(explaining, 5 * MINUTE)
+        queries.timeline(explaining, 0, MINUTE, 60)
+        queries.ttft(explaining, 5 * MINUTE)
+        queries.recent(explaining, 10)
+        queries.recent(explaining, 10, 99)
+        queries.errors(explaining, 10)
+    database.close()
+    walks = [plan for plan in plans if plan.startswith("SCAN") and "USING" not in plan]
+    assert plans and not walks, plans

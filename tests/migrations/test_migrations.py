@@ -1,0 +1,142 @@
+"""Every older database arrives at today's schema with its data."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from fastmlx import migrations
+from fastmlx.daemon.store import queries
+from fastmlx.daemon.store.database import Database
+from fastmlx.daemon.store.rows import Totals
+from fastmlx.daemon.store.tables import metadata
+from sqlalchemy import Connection, create_engine, event
+
+# What each version could store, in its own words. A new revision adds an entry, and no older entry
+# ever changes: those databases are on people's disks.
+ROWS = {
+    "0001": [
+        "INSERT INTO usage (at_ms, request_id, model, dialect, prompt_tokens, cached_tokens,"
+        " output_tokens) VALUES (60001, 'a', 'demo', 'openai_chat', 10, 4, 3)",
+        "INSERT INTO usage (at_ms, request_id, model, dialect, prompt_tokens, cached_tokens,"
+        " output_tokens, error) VALUES (119999, 'b', 'demo', 'openai_chat', 5, 0, 0, 'boom')",
+    ],
+}
+ROWS["0002"] = [
+    *ROWS["0001"],
+    "INSERT INTO usage_minutes VALUES (1, 'demo', 2, 1, 15, 4, 3)",
+]
+
+
+@contextmanager
+def open_at(path: Path) -> Iterator[Connection]:
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def revisions() -> list[str]:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("fastmlx.migrations")))
+    return [s.revision for s in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+
+
+def schema(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Columns and indexes, without the wording of the statements that made them."""
+    connection = sqlite3.connect(path)
+    names = connection.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchall()
+    found: dict[str, list[tuple[object, ...]]] = {}
+    for kind, name in names:
+        if name.endswith("alembic_version") or name.startswith("sqlite_autoindex_alembic"):
+            continue
+        if kind == "table":
+            found[name] = [
+                *connection.execute(f"PRAGMA table_xinfo({name})").fetchall(),
+                *sorted(row[1:] for row in connection.execute(f"PRAGMA index_list({name})")),
+            ]
+        elif kind == "index":
+            found[name] = connection.execute(f"PRAGMA index_xinfo({name})").fetchall()
+    connection.close()
+    return found
+
+
+def test_the_history_is_one_line_and_ends_at_head() -> None:
+    assert revisions()[-1] == migrations.HEAD
+    assert set(ROWS) == set(revisions())
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_data_of_an_older_version_is_all_there_afterwards(tmp_path: Path, revision: str) -> None:
+    path = tmp_path / "fastmlx.db"
+    with open_at(path) as connection:
+        migrations.upgrade(connection, revision)
+        for statement in ROWS[revision]:
+            connection.exec_driver_sql(statement)
+    database = Database(path)
+    with database.connect() as connection:
+        assert migrations.current(connection) == migrations.HEAD
+        assert [row.request_id for row in queries.recent(connection, 9)] == ["b", "a"]
+        assert [row.error for row in queries.errors(connection, 9)] == ["boom"]
+        assert queries.totals(connection, 0) == Totals(2, 1, 15, 4, 3)
+        (series,) = queries.timeline(connection, 0, 60_000, 3).series
+        assert series.requests == (0, 2, 0)
+    database.close()
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_every_road_leads_to_the_tables_that_the_store_declares(
+    tmp_path: Path, revision: str
+) -> None:
+    migrated, declared = tmp_path / "migrated.db", tmp_path / "declared.db"
+    with open_at(migrated) as connection:
+        migrations.upgrade(connection, revision)
+    Database(migrated).close()
+    with open_at(declared) as connection:
+        metadata.create_all(connection)
+    assert schema(migrated) == schema(declared)
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "fastmlx.db"
+    with open_at(path) as connection:
+        migrations.upgrade(connection, "0001")
+        connection.exec_driver_sql("CREATE TABLE usage_minutes (mine INTEGER)")
+    before = schema(path)
+    with pytest.raises(Exception, match="already exists"):
+        Database(path)
+    assert schema(path) == before
+
+
+def _open_and_count(path: str) -> int:
+    from fastmlx.daemon.store.store import Store
+
+    store = Store.open(Path(path))
+    opened = store.flush(20)
+    store.close()
+    return int(opened)
+
+
+def test_daemons_that_open_a_new_or_old_file_at_once_all_succeed(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    with open_at(old) as connection:
+        migrations.upgrade(connection, "0001")
+        for statement in ROWS["0001"]:
+            connection.exec_driver_sql(statement)
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(3) as pool:
+        for path in (tmp_path / "new.db", old):
+            assert pool.map(_open_and_count, [str(path)] * 3) == [1, 1, 1]
+    database = Database(old)
+    with database.connect() as connection:
+        assert queries.totals(connection, 0).requests == 2
+    database.close()
