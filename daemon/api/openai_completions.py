@@ -59,7 +59,7 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
         raise BadRequest("logprobs must be between 0 and 20.", param="logprobs")
     if fields.echo and fields.logprobs is not None:
         raise BadRequest(
-            "echo with logprobs is not supported by fastmlx yet: prompts have no log probabilities.",
+            "echo with logprobs is not supported by fastmlx yet.",
             param="echo",
         )
     prompts = read_prompts(fields.prompt)

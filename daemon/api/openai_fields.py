@@ -125,7 +125,7 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     for text in stops:
         if len(text) > MAX_STOP_LENGTH:
             raise BadRequest(
-                f"stop: a string of {len(text)} characters; at most {MAX_STOP_LENGTH} are accepted.",
+                f"stop: a string has {len(text)} characters; the limit is {MAX_STOP_LENGTH}.",
                 param="stop",
             )
     return tuple(text for text in stops if text)  # "" would stop at once; clients mean "none"

@@ -152,7 +152,7 @@ async def send_events(
     encode_error: Callable[[Exception], bytes],
     end: bytes = DONE,
 ) -> None:
-    """Answers `request` with a stream: every event through `encode` (b"" sends nothing), then `end`.
+    """Answers `request` with a stream: every event through `encode` (b"" is nothing), then `end`.
 
     An error before the headers have left is raised, for the status that it deserves; later it
     becomes a last frame. `events` is closed in any case, also when the client goes away (Sanic then

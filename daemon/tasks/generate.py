@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..hub.describe import describe
 from ..protocol.errors import BadRequest, EngineDied
 from ..protocol.events import Event, Finished, TextDelta
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
@@ -27,7 +26,6 @@ from .sampling import check, check_vocabulary, choose_seed, resolve, room
 from .texts import ModelSide, Texts
 
 if TYPE_CHECKING:
-    from ...config.settings import ModelSpec
     from ...config.state import ConfigState
     from ..store.rows import UsageRow
     from ..supervisor.generation import Generation
@@ -120,8 +118,8 @@ class Generator:
                 prompts = await asyncio.to_thread(plan.prompts, side)
             else:
                 prompts = plan.prompts(side)
-            context = await self._known_context(spec, side)
-            if context is not None:
+            context = spec.context if isinstance(spec.context, int) else side.context
+            if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)
             async with self._supervisor.lease(name) as lease:
@@ -143,12 +141,6 @@ class Generator:
             raise
         finally:
             self._record(books.row())
-
-    async def _known_context(self, spec: ModelSpec, side: ModelSide) -> int | None:
-        """The context before the engine has said it: what was declared, or the model's own."""
-        if isinstance(spec.context, int):
-            return spec.context
-        return (await asyncio.to_thread(describe, side.folder)).context
 
     def _start(
         self, plan: _Plan, prompts: list[Prompt], lease: Lease, side: ModelSide
@@ -187,7 +179,7 @@ class Generator:
 async def _one(
     generation: Generation, stream: TextStream, books: Books
 ) -> AsyncGenerator[Event, None]:
-    """The usual case, and the hot path: no task or queue between the engine's rows and the client."""
+    """The usual case and the hot path: no task, no queue between the engine and the client."""
     push = stream.push
     first = True
     event: Event | None = None

@@ -168,7 +168,7 @@ def resolve(
 
 
 def choose_seed(request: SamplingRequest, declared: SamplingDefaults) -> int:
-    """The request's seed, the model's, or one drawn now, so that a replay yields the same tokens."""
+    """The request's seed, the model's, or one drawn now: a replay then yields the same tokens."""
     if request.seed is not None:
         return request.seed
     if declared.seed is not None:

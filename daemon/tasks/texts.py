@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..hub.catalog import resolve
+from ..hub.describe import describe
 from ..text.model_text import ModelText
 from .sampling import GenerationConfig
 
@@ -21,6 +22,7 @@ class ModelSide(NamedTuple):
     folder: Path
     text: ModelText
     recommended: GenerationConfig
+    context: int | None  # tokens, as the model's config.json says
 
 
 class _Entry(NamedTuple):
@@ -82,4 +84,5 @@ def _text_fields(spec: ModelSpec) -> tuple[object, ...]:
 
 def _load(spec: ModelSpec) -> ModelSide:
     folder = resolve(spec.path, spec.revision)
-    return ModelSide(folder, ModelText.load(folder, spec), GenerationConfig.load(folder))
+    context = describe(folder).context
+    return ModelSide(folder, ModelText.load(folder, spec), GenerationConfig.load(folder), context)

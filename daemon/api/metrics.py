@@ -1,0 +1,125 @@
+"""GET /metrics: counters of requests and tokens, and what the supervisor says at this moment.
+
+Format: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from ..store.rows import UsageRow
+    from ..supervisor.status import ModelStatus
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+STATES = ("stopped", "starting", "ready", "stopping", "failed")
+
+
+class _Books(Protocol):
+    """Of the store: how many usage rows were lost."""
+
+    @property
+    def dropped(self) -> int: ...
+
+
+class Metrics:
+    """The figures of one front, in a registry of their own."""
+
+    def __init__(self, status: Callable[[], list[ModelStatus]], books: _Books) -> None:
+        self._registry = registry = CollectorRegistry()
+        by_model = ("model", "dialect")
+        self._requests = Counter(
+            "fastmlx_requests",
+            "Finished requests.",
+            (*by_model, "finish_reason"),
+            registry=registry,
+        )
+        self._prompt = Counter(
+            "fastmlx_prompt_tokens", "Tokens of prompts.", by_model, registry=registry
+        )
+        self._cached = Counter(
+            "fastmlx_cached_tokens",
+            "Tokens of prompts that were found in the prefix cache.",
+            by_model,
+            registry=registry,
+        )
+        self._output = Counter(
+            "fastmlx_output_tokens", "Generated tokens.", by_model, registry=registry
+        )
+        self._ttft = Histogram(
+            "fastmlx_time_to_first_token_seconds",
+            "From a request's arrival to its first token.",
+            by_model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "fastmlx_request_duration_seconds",
+            "From a request's arrival to its end.",
+            by_model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        registry.register(_Now(status, books))
+
+    def observe(self, row: UsageRow) -> None:
+        """Counts a finished request."""
+        # Names of models that do not exist come from clients; they would fill the memory.
+        unknown = row.error is not None and row.error.startswith("model_not_found")
+        labels = ("" if unknown else row.model, row.dialect)
+        reason = row.finish_reason or "error"
+        self._requests.labels(*labels, reason).inc()
+        self._prompt.labels(*labels).inc(row.prompt_tokens)
+        self._cached.labels(*labels).inc(row.cached_tokens)
+        self._output.labels(*labels).inc(row.output_tokens)
+        if row.ttft_ms is not None:
+            self._ttft.labels(*labels).observe(row.ttft_ms / 1000)
+        self._duration.labels(*labels).observe(row.duration_ms / 1000)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Now(Collector):
+    """Gauges read when they are asked for."""
+
+    def __init__(self, status: Callable[[], list[ModelStatus]], books: _Books) -> None:
+        self._status = status
+        self._books = books
+
+    def collect(self) -> Iterator[Metric]:
+        models = self._status()
+
+        def gauge(name: str, text: str, value: Callable[[ModelStatus], float]) -> Metric:
+            family = GaugeMetricFamily(f"fastmlx_{name}", text, labels=["model"])
+            for model in models:
+                family.add_metric([model.name], value(model))
+            return family
+
+        yield gauge("requests_running", "Requests being served.", lambda m: m.requests_running)
+        yield gauge("requests_waiting", "Requests waiting.", lambda m: m.requests_waiting)
+        yield gauge("engine_memory_bytes", "Of the engine process.", lambda m: m.memory_bytes)
+        yield gauge("engine_restarts", "Restarts after a death.", lambda m: m.restarts)
+        yield gauge("tokens_per_second", "Output, at the moment.", lambda m: m.tokens_per_s)
+        state = GaugeMetricFamily(
+            "fastmlx_model_state",
+            "1 for the state that holds.",
+            labels=["model", "state"],
+        )
+        for model in models:
+            for each in STATES:
+                state.add_metric([model.name, each], float(str(model.state) == each))
+        yield state
+        lost = CounterMetricFamily("fastmlx_usage_rows_dropped", "Usage rows that were lost.")
+        lost.add_metric([], self._books.dropped)
+        yield lost
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
