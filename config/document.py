@@ -151,7 +151,7 @@ def _syntax_problem(text: str, error: yaml.MarkedYAMLError) -> Problem:
     hint = None
     if text[index : index + 1] == "\t":
         hint = "indent with spaces, not tabs"
-    elif "${" in text[text.rfind("\n", 0, index) + 1 : index]:
+    elif "${" in text[text.rfind("\n", 0, index) + 1 : index + 1]:
         hint = 'inside { } and [ ] put it in quotes: "${…}"'
     return Problem(index, message, hint=hint)
 

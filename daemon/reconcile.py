@@ -1,0 +1,119 @@
+"""Desired settings → the supervisor. Start-up, a saved file, SIGHUP and the admin all end here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..config.diff import SettingsDiff, diff
+from ..config.settings import Settings
+from .protocol.errors import FastMLXError
+from .supervisor.memory import auto_limit_bytes, readable, total_bytes
+from .supervisor.supervisor import Supervisor
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `reconcile` did."""
+
+    lines: tuple[str, ...]  # for the log; empty when nothing had changed
+    needs_restart: tuple[str, ...]  # dotted keys changed by this edit that wait for a restart
+    preload: asyncio.Task[None] | None  # ends when what is to be preloaded is loaded, or failed
+
+
+class Declared(NamedTuple):
+    """What the supervisor is told of a model, beside its spec."""
+
+    idle_timeout_s: float
+    max_concurrent: int
+    max_waiting: int
+
+
+async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor) -> Report:
+    """Make `supervisor`, which was told `old` (None: nothing yet), know `new`.
+
+    Models whose entry and whose share of `defaults` are the same are not touched. Does not wait
+    for anything to load or stop. When it raises, `old` is still what was agreed on: the next call
+    does the rest.
+    """
+    changes = diff(old or Settings(), new)
+    lines: list[str] = []
+    for name in changes.removed:
+        await supervisor.withdraw(name)
+        lines.append(f"model {name}: removed")
+    if old is None or "memory.limit" in changes.settings:
+        limit_bytes = memory_limit_bytes(new)
+        supervisor.set_memory_limit(limit_bytes)
+        lines.append(f"memory.limit: {readable(limit_bytes)}")
+    for name, spec in new.models.items():
+        told = _declared(new, name)
+        is_same = name not in changes.added and name not in changes.changed
+        if is_same and old is not None and _declared(old, name) == told:
+            continue
+        await supervisor.declare(name, spec, **told._asdict())
+        lines.append(f"model {name}: {_what(changes, name)}")
+    lines += [
+        f"{key}: changed, " + ("at the next start" if change == "restart" else "in force")
+        for key, change in changes.settings.items()
+        if key != "memory.limit"
+    ]
+    return Report(tuple(lines), changes.needs_restart, _preload(changes, new, supervisor))
+
+
+def memory_limit_bytes(settings: Settings) -> int:
+    """`memory.limit` on this machine."""
+    limit = settings.memory.limit
+    return auto_limit_bytes() if limit == "auto" else limit.of(total_bytes())
+
+
+def _declared(settings: Settings, name: str) -> Declared:
+    spec = settings.models[name]
+    return Declared(
+        idle_timeout_s=settings.idle_timeout_s(spec),
+        max_concurrent=settings.max_concurrent(spec),
+        max_waiting=settings.max_waiting(spec),
+    )
+
+
+def _what(changes: SettingsDiff, name: str) -> str:
+    if name in changes.added:
+        return "added"
+    fields = changes.changed.get(name)
+    if fields is None:
+        return "follows the changed defaults"
+    again = "; starts again if it is loaded" if "reload" in fields.values() else ""
+    return f"{', '.join(fields)} changed{again}"
+
+
+_preloads: set[asyncio.Task[None]] = set()  # the event loop keeps only weak references
+
+
+def _preload(
+    changes: SettingsDiff, new: Settings, supervisor: Supervisor
+) -> asyncio.Task[None] | None:
+    wanted = [
+        name
+        for name, spec in new.models.items()
+        if spec.preload and (name in changes.added or "preload" in changes.changed.get(name, {}))
+    ]
+    if not wanted:
+        return None
+    task = asyncio.create_task(_load_each(wanted, supervisor), name="preload")
+    _preloads.add(task)
+    task.add_done_callback(_preloads.discard)
+    return task
+
+
+async def _load_each(names: list[str], supervisor: Supervisor) -> None:
+    """One after the other, in the file's order: when memory is short, the first ones win."""
+    for name in names:
+        try:
+            await supervisor.load(name)
+        except FastMLXError as error:
+            _log.error("model %s could not be preloaded: %s", name, error.message)
+        except Exception:
+            _log.exception("model %s could not be preloaded", name)
