@@ -61,7 +61,7 @@ class EngineCore:
     def _fault(self, request: Generate) -> str | None:
         if not request.prompt:
             return "the prompt is empty"
-        if not (0 <= min(request.prompt) and max(request.prompt) < self._vocab_size):
+        if not (min(request.prompt) >= 0 and max(request.prompt) < self._vocab_size):
             return f"token ids must be from 0 to {self._vocab_size - 1}"
         if len(request.output) >= request.sampling.max_tokens:
             return "max_tokens are already generated"

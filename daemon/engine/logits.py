@@ -74,9 +74,9 @@ class _Penalties:
     def of(cls, members: list[tuple[int, Sequence]], vocab_size: int) -> _Penalties:
         shape = (len(members), vocab_size)
         counts = np.zeros(shape, dtype=np.float32)
-        in_prompt = np.zeros(shape, dtype=np.bool_)
+        in_prompt = np.zeros(shape, dtype=np.uint8)
         for i, (_, sequence) in enumerate(members):
-            in_prompt[i, sequence.prompt] = True
+            in_prompt[i, sequence.prompt] = 1
             np.add.at(counts[i], sequence.output, 1.0)
         params = [s.sampling for _, s in members]
         columns = mx.array(
@@ -87,7 +87,7 @@ class _Penalties:
             ]
         )[:, :, None]
         rows = [row for row, _ in members]
-        return cls(rows, columns, mx.array(counts), mx.array(in_prompt))
+        return cls(rows, columns, mx.array(counts), mx.array(in_prompt) > 0)
 
     def plus(self, other: _Penalties) -> _Penalties:
         return _Penalties(

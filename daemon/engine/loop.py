@@ -67,6 +67,9 @@ class _Failed(Exception):
 def _load(pipe: Pipe, load: wire.Load):
     """Everything slow before Ready; imports of mlx among it, so that progress is seen early."""
     pipe.send(wire.Loading("importing", 0.0))
+    from . import lean
+
+    lean.install()
     from . import device, loader
     from .core import EngineCore
     from .runners.text import TextRunner

@@ -127,7 +127,9 @@ class _RandomRows:
     """The rows with a temperature, and their parameters as columns."""
 
     def __init__(self, sequences: list[Sequence]) -> None:
-        self.rows = [i for i, s in enumerate(sequences) if s.sampling.temperature >= LEAST_TEMPERATURE]
+        self.rows = [
+            i for i, s in enumerate(sequences) if s.sampling.temperature >= LEAST_TEMPERATURE
+        ]
         if not self.rows:
             return
         params = [sequences[row].sampling for row in self.rows]
@@ -151,9 +153,7 @@ class _RandomRows:
         p = mx.exp(x)
         if self._filters:
             p = mx.where(x >= self._threshold(x, p), p, 0.0)
-        u = _column(
-            [uniform(s, positions[r]) for s, r in zip(self._seeds, self.rows, strict=True)]
-        )
+        u = _column([uniform(s, positions[r]) for s, r in zip(self._seeds, self.rows, strict=True)])
         cumulative = mx.cumsum(p, axis=-1)
         # In vocabulary order, not by rank: near-ties that swap ranks from one batch to another
         # do not change what is sampled. The min keeps rounding from stepping past the last token.

@@ -21,7 +21,7 @@ class TokenLogprob(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ChosenLogprob(msgspec.Struct, frozen=True):
-    """One output token: its text form, raw bytes, log probability and the likeliest alternatives."""
+    """One output token: its text, raw bytes, log probability and the likeliest alternatives."""
 
     token: str
     token_bytes: bytes

@@ -75,4 +75,3 @@ def _growth(cache: Any) -> int:
     if bounded or not isinstance(keys, mx.array) or not isinstance(values, mx.array):
         return 0
     return (keys.nbytes + values.nbytes) // keys.shape[2]
-

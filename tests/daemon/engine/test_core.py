@@ -1,0 +1,129 @@
+"""The engine without its socket: joining, leaving, stopping, rejecting."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engines import alone, assert_same, core_at, greedy, run, tokens_of
+from fastmlx.daemon.protocol.sampling import Sampling
+from fastmlx.daemon.protocol.wire import Generate
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model: Callable[..., Path]) -> Path:
+    return tiny_model("qwen3")
+
+
+def prompt(seed: int, length: int = 12) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randrange(10, 1000) for _ in range(length)]
+
+
+def test_an_aborted_request_leaves_and_the_others_do_not_notice(folder: Path) -> None:
+    core = core_at(folder)
+
+    def abort_at_step_three(step: int, rows: dict) -> None:
+        if step == 3:
+            core.abort(1)
+            core.abort(1)
+            core.abort(77)
+
+    requests = [Generate(i, prompt(i), sampling=greedy(20)) for i in range(3)]
+    rows = run(core, requests, on_step=abort_at_step_three)
+    assert len(tokens_of(rows[1])) < 20
+    for i in (0, 2):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt(i), 20))
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_request_may_be_aborted_while_it_waits_or_prefills(folder: Path, step: int) -> None:
+    core = core_at(folder, max_concurrent=1, step_tokens=4)
+    requests = [Generate(i, prompt(i, 200), sampling=greedy(3)) for i in range(3)]
+
+    def abort(now: int, rows: dict) -> None:
+        if now == step:
+            core.abort(0)
+            core.abort(1)
+
+    rows = run(core, requests, on_step=abort)
+    assert_same(tokens_of(rows[2]), *alone(folder, prompt(2, 200), 3))
+
+
+def test_a_stop_token_ends_the_row_and_is_the_last_token(folder: Path) -> None:
+    want, _ = alone(folder, prompt(4), 30)
+    stop = want[10]
+    first = want.index(stop)
+    sampling = greedy(30, stop_token_ids=(stop,))
+    rows = run(core_at(folder), [Generate(1, prompt(4), sampling=sampling)])[1]
+    assert tokens_of(rows) == want[: first + 1]
+    assert [row.finish for row in rows] == [None] * first + ["stop"]
+
+
+def test_min_tokens_puts_the_stop_off(folder: Path) -> None:
+    want, _ = alone(folder, prompt(4), 30)
+    sampling = greedy(30, stop_token_ids=(want[0],), min_tokens=8)
+    rows = run(core_at(folder), [Generate(1, prompt(4), sampling=sampling)])[1]
+    tokens = tokens_of(rows)
+    assert want[0] not in tokens[:8]
+    assert len(tokens) >= 8
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (Generate(1, [], sampling=greedy(3)), "empty"),
+        (Generate(1, [5, 1024], sampling=greedy(3)), "token ids"),
+        (Generate(1, [-1], sampling=greedy(3)), "token ids"),
+        (Generate(1, [5], sampling=greedy(2), output=[1, 2]), "already"),
+    ],
+)
+def test_a_request_that_cannot_run_is_rejected_alone(
+    folder: Path, request_: Generate, reason: str
+) -> None:
+    core = core_at(folder)
+    rows = run(core, [request_, Generate(2, prompt(2), sampling=greedy(5))])
+    assert [r.id for r in core.rejected] == [1]
+    assert reason in core.rejected[0].message
+    assert_same(tokens_of(rows[2]), *alone(folder, prompt(2), 5))
+
+
+def test_a_seed_gives_the_same_tokens_alone_in_a_crowd_and_after_a_replay(folder: Path) -> None:
+    sampling = Sampling(temperature=0.9, top_p=0.95, seed=42, max_tokens=24)
+    single = tokens_of(run(core_at(folder), [Generate(1, prompt(1), sampling=sampling)])[1])
+    others = [
+        Generate(i, prompt(i), sampling=Sampling(temperature=1.2, seed=i, max_tokens=9 + i))
+        for i in range(2, 9)
+    ]
+    crowd = run(core_at(folder), [*others, Generate(1, prompt(1), sampling=sampling)], join_every=2)
+    assert tokens_of(crowd[1]) == single
+    replay = Generate(1, prompt(1), sampling=sampling, output=single[:11])
+    assert tokens_of(run(core_at(folder), [replay])[1]) == single[11:]
+    other_seed = Sampling(temperature=0.9, top_p=0.95, seed=43, max_tokens=24)
+    different = run(core_at(folder), [Generate(1, prompt(1), sampling=other_seed)])[1]
+    assert tokens_of(different) != single
+
+
+def test_penalties_in_a_batch_are_those_of_the_row(folder: Path) -> None:
+    sampling = greedy(16, repetition_penalty=1.4, frequency_penalty=0.5)
+    single = tokens_of(run(core_at(folder), [Generate(1, prompt(1), sampling=sampling)])[1])
+    mixed = [
+        Generate(i, prompt(i), sampling=greedy(10) if i % 2 else sampling) for i in range(1, 7)
+    ]
+    mixed[0] = Generate(1, prompt(1), sampling=sampling)
+    rows = run(core_at(folder), mixed, join_every=1)
+    assert tokens_of(rows[1]) == single
+    assert_same(tokens_of(rows[3]), *alone(folder, prompt(3), 10))
+    replay = Generate(1, prompt(1), sampling=sampling, output=single[:7])
+    assert tokens_of(run(core_at(folder), [replay])[1]) == single[7:]
+
+
+def test_many_more_requests_than_rows_all_end(folder: Path) -> None:
+    core = core_at(folder, max_concurrent=4, step_tokens=64)
+    requests = [Generate(i, prompt(i, 1 + i % 30), sampling=greedy(1 + i % 7)) for i in range(60)]
+    rows = run(core, requests)
+    assert {i: len(tokens_of(r)) for i, r in rows.items()} == {i: 1 + i % 7 for i in range(60)}
+    assert core.output_tokens == sum(1 + i % 7 for i in range(60))
+    assert core.kv_bytes == 0
