@@ -27,6 +27,11 @@ def set_limits(memory_limit_bytes: int | None) -> None:
         mx.set_wired_limit(min(recommended, memory_limit_bytes or recommended))
 
 
+def release_unused_memory() -> None:
+    """Gives MLX's freed but kept buffers back to the system."""
+    mx.clear_cache()
+
+
 def adapt(model: nn.Module) -> str | None:
     """Puts the weights into the form in which this device computes best.
 

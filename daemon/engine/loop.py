@@ -33,8 +33,15 @@ def run(connection: socket.socket) -> int:
         pipe.send(wire.LoadFailed(str(failure)))
         pipe.close()
         return 1
+    from .device import release_unused_memory
+
+    tidy = True  # nothing to give back since the last step
     while True:
-        for message in _receive(pipe.inbox, wait=core.idle):
+        messages = _receive(pipe.inbox, wait=core.idle)
+        if not messages and core.idle and not tidy:
+            release_unused_memory()
+            tidy = True
+        for message in messages:
             match message:
                 case wire.Generate():
                     core.add(message)
@@ -46,6 +53,7 @@ def run(connection: socket.socket) -> int:
                 case wire.Load():
                     pass  # only the first one counts
         if not core.idle:
+            tidy = False
             rows = core.step()
             if rows:
                 pipe.send(wire.Tokens(rows))
