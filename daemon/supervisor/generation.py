@@ -38,6 +38,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         "prompt",
         "queued_s",
         "sampling",
+        "sent",
     )
 
     def __init__(
@@ -52,7 +53,8 @@ class Generation(AsyncIterator[wire.TokenRow]):
         self.sampling = sampling
         self.output: list[int] = []  # the replay log: every token delivered so far
         self.deaths = 0  # of engines while this was running in them
-        self.queued_s = 0.0  # from generate() to the first row; grows until then
+        self.sent = False  # to the engine that lives now
+        self.queued_s = 0.0  # from generate() to the first row; 0 until then
         self._created = time.monotonic()
         self._rows: deque[wire.TokenRow] = deque()
         self._waiter: asyncio.Future[None] | None = None

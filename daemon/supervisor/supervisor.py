@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..protocol.errors import FastMLXError
+from ..hub.catalog import resolve
+from ..hub.describe import ModelInfo, describe
+from ..hub.footprint import load_bytes
+from ..protocol import wire
+from ..protocol.errors import FastMLXError, ModelFailed, ModelNotFound, Overloaded
+from .child import Timing
+from .engine import EngineProcess
 from .lease import Lease
-from .status import ModelStatus
+from .model import Declaration, Model, file_name
+from .room import Room
+from .status import ModelStatus, State
 
 if TYPE_CHECKING:
     from ...config.paths import Home
     from ...config.settings import ModelSpec
 
+logger = logging.getLogger(__name__)
+
 ENGINE_COMMAND = (sys.executable, "-m", "fastmlx.daemon.engine")
+NOTIFY_S = 0.05  # changes within so long are one call of on_change
 
 
 class Supervisor:
@@ -28,10 +44,21 @@ class Supervisor:
         memory_limit_bytes: int,
         command: Sequence[str] = ENGINE_COMMAND,
         on_change: Callable[[], None] | None = None,
+        timing: Timing | None = None,
     ) -> None:
         """`on_change` is called, at most about 20 times a second, after something that `status()`
         reports has changed (not for every token)."""
-        raise NotImplementedError
+        self._home = home
+        self._command = tuple(command)
+        self._on_change = on_change
+        self._timing = timing or Timing()
+        self._room = Room(memory_limit_bytes)
+        self._models: dict[str, Model] = {}
+        self._withdrawn: list[Model] = []  # that still finish their requests
+        self._stopping = False
+        self._notify_timer: asyncio.TimerHandle | None = None
+
+    # ---- what is declared
 
     async def declare(
         self,
@@ -42,42 +69,352 @@ class Supervisor:
         max_concurrent: int,
         max_waiting: int,
     ) -> None:
-        """A model exists, or its entry changed. Never raises for a bad model: `status()` says it."""
-        raise NotImplementedError
+        """A model exists, or its entry changed. Never raises for a bad model: `status()` says it.
+
+        A change that the running engine can live with applies at once. For another one the engine
+        finishes the requests it runs and starts again; requests that come meanwhile wait for that.
+        With `preload` the model is started, but nothing is evicted for it.
+        """
+        new = Declaration(spec, idle_timeout_s, max_concurrent, max_waiting)
+        model = self._models.get(name)
+        preload = spec.preload
+        if model is None:
+            model = self._models[name] = self._new_model(name, new)
+        else:
+            old, model.declared = model.declared, new
+            preload = preload and not old.spec.preload
+            if model.engine.state in (State.STOPPED, State.FAILED):
+                if new.needs_new_engine(old):
+                    model.problem = None
+                    model.engine.forgive()
+            elif model.departure is None and new.needs_new_engine(model.started_for or old):
+                self._dismiss(model, load_again=True)
+            self._watch_idleness(model)
+        if model.engine.state is State.STOPPED and model.start is None:
+            try:
+                model.info, _ = await asyncio.to_thread(_inspect, spec)
+            except ModelFailed as error:
+                model.info, model.problem = None, error.message
+        idle = model.engine.state is State.STOPPED and model.start is None
+        if preload and idle and model.departure is None and not model.withdrawn:
+            self._begin(model, evict=False)
+        self._notify()
 
     async def withdraw(self, name: str) -> None:
         """The model is no longer declared: no new leases; its engine stops when the last request
         ended. Returns at once. Unknown names are ignored."""
-        raise NotImplementedError
+        model = self._models.pop(name, None)
+        if model is None:
+            return
+        model.withdrawn = True
+        self._withdrawn.append(model)
+        model.wake()
+        self._dismiss(model)
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """What all engines together may use."""
+        return self._room.ledger.limit_bytes
 
     def set_memory_limit(self, limit_bytes: int) -> None:
         """What all engines together may use; idle ones are evicted when it shrank."""
-        raise NotImplementedError
+        self._room.ledger.limit_bytes = limit_bytes
+        for victim in self._room.overdue():
+            logger.info("%s is evicted: the memory limit was lowered", victim.name)
+            self._dismiss(victim)
 
-    def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
-        """Use a model, by its name or an alias, starting it if need be."""
-        raise NotImplementedError
+    # ---- what is used
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncIterator[Lease]:
+        """Use a model, by its name or an alias; until the block ends it is not unloaded.
+
+            the model is        a request
+            not declared        ModelNotFound
+            queue full          Overloaded, Retry-After from how long leases are held
+            ready               goes on at once
+            starting            waits; fails with the others if the start fails
+            stopped             starts it (evicting if need be) and waits
+              no room           Overloaded: need, limit, who holds what and why
+              larger than all   ModelFailed, until the limit or the model changes
+              broken files      ModelFailed; looked at again by the next request
+            draining, stopping  waits for the end, then starts it
+            failed              ModelFailed, until its spec changes or load()
+
+        A request that is cancelled while it waits leaves; the load it began goes on.
+        """
+        model = self._find(name)
+        if not model.has_queue_room():
+            raise Overloaded(
+                f"{model.name} is busy: {model.leases} requests run and {model.pending} wait, "
+                f"more may not wait (max_waiting: {model.declared.max_waiting}).",
+                retry_after_s=model.retry_after_s(),
+            )
+        model.pending += 1
+        self._watch_idleness(model)
+        self._notify()
+        try:
+            await self._until_ready(model)
+            model.leases += 1
+            model.drained.clear()
+        finally:
+            model.pending -= 1
+            self._watch_idleness(model)
+        assert model.engine.ready is not None
+        assert model.info is not None
+        lease = Lease(
+            model.name, model.declared.spec, model.info.folder, model.engine.ready, model.engine
+        )
+        began = time.monotonic()
+        try:
+            yield lease
+        finally:
+            lease.release()
+            model.leases -= 1
+            if not model.leases:
+                model.drained.set()
+            model.lease_s += 0.2 * (time.monotonic() - began - model.lease_s)
+            self._watch_idleness(model)
+            self._notify()
 
     async def load(self, name: str) -> None:
         """Start the model and wait until it is ready; tries again one that failed.
 
         Raises ModelNotFound, ModelFailed, Overloaded."""
-        raise NotImplementedError
+        model = self._find(name)
+        if model.departure is not None:
+            model.load_again = True
+        model.engine.forgive()
+        await self._until_ready(model)
+        self._watch_idleness(model)
 
     async def unload(self, name: str) -> None:
         """Let running requests end, then stop the engine; returns when it is gone. Requests that
         come meanwhile wait and load it again; those that waited for a load in progress get
-        Overloaded. Raises ModelNotFound."""
-        raise NotImplementedError
+        Overloaded. Also clears a failure. Raises ModelNotFound."""
+        model = self._find(name)
+        if not model.grants and model.departure is None:
+            model.wake_with(
+                Overloaded(f"{model.name} was unloaded while it loaded.", retry_after_s=1.0)
+            )
+        model.engine.forgive()
+        model.problem = None
+        await asyncio.shield(self._dismiss(model))
 
     def status(self) -> list[ModelStatus]:
-        """All models in the order of their declaration."""
-        raise NotImplementedError
+        """All models in the order of their declaration, then those that are withdrawn and not
+        gone yet."""
+        leaving = [m for m in self._withdrawn if m.name not in self._models]
+        return [model.status() for model in (*self._models.values(), *leaving)]
 
     async def stop(self, drain_s: float) -> None:
         """No new leases; wait up to `drain_s` for running requests, then end every engine. The
-        requests still running then get FastMLXError. Nothing is left over."""
-        raise NotImplementedError
+        requests still running then get Overloaded. Nothing is left over."""
+        self._stopping = True
+        models = [*self._models.values(), *self._withdrawn]
+        for model in models:
+            model.wake()
+        drained = [asyncio.create_task(model.drained.wait()) for model in models if model.leases]
+        if drained:
+            await asyncio.wait(drained, timeout=drain_s)
+            for task in drained:
+                task.cancel()
+        for model in models:
+            if model.start is not None:
+                model.start.cancel()
+            if model.idle_timer is not None:
+                model.idle_timer.cancel()
+        starts = [model.start for model in models if model.start is not None]
+        await asyncio.gather(*starts, return_exceptions=True)
+        await asyncio.gather(*(model.engine.stop() for model in models))
+        for model in models:  # a departure waits for leases that nobody may ever give back
+            if model.departure is not None:
+                model.departure.cancel()
+        departures = [model.departure for model in models if model.departure is not None]
+        await asyncio.gather(*departures, return_exceptions=True)
+        if self._notify_timer is not None:
+            self._notify_timer.cancel()
+
+    # ---- starting
+
+    async def _until_ready(self, model: Model) -> None:
+        """Until leases may be granted, starting the model if nobody does; raises as `lease`."""
+        while True:
+            if self._stopping:
+                raise Overloaded("The server is shutting down.", retry_after_s=10.0)
+            if model.withdrawn:
+                raise self._not_found(model.name)
+            if model.grants:
+                return
+            if model.engine.state is State.FAILED and model.start is None:
+                raise ModelFailed(model.engine.error or f"{model.name} cannot be started.")
+            resting = model.engine.state is State.STOPPED and model.departure is None
+            if resting and model.start is None:
+                self._begin(model, evict=True)
+            await model.changed()
+
+    def _begin(self, model: Model, *, evict: bool) -> None:
+        model.problem = None
+        model.start_stage = "reading headers"
+        model.start = asyncio.create_task(self._start(model, evict))
+        self._notify()
+
+    async def _start(self, model: Model, evict: bool) -> None:
+        """From stopped to starting, or everyone who waits learns why not."""
+        try:
+            while True:
+                declared = model.declared
+                model.info, adapters = await asyncio.to_thread(_inspect, declared.spec)
+                context = declared.spec.context
+                tokens = None if context == "auto" else context
+                need_bytes = load_bytes(model.info, tokens)
+                evict = evict or model.pending > 0
+                for victim in self._room.reserve(model, need_bytes, evict=evict):
+                    logger.info("%s is evicted for %s", victim.name, model.name)
+                    self._dismiss(victim)
+                model.start_stage = "making room"
+                going = [m.departure for m in self._room.going() if m.departure is not None]
+                if going:
+                    await asyncio.wait(going)
+                if not model.declared.needs_new_engine(declared):
+                    break
+                self._room.ledger.release(model)  # the entry was edited meanwhile
+            load = wire.Load(
+                name=model.name,
+                path=str(model.info.folder),
+                adapters=adapters,
+                max_concurrent=declared.max_concurrent,
+                context=tokens,
+                memory_limit_bytes=self._room.ledger.limit_bytes,
+            )
+            model.started_for = declared
+            model.engine.start(load)
+        except FastMLXError as error:
+            logger.warning("%s is not started: %s", model.name, error.message)
+            if isinstance(error, ModelFailed):
+                model.problem = error.message
+            model.wake_with(error)
+        except asyncio.CancelledError:
+            self._room.ledger.release(model)
+            raise
+        except Exception as error:
+            logger.exception("%s is not started", model.name)
+            self._room.ledger.release(model)
+            model.wake_with(ModelFailed(f"{model.name} could not be started: {error!r}"))
+        finally:
+            model.start = None
+            model.wake()
+            self._notify()
+
+    # ---- stopping
+
+    def _dismiss(self, model: Model, *, load_again: bool = False) -> asyncio.Task[None]:
+        """Drain and stop; the task ends when no process is left."""
+        model.load_again = load_again
+        if model.departure is None:
+            model.departure = asyncio.create_task(self._depart(model))
+            self._notify()
+        return model.departure
+
+    async def _depart(self, model: Model) -> None:
+        try:
+            if model.start is not None and not model.load_again:
+                model.start.cancel()
+                await asyncio.wait({model.start})
+            await model.drained.wait()
+            if not (model.load_again and self._serves(model)):
+                await model.engine.stop()
+        finally:
+            model.departure = None
+            if model in self._withdrawn:
+                self._withdrawn.remove(model)
+            stopped = model.engine.state is State.STOPPED
+            if model.load_again and stopped and not (self._stopping or model.withdrawn):
+                self._begin(model, evict=True)
+            self._watch_idleness(model)
+            model.wake()
+            self._notify()
+
+    def _serves(self, model: Model) -> bool:
+        """The engine that runs is the one that is wanted (an edit was taken back)."""
+        running = model.started_for
+        ready = model.engine.state is State.READY
+        return ready and running is not None and not model.declared.needs_new_engine(running)
+
+    def _watch_idleness(self, model: Model) -> None:
+        """Call whenever use or timeout may have changed: the timer runs while nobody uses it."""
+        if model.idle_timer is not None:
+            model.idle_timer.cancel()
+            model.idle_timer = None
+        if model.in_use:
+            model.last_used = math.inf  # until it is given back
+            return
+        if math.isinf(model.last_used):
+            model.last_used = time.monotonic()
+        timeout_s = model.declared.idle_timeout_s
+        if model.grants and not model.declared.spec.pinned and not math.isinf(timeout_s):
+            left_s = max(0.0, model.last_used + timeout_s - time.monotonic())
+            loop = asyncio.get_running_loop()
+            model.idle_timer = loop.call_later(left_s, self._on_idle, model)
+
+    def _on_idle(self, model: Model) -> None:
+        model.idle_timer = None
+        if model.grants and not model.in_use:
+            logger.info("%s was idle for %.0f s", model.name, model.declared.idle_timeout_s)
+            self._dismiss(model)
+
+    # ----
+
+    def _new_model(self, name: str, declaration: Declaration) -> Model:
+        engine = EngineProcess(
+            name,
+            command=self._command,
+            log=self._home.logs / f"engine-{file_name(name)}.log",
+            timing=self._timing,
+            on_change=lambda: self._engine_changed(model),
+        )
+        model = Model(name, declaration, engine)
+        return model
+
+    def _engine_changed(self, model: Model) -> None:
+        state = model.engine.state
+        if state in (State.STOPPED, State.FAILED):
+            self._room.ledger.release(model)
+        else:
+            self._room.ledger.measure(model, model.engine.memory_bytes)
+        if state is not model.seen:
+            if state is State.READY and not model.in_use:
+                model.last_used = time.monotonic()
+                self._watch_idleness(model)
+            model.seen = state
+            model.wake()
+        self._notify()
+
+    def _find(self, name: str) -> Model:
+        if name in self._models:
+            return self._models[name]
+        for model in self._models.values():
+            if name in model.declared.spec.aliases:
+                return model
+        raise self._not_found(name)
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        declared = ", ".join(self._models) or "none"
+        return ModelNotFound(f"There is no model '{name}'. Declared: {declared}.", param="model")
+
+    def _notify(self) -> None:
+        if self._on_change is not None and self._notify_timer is None:
+            loop = asyncio.get_running_loop()
+            self._notify_timer = loop.call_later(NOTIFY_S, self._fire)
+
+    def _fire(self) -> None:
+        self._notify_timer = None
+        if self._on_change is not None:
+            self._on_change()
 
 
-__all__ = ["ENGINE_COMMAND", "FastMLXError", "Lease", "ModelStatus", "Supervisor"]
+def _inspect(spec: ModelSpec) -> tuple[ModelInfo, tuple[str, ...]]:
+    """Where the model and its adapters lie and what it is. Blocking. Raises ModelFailed."""
+    info = describe(resolve(spec.path, spec.revision))
+    adapters: list[Path] = [resolve(adapter, None) for adapter in spec.adapters]
+    return info, tuple(str(folder) for folder in adapters)

@@ -1,0 +1,129 @@
+"""Weight files without their weights: names, shapes and sizes from safetensors headers.
+
+Format: 8 bytes little-endian length, that many bytes of JSON, then the data
+(https://huggingface.co/docs/safetensors/index#format).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ..protocol.errors import ModelFailed
+
+INDEX = "model.safetensors.index.json"
+PATTERN = "model*.safetensors"  # what mlx-lm loads
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+
+
+class Weights(NamedTuple):
+    size_bytes: int  # of all tensors
+    num_tensors: int
+    dtypes: dict[str, int]  # dtype as safetensors names it → bytes in it
+
+
+class _Tensor(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+_header_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_tensor_decoder = msgspec.json.Decoder(_Tensor)
+
+
+def read_weights(folder: Path) -> Weights:
+    """Sum up the headers of all weight files of a model.
+
+    Raises ModelFailed: none, one that the index names is missing, one is damaged or cut short.
+    """
+    shards = _shards(folder)
+    if not shards:
+        raise ModelFailed(f"{folder} has no weights: there is no {PATTERN} in it.")
+    dtypes: dict[str, int] = {}
+    num_tensors = 0
+    for shard in shards:
+        for tensor in read_header(shard).values():
+            begin, end = tensor.data_offsets
+            dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + end - begin
+            num_tensors += 1
+    return Weights(sum(dtypes.values()), num_tensors, dtypes)
+
+
+def read_header(path: Path) -> dict[str, _Tensor]:
+    """Name → tensor of one file whose size agrees with them.
+
+    Raises ModelFailed, with what is wrong with the file.
+    """
+    try:
+        with path.open("rb") as file:
+            file_bytes = os.fstat(file.fileno()).st_size
+            start = file.read(8)
+            if len(start) < 8:
+                raise _damaged(path, f"it has only {file_bytes} bytes")
+            (header_bytes,) = struct.unpack("<Q", start)
+            if header_bytes > MAX_HEADER_BYTES:
+                raise _damaged(path, f"its header claims {header_bytes} bytes")
+            if 8 + header_bytes > file_bytes:
+                raise _damaged(path, "it ends within its header")
+            text = file.read(header_bytes)
+    except OSError as error:
+        raise ModelFailed(f"{path} cannot be read: {error.strerror or error}.") from error
+    try:
+        entries = _header_decoder.decode(text)
+        tensors = {
+            name: _tensor_decoder.decode(raw)
+            for name, raw in entries.items()
+            if name != "__metadata__"
+        }
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"its header is not what safetensors writes ({error})") from error
+    end = 0
+    for name, tensor in tensors.items():
+        begin, stop = tensor.data_offsets
+        if not 0 <= begin <= stop:
+            raise _damaged(path, f"tensor {name} lies at {begin} to {stop}")
+        end = max(end, stop)
+    whole_bytes = 8 + header_bytes + end
+    if file_bytes < whole_bytes:
+        raise _damaged(
+            path, f"it is cut short: {file_bytes} of {whole_bytes} bytes are there; fetch it again"
+        )
+    return tensors
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The weight files, all of them there."""
+    present = sorted(folder.glob(PATTERN))
+    index = folder / INDEX
+    try:
+        text = index.read_bytes()
+    except FileNotFoundError:
+        return present
+    except OSError as error:
+        raise ModelFailed(f"{index} cannot be read: {error.strerror or error}.") from error
+    try:
+        named = set(msgspec.json.decode(text, type=_Index).weight_map.values())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelFailed(f"{index} is damaged: {error}.") from error
+    # exists(): a link into a cache whose blob was deleted is a missing file, too.
+    missing = sorted(name for name in named if not (folder / name).exists())
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ModelFailed(
+            f"{folder} is not complete: its index names {', '.join(missing[:3])}{more}, "
+            f"{'which is' if len(missing) == 1 else 'which are'} not there."
+        )
+    return present
+
+
+def _damaged(path: Path, why: str) -> ModelFailed:
+    return ModelFailed(f"{path} is damaged: {why}.")

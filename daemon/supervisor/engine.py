@@ -1,0 +1,377 @@
+"""One model's engine process through all its lives: start, death, restart, replay.
+
+One asyncio task owns the child (`_run`); while the child lives, the messages it sends are handled
+in the socket's callback, in the same thread. Everything here is written by these two only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..protocol import wire
+from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
+from ..protocol.sampling import Sampling
+from .backoff import delay_s
+from .blame import TRIAL_TOKENS, Suspect, judge
+from .child import Child, Timing
+from .generation import Generation
+from .rate import Rate
+from .status import LoadProgress, State
+
+logger = logging.getLogger(__name__)
+
+EARLY_DEATHS = 3  # so many deaths in a row before Ready mean: this model does not start
+
+
+class Death(NamedTuple):
+    reason: str  # "was killed by SIGKILL"
+    tail: str  # last lines of the log
+    ready_s: float  # how long it had been ready; 0 when it never was
+
+
+class EngineProcess:
+    """The engine of one model. Created stopped; `start` and `stop` are the supervisor's."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        command: Sequence[str],
+        log: Path,
+        timing: Timing,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called after every change of what the attributes below say, except
+        `output`; it must not call back."""
+        self.name = name
+        self.state = State.STOPPED
+        self.error: str | None = None  # reason of FAILED, or of the last death until ready again
+        self.ready: wire.Ready | None = None
+        self.loading: LoadProgress | None = None
+        self.stats: wire.Stats | None = None  # of this life
+        self.restarts = 0
+        self.output = Rate()
+        self._command = command
+        self._log = log
+        self._timing = timing
+        self._on_change = on_change
+        self._task: asyncio.Task[None] | None = None
+        self._child: Child | None = None
+        self._stop = asyncio.Event()
+        self._load_error: str | None = None
+        self._ready_at = 0.0
+        self._heard = False  # anything from the child, since last looked at
+        self._ids = itertools.count(1)
+        self._running: dict[int, Generation] = {}  # every unfinished one, in order of arrival
+        self._unsent: deque[Generation] = deque()
+        self._trial: deque[Generation] = deque()  # suspects, each to be tried alone
+        self._on_trial: Generation | None = None
+        self._acquitted_at = 0  # output tokens
+
+    # ---- for the supervisor and its leases
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None else None
+
+    @property
+    def sequences(self) -> int:
+        """Generations that are not finished."""
+        return len(self._running)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the engine says it uses; 0 until it said."""
+        if self.stats is not None:
+            return self.stats.memory_bytes
+        return self.ready.memory_bytes if self.ready is not None else 0
+
+    def start(self, load: wire.Load) -> None:
+        """stopped or failed → starting. `load` is used for every restart, too."""
+        assert self._task is None, self.state
+        self._stop.clear()
+        self.error = None
+        self._become(State.STARTING)
+        self._task = asyncio.create_task(self._run(load), name=f"engine {self.name}")
+
+    async def stop(self) -> None:
+        """Any state but failed → stopped; returns when no process is left. Running generations end
+        with Overloaded: let them finish first."""
+        if self._task is not None:
+            self._stop.set()
+            self._become(State.STOPPING)
+            await asyncio.wait({self._task})
+
+    def forgive(self) -> None:
+        """failed → stopped: it may be tried again."""
+        if self.state is State.FAILED:
+            self.error = None
+            self._become(State.STOPPED)
+
+    def generate(self, prompt: list[int], sampling: Sampling) -> Generation:
+        """Start a sequence now, or as soon as a restarting engine is ready."""
+        generation = Generation(next(self._ids), prompt, sampling, self._aborted)
+        if self.state is State.FAILED:
+            generation.fail(ModelFailed(self.error or f"{self.name} cannot be started."))
+        elif self.state not in (State.READY, State.STARTING):
+            generation.fail(self._was_stopped())
+        else:
+            self._running[generation.id] = generation
+            self._unsent.append(generation)
+            self._feed()
+        return generation
+
+    # ---- the task that owns the child
+
+    async def _run(self, load: wire.Load) -> None:
+        deaths_in_a_row = early_deaths = 0
+        try:
+            while (death := await self._live(load)) is not None:
+                forgotten = death.ready_s >= self._timing.backoff_forget_s
+                deaths_in_a_row = 1 if forgotten else deaths_in_a_row + 1
+                early_deaths = 0 if death.ready_s else early_deaths + 1
+                logger.warning("engine of %s %s%s", self.name, death.reason, _indented(death.tail))
+                if early_deaths >= EARLY_DEATHS:
+                    times = f"its engine died {early_deaths} times before it was ready"
+                    self._load_error = f"{times}; the last time it {_account(death)}"
+                    break
+                self._settle_running(death)
+                self.restarts += 1
+                self.error = f"The engine {_account(death)}"
+                self._become(State.STARTING)
+                wait_s = delay_s(
+                    deaths_in_a_row,
+                    base_s=self._timing.backoff_base_s,
+                    cap_s=self._timing.backoff_cap_s,
+                    jitter=random.random(),  # noqa: S311
+                )
+                if await self._stop_requested_within(wait_s):
+                    break
+        finally:
+            if self._child is not None:  # cancelled
+                self._child.kill()
+                self._child = None
+            self._task = None
+            self._come_to_rest()
+
+    async def _live(self, load: wire.Load) -> Death | None:
+        """One life of a child. None: it was stopped, or said LoadFailed."""
+        self._load_error = None
+        self.loading = LoadProgress("starting", 0.0)
+        try:
+            child = await Child.spawn(self._command, self._log, self._on_message)
+        except OSError as error:
+            return Death(f"could not be started: {error}", "", 0.0)
+        self._child = child
+        ready_s = 0.0
+        status = None
+        child.send(load)
+        self._on_change()
+        silent = await self._wait_for_end(child)
+        if self._stop.is_set():
+            await child.stop(self._timing)
+        else:
+            status = await child.reap(self._timing)
+            if self.ready is not None:
+                # Never 0: ready is ready, however coarse the clock.
+                ready_s = max(1e-6, time.monotonic() - self._ready_at)
+        self._child = None
+        self.ready = self.loading = self.stats = None
+        if self._stop.is_set() or self._load_error is not None:
+            return None
+        return Death(silent or _reason(child, status), child.tail(), ready_s)
+
+    async def _wait_for_end(self, child: Child) -> str | None:
+        """Until the child ended or `stop()`; a reason when it has to be ended for its silence."""
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            while True:
+                self._heard = False
+                loading = self.state is State.STARTING
+                done, _ = await asyncio.wait(
+                    {child.ended, stop},
+                    timeout=self._timing.load_silence_s if loading else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if done:
+                    return None
+                if not self._heard and self.state is State.STARTING:
+                    return f"reported nothing for {self._timing.load_silence_s:.0f} s of loading"
+        finally:
+            stop.cancel()
+
+    async def _stop_requested_within(self, wait_s: float) -> bool:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._stop.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _settle_running(self, death: Death) -> None:
+        """Who is replayed, who is tried, who has to go: see blame.judge."""
+        sent = [g for g in self._running.values() if g.sent]
+        verdict = judge([Suspect(g.id, g.deaths, g is self._on_trial) for g in sent])
+        for number in verdict.counted:
+            self._running[number].deaths += 1
+        for number in verdict.condemned:
+            generation = self._running.pop(number)
+            generation.fail(
+                EngineDied(
+                    f"The engine of {self.name} died {generation.deaths} times while it ran this "
+                    f"request, which is therefore not tried again. It {_account(death)}"
+                )
+            )
+        trial = {*verdict.trial, *(g.id for g in self._trial)}
+        self._on_trial = None
+        self._trial = deque(g for g in self._running.values() if g.id in trial)
+        self._unsent = deque(g for g in self._running.values() if g.id not in trial)
+        for generation in sent:
+            generation.sent = False
+
+    def _come_to_rest(self) -> None:
+        """No child any more: stopped, or failed with the reason."""
+        if self._load_error is not None and not self._stop.is_set():
+            self.error = f"{self.name} could not be started: {self._load_error}"
+            logger.error("%s", self.error)
+            self._end_running(lambda: ModelFailed(self.error or ""))
+            self._become(State.FAILED)
+        else:
+            self.error = None
+            self._end_running(self._was_stopped)
+            self._become(State.STOPPED)
+
+    def _end_running(self, error: Callable[[], FastMLXError]) -> None:
+        running = list(self._running.values())
+        self._running.clear()
+        self._unsent.clear()
+        self._trial.clear()
+        self._on_trial = None
+        for generation in running:
+            generation.fail(error())
+
+    def _was_stopped(self) -> Overloaded:
+        return Overloaded(f"{self.name} was stopped.", retry_after_s=1.0)
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        if state is not State.STARTING:
+            self.loading = None
+        self._on_change()
+
+    # ---- what the child says
+
+    def _on_message(self, message: wire.ToFront) -> None:
+        self._heard = True
+        if type(message) is wire.Tokens:
+            self._on_tokens(message.rows)
+        elif type(message) is wire.Stats:
+            self.stats = message
+            self._on_change()
+        elif type(message) is wire.Loading:
+            self.loading = LoadProgress(message.stage, message.fraction)
+            self._on_change()
+        elif type(message) is wire.Ready:
+            self._on_ready(message)
+        elif type(message) is wire.LoadFailed:
+            self._load_error = message.message
+            if self._child is not None:
+                self._child.give_up()
+        elif type(message) is wire.Rejected:
+            self._on_rejected(message)
+
+    def _on_tokens(self, rows: list[wire.TokenRow]) -> None:
+        running = self._running
+        count = 0
+        for row in rows:
+            generation = running.get(row.id)
+            if generation is None:  # aborted a moment ago
+                continue
+            if row.finish is not None:
+                del running[row.id]
+            count += len(row.tokens)
+            generation.push(row)
+        self.output.add(count)
+        if self._on_trial is not None:
+            self._feed()
+
+    def _on_ready(self, message: wire.Ready) -> None:
+        self.ready = message
+        self._ready_at = time.monotonic()
+        self.error = None
+        if not self._stop.is_set():
+            self._become(State.READY)
+            self._feed()
+
+    def _on_rejected(self, message: wire.Rejected) -> None:
+        generation = self._running.pop(message.id, None)
+        if generation is not None:
+            error = BadRequest if message.bad_request else FastMLXError
+            generation.fail(error(message.message))
+            self._feed()
+
+    def _aborted(self, generation: Generation) -> None:
+        self._running.pop(generation.id, None)
+        if generation.sent and self._child is not None:
+            self._child.send(wire.Abort(generation.id))
+        self._feed()
+
+    def _feed(self) -> None:
+        """Send what may be sent now: a suspect alone, else everything."""
+        if self.state is not State.READY or self._child is None:
+            return
+        suspect = self._on_trial
+        if suspect is not None:
+            if not suspect.done and len(suspect.output) < self._acquitted_at:
+                return
+            self._on_trial = None
+        while self._trial:
+            suspect = self._trial.popleft()
+            if not suspect.done:
+                self._on_trial = suspect
+                self._acquitted_at = len(suspect.output) + TRIAL_TOKENS
+                self._send(suspect)
+                return
+        while self._unsent:
+            generation = self._unsent.popleft()
+            if not generation.done:
+                self._send(generation)
+
+    def _send(self, generation: Generation) -> None:
+        assert self._child is not None
+        generation.sent = True
+        self._child.send(generation.message())
+
+
+def _reason(child: Child, status: int | None) -> str:
+    """What happened to a child that ended uncalled; continues "the engine of x …"."""
+    if child.broken is not None:
+        return f"sent bytes that are no message ({child.broken})"
+    if status is None:
+        return "closed its connection and had to be killed"
+    if status >= 0:
+        return f"ended by itself with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"was killed by {name}"
+
+
+def _account(death: Death) -> str:
+    """Reason and last words, as the end of a sentence and what follows it."""
+    tail = f" Last lines of its log:\n{death.tail}" if death.tail else ""
+    return f"{death.reason}.{tail}"
+
+
+def _indented(text: str) -> str:
+    return "".join(f"\n    {line}" for line in text.splitlines())

@@ -1,0 +1,190 @@
+"""One declared model as the supervisor keeps it: what is wanted, who uses it, what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...config.diff import change_class
+from ..hub.describe import ModelInfo
+from ..protocol.errors import FastMLXError
+from .engine import EngineProcess
+from .memory import resident_bytes
+from .status import LoadProgress, ModelStatus, State
+
+if TYPE_CHECKING:
+    from ...config.settings import ModelSpec
+
+
+class Declaration(NamedTuple):
+    """What `declare` said last."""
+
+    spec: ModelSpec
+    idle_timeout_s: float
+    max_concurrent: int
+    max_waiting: int
+
+    def needs_new_engine(self, running: Declaration) -> bool:
+        """Whether an engine started for `running` cannot serve this one."""
+        if self.max_concurrent != running.max_concurrent:
+            return True
+        spec, other = self.spec, running.spec
+        return any(
+            getattr(spec, key) != getattr(other, key)
+            for key in type(spec).model_fields
+            # The key max_concurrent says only where the number comes from.
+            if key != "max_concurrent" and change_class(type(spec), key) == "reload"
+        )
+
+
+class Model:
+    """The books of one model; `Supervisor` is the only writer."""
+
+    def __init__(self, name: str, declaration: Declaration, engine: EngineProcess) -> None:
+        self.name = name
+        self.declared = declaration
+        self.engine = engine
+        self.started_for: Declaration | None = None  # what the present engine was started for
+        self.info: ModelInfo | None = None
+        self.problem: str | None = None  # why it cannot be started; None: nothing known
+        self.withdrawn = False
+        self.leases = 0  # granted
+        self.pending = 0  # waiting for a lease
+        self.last_used = time.monotonic()
+        self.lease_s = 1.0  # how long a lease is held, moving average
+        self.start: asyncio.Task[None] | None = None  # resolve, make room, start the engine
+        self.start_stage = ""
+        self.departure: asyncio.Task[None] | None = None  # drain, stop the engine
+        self.load_again = False  # after the departure
+        self.drained = asyncio.Event()  # no lease is granted
+        self.drained.set()
+        self.seen = engine.state  # at the last look
+        self.idle_timer: asyncio.TimerHandle | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    # ---- facts
+
+    @property
+    def in_use(self) -> bool:
+        return self.leases > 0 or self.pending > 0
+
+    @property
+    def grants(self) -> bool:
+        """Leases are given now."""
+        return self.engine.state is State.READY and self.departure is None
+
+    @property
+    def sequences_waiting(self) -> int:
+        """In the engine, for a free row of its batch."""
+        return max(0, self.engine.sequences - self.declared.max_concurrent)
+
+    @property
+    def kept_by(self) -> str | None:
+        """Why it cannot be evicted; None when it can."""
+        if self.leases:
+            return f"{self.leases} running"
+        if self.pending:
+            return f"{self.pending} waiting for it"
+        if self.declared.spec.pinned and not self.withdrawn:
+            return "pinned"
+        if self.departure is not None:
+            return "restarting"
+        if self.engine.state is not State.READY:
+            return str(self.engine.state)
+        return None
+
+    @property
+    def is_going(self) -> bool:
+        """Its memory is as good as free: the process is being ended for good."""
+        return self.departure is not None and not self.leases and not self.load_again
+
+    def has_queue_room(self) -> bool:
+        """Whether one more request may wait or run."""
+        most = self.declared.max_concurrent + self.declared.max_waiting
+        return self.pending + max(self.leases, self.engine.sequences) < most
+
+    def retry_after_s(self) -> float:
+        """When the queue has probably moved on."""
+        rounds = 1 + self.pending / self.declared.max_concurrent
+        return min(60.0, max(1.0, self.lease_s * rounds))
+
+    # ---- waiting for it
+
+    async def changed(self) -> None:
+        """Until `wake`; raises what `wake_with` was given."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def wake_with(self, error: FastMLXError) -> None:
+        """Everyone who waits fails, each with an exception of their own."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                copy = type(error)(
+                    error.message, param=error.param, retry_after_s=error.retry_after_s
+                )
+                waiter.set_exception(copy)
+        self._waiters.clear()
+
+    # ---- for pages
+
+    def status(self) -> ModelStatus:
+        engine, spec, info = self.engine, self.declared.spec, self.info
+        state, loading = engine.state, engine.loading
+        if self.departure is not None and state is State.READY:
+            state = State.STOPPING  # drains
+        elif self.start is not None and state in (State.STOPPED, State.FAILED):
+            state, loading = State.STARTING, LoadProgress(self.start_stage, 0.0)
+        elif self.problem is not None and state is State.STOPPED:
+            state = State.FAILED
+        context = info.context if info is not None else None
+        if engine.ready is not None:
+            context = engine.ready.context
+        elif spec.context != "auto":
+            context = spec.context
+        overflow = min(self.sequences_waiting, self.leases)
+        pid = engine.pid
+        memory_bytes = max(engine.memory_bytes, resident_bytes(pid)) if pid is not None else 0
+        idle = state is State.READY and not self.in_use
+        return ModelStatus(
+            name=self.name,
+            aliases=tuple(spec.aliases),
+            state=state,
+            pid=pid,
+            memory_bytes=memory_bytes,
+            requests_running=self.leases - overflow,
+            requests_waiting=self.pending + overflow,
+            idle_s=time.monotonic() - self.last_used if idle else None,
+            idle_timeout_s=self.declared.idle_timeout_s,
+            restarts=engine.restarts,
+            error=engine.error or self.problem,
+            loading=loading,
+            pinned=spec.pinned,
+            context=context,
+            weights_bytes=info.weights_bytes if info is not None else None,
+            architecture=info.architecture if info is not None else None,
+            output_tokens=engine.output.total,
+            tokens_per_s=engine.output.per_s(),
+            max_concurrent=self.declared.max_concurrent,
+            max_waiting=self.declared.max_waiting,
+        )
+
+
+def file_name(name: str) -> str:
+    """A model's name as part of a file's name; different names stay different."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80].lstrip(".")
+    if safe == name:
+        return safe
+    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
