@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..protocol.errors import BadRequest, ModelFailed
+from ..registry import Registry, UnknownName
+from .parsing import ReasoningParser, ToolParser
+from .template import ChatTemplate
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
+
+_PACKAGE = __name__.rpartition(".")[0]
+TOOL_PARSERS = Registry(f"{_PACKAGE}.tool_parsers", "tool parser", "fastmlx.tool_parsers")
+REASONING_PARSERS = Registry(
+    f"{_PACKAGE}.reasoning_parsers", "reasoning parser", "fastmlx.reasoning_parsers"
+)
 
 
 class ChatPrompt(NamedTuple):
@@ -27,12 +38,51 @@ class ModelText:
     `chat_prompt` and `completion_prompt` through `asyncio.to_thread`. All are thread-safe.
     """
 
-    tokenizer: Tokenizer
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        templates: dict[str, ChatTemplate],
+        *,
+        tool_parser: ModuleType | None = None,
+        reasoning_parser: ModuleType | None = None,
+        system_prompt: str | None = None,
+        template_args: dict[str, Any] | None = None,
+    ) -> None:
+        """`templates` by name: "default", and perhaps "tool_use" for requests with tools."""
+        self.tokenizer = tokenizer
+        self._templates = templates
+        self._tool_parser = tool_parser
+        self._reasoning_parser = reasoning_parser
+        self._system_prompt = system_prompt
+        self._template_args = template_args or {}
 
     @classmethod
     def load(cls, folder: Path, spec: ModelSpec) -> ModelText:
         """Raises ModelFailed: no tokenizer, broken template, unknown parser name."""
-        raise NotImplementedError
+        tokenizer = Tokenizer.load(folder)
+        sources = tokenizer.chat_templates
+        if spec.chat_template is not None:
+            try:
+                sources = {"default": spec.chat_template.expanduser().read_text("utf-8")}
+            except (OSError, ValueError) as error:
+                raise ModelFailed(f"The chat template cannot be read: {error}") from error
+        templates = {}
+        for name, source in sources.items():
+            if name not in ("default", "tool_use"):
+                continue  # "rag" and the like: nothing here asks for them
+            try:
+                templates[name] = ChatTemplate(source, tokenizer.special_tokens)
+            except ValueError as error:
+                raise ModelFailed(f"The chat template of {folder} is broken: {error}") from error
+        joined = "\n".join(template.source for template in templates.values())
+        return cls(
+            tokenizer,
+            templates,
+            tool_parser=_choose(TOOL_PARSERS, spec.tool_parser, joined),
+            reasoning_parser=_choose(REASONING_PARSERS, spec.reasoning_parser, joined),
+            system_prompt=spec.system_prompt,
+            template_args=dict(spec.chat_template_args),
+        )
 
     def chat_prompt(
         self,
@@ -43,11 +93,83 @@ class ModelText:
         kwargs: dict[str, Any] | None = None,
     ) -> ChatPrompt:
         """Raises BadRequest: no chat template, or the template refuses the messages."""
-        raise NotImplementedError
+        template = self._templates.get("tool_use") if tools else None
+        template = template or self._templates.get("default")
+        if template is None:
+            raise BadRequest(
+                "This model has no chat template, so it cannot chat; it can complete text "
+                "(/v1/completions), or its entry in config.yaml may name a chat_template."
+            )
+        if self._system_prompt and not any(_is_system(message) for message in messages):
+            messages = [{"role": "system", "content": self._system_prompt}, *messages]
+        text = template.render(
+            messages,
+            tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            variables=self._template_args | (kwargs or {}),
+        )
+        return ChatPrompt(
+            self.tokenizer.encode(text),  # the template has written bos, if the model wants it
+            self._opens_reasoning(text, messages, continue_final_message),
+            continue_final_message,
+        )
 
     def completion_prompt(self, prompt: str | list[int]) -> list[int]:
         """Token ids of a plain prompt, with the model's bos; ids are checked and passed through.
 
-        Raises BadRequest for an id outside the vocabulary.
+        Raises BadRequest for an empty prompt. An id may exceed the tokenizer's vocabulary, since
+        models have padded ones; the engine knows those limits.
         """
-        raise NotImplementedError
+        if isinstance(prompt, str):
+            prompt = self.tokenizer.encode(prompt, add_special_tokens=True)
+        if not prompt:
+            raise BadRequest("prompt must not be empty.", param="prompt")
+        if min(prompt) < 0:
+            raise BadRequest("A token id cannot be negative.", param="prompt")
+        return prompt
+
+    def new_tool_parser(self, index: int) -> ToolParser | None:
+        """For one choice; None when this model's calls have no format that we know."""
+        return self._tool_parser.Parser(index) if self._tool_parser else None
+
+    def new_reasoning_parser(self, index: int, opened: bool) -> ReasoningParser | None:
+        """For one choice; `opened` as in ChatPrompt."""
+        module = self._reasoning_parser
+        return module.Parser(index, opened=opened) if module else None
+
+    def markers(self, *, tools: bool) -> frozenset[str]:
+        """Special tokens whose text the parsers of a choice have to see."""
+        modules = (self._reasoning_parser, self._tool_parser if tools else None)
+        return frozenset(marker for module in modules if module for marker in module.MARKERS)
+
+    def _opens_reasoning(self, text: str, messages: list[dict[str, Any]], continues: bool) -> bool:
+        """Looks at the end of the prompt only: users write such tags, too."""
+        if self._reasoning_parser is None:
+            return False
+        parser: type[ReasoningParser] = self._reasoning_parser.Parser
+        if continues:
+            content = messages[-1].get("content")
+            return isinstance(content, str) and parser.opened_by(content)
+        end = text.rstrip()
+        return any(
+            end.endswith(marker) and parser.opened_by(marker)
+            for marker in self._reasoning_parser.MARKERS
+        )
+
+
+def _is_system(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") in ("system", "developer")
+
+
+def _choose(registry: Registry, name: str, chat_template: str) -> ModuleType | None:
+    """The module that the spec names, or that recognises the template."""
+    if name == "none":
+        return None
+    if name != "auto":
+        try:
+            return registry.get(name)
+        except UnknownName as error:
+            raise ModelFailed(f"{error} Or auto, or none.") from error
+    modules = (registry.get(choice) for choice in registry.names())
+    return next((module for module in modules if module.detect(chat_template)), None)

@@ -1,36 +1,213 @@
-"""A model's tokenizer, read from its folder without transformers."""
+"""A model's tokenizer, read from its folder without transformers.
+
+Some folders hold only the files of older tokenizers (vocab.json, tokenizer.model). Those are turned
+into the `tokenizers` form by `convert`, in a process of its own, so that transformers, which is
+large, never comes into the front.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from ..protocol.errors import ModelFailed
+from .detokenizer import ByteDetokenizer, ByteTable, Detokenizer, WindowDetokenizer
+from .token_bytes import token_bytes
+
+CONVERT_TIMEOUT_S = 300
+
+# Tokens that end a turn in the templates of chat models. Conversions and fine-tunes often forget to
+# list them as end of text. Not `<|end|>`: in gpt-oss it ends a channel, and the answer goes on.
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<turn|>")
 
 
 class Tokenizer:
     """Text to token ids and back. Thread-safe."""
 
-    eos_token_ids: frozenset[int]  # what ends an answer, from all of the folder's files
-    vocab_size: int  # with added tokens
-    bos_token: str | None
-    eos_token: str | None
-    chat_templates: dict[str, str]  # by name; "default" is the usual one
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        config: dict[str, Any] | None = None,
+        chat_templates: dict[str, str] | None = None,
+        eos_token_ids: Iterable[int] = (),
+    ) -> None:
+        """`config` is the content of tokenizer_config.json; `eos_token_ids` are added to what
+        follows from it and from the template."""
+        backend.no_truncation()  # some files carry what their authors trained with
+        backend.no_padding()
+        config = config or {}
+        self._backend = backend
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        self.chat_templates = chat_templates or {}
+        self.special_tokens = _special_tokens(config)  # "bos_token": "<s>", …
+        self.bos_token = self.special_tokens.get("bos_token")
+        self.eos_token = self.special_tokens.get("eos_token")
+        self.bos_token_id = None if self.bos_token is None else backend.token_to_id(self.bos_token)
+        self._add_bos = config.get("add_bos_token") is True
+        added = backend.get_added_tokens_decoder()
+        self._special_ids = frozenset(id_ for id_, token in added.items() if token.special)
+        self._added = {token.content: id_ for id_, token in added.items()}
+        self.eos_token_ids = frozenset(eos_token_ids) | self._own_eos_token_ids()
+        self._bytes = token_bytes(backend.decoder.__getstate__() if backend.decoder else None)
+        self._tables: dict[frozenset[str], ByteTable] = {}
+        self._labels: dict[int, tuple[str, bytes]] = {}
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
         """Raises ModelFailed when the folder has no tokenizer that we can read."""
-        raise NotImplementedError
+        file = folder / "tokenizer.json"
+        try:
+            if file.exists():
+                backend = tokenizers.Tokenizer.from_file(str(file))
+            else:
+                backend = tokenizers.Tokenizer.from_str(_converted(folder))
+        except ModelFailed:
+            raise
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ModelFailed(f"The tokenizer in {file} cannot be read: {error}") from error
+        config = _read_json(folder / "tokenizer_config.json")
+        return cls(
+            backend,
+            config=config,
+            chat_templates=_chat_templates(folder, config),
+            eos_token_ids=_listed_eos_token_ids(folder),
+        )
 
     @property
     def chat_template(self) -> str | None:
         """The template named "default"."""
-        raise NotImplementedError
+        return self.chat_templates.get("default")
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """`add_special_tokens` puts bos (and what else the model wants) around the text."""
-        raise NotImplementedError
+        tokens = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        if add_special_tokens and self.bos_token_id is not None:
+            if tokens[:2] == [self.bos_token_id] * 2:  # the text has brought its own
+                return tokens[1:]
+            if self._add_bos and tokens[:1] != [self.bos_token_id]:
+                return [self.bos_token_id, *tokens]
+        return tokens
 
     def decode(self, tokens: list[int], *, skip_special_tokens: bool = True) -> str:
-        raise NotImplementedError
+        return self._backend.decode(tokens, skip_special_tokens=skip_special_tokens)
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for; perhaps a part of a character."""
-        raise NotImplementedError
+        """The bytes that a token stands for, perhaps a part of a character; none for an id that
+        only the model's padded vocabulary has."""
+        piece = self._backend.id_to_token(token)
+        if piece is None:
+            return b""
+        if self._bytes is None:
+            return self.decode([token], skip_special_tokens=False).encode()
+        return self._bytes.convert(piece)
+
+    def label(self, token: int) -> tuple[str, bytes]:
+        """A token's text (U+FFFD for parts of characters) and bytes, as log probabilities show."""
+        label = self._labels.get(token)
+        if label is None:
+            data = self.token_bytes(token)
+            label = self._labels[token] = data.decode("utf-8", "replace"), data
+        return label
+
+    def detokenizer(
+        self, *, shown: frozenset[str] = frozenset(), continues: bool = False
+    ) -> Detokenizer:
+        """Special tokens have no text, except those in `shown`. `continues`: other text stands
+        before, so a space that the first token begins with is kept."""
+        hidden = self._special_ids - {self._added[text] for text in shown if text in self._added}
+        if self._bytes is None:
+            return WindowDetokenizer(
+                lambda ids: self.decode(ids, skip_special_tokens=False), hidden
+            )
+        table = self._tables.get(shown)
+        if table is None:
+            table = self._tables[shown] = ByteTable(self.token_bytes, hidden)
+        return ByteDetokenizer(table, 0 if continues else self._bytes.strip_start)
+
+    def _decode_all(self, tokens: list[int]) -> str:
+        return self._backend.decode(tokens, skip_special_tokens=False)
+
+    def _own_eos_token_ids(self) -> set[int]:
+        templates = "".join(self.chat_templates.values())
+        ends = [end for end in TURN_ENDS if end in self._added and end in templates]
+        ids = {self._added[end] for end in ends}
+        eos = None if self.eos_token is None else self._backend.token_to_id(self.eos_token)
+        return ids if eos is None else ids | {eos}
+
+
+def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
+    tokens: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):  # an AddedToken
+            value = value.get("content")
+        if key.endswith("_token") and isinstance(value, str):
+            tokens[key] = value
+    return tokens
+
+
+def _listed_eos_token_ids(folder: Path) -> set[int]:
+    ids: set[int] = set()
+    config = _read_json(folder / "config.json")
+    text_config = config.get("text_config")
+    for source in (config, text_config, _read_json(folder / "generation_config.json")):
+        listed = source.get("eos_token_id") if isinstance(source, dict) else None
+        listed = listed if isinstance(listed, list) else [listed]
+        ids.update(id_ for id_ in listed if isinstance(id_, int))
+    return ids
+
+
+def _chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """In transformers' order: chat_template.jinja, then the older JSON file, then the config."""
+    templates: dict[str, str] = {}
+    for listed in (config.get("chat_template"), _read_json(folder / "chat_template.json")):
+        if isinstance(listed, dict):
+            listed = listed.get("chat_template")
+        if isinstance(listed, str):
+            templates["default"] = listed
+        elif isinstance(listed, list):
+            for entry in listed:
+                match entry:
+                    case {"name": str(name), "template": str(template)}:
+                        templates[name] = template
+    for file in (folder / "additional_chat_templates").glob("*.jinja"):
+        templates[file.stem] = _read_text(file)
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        templates["default"] = _read_text(file)
+    return templates
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelFailed(f"{file} cannot be read: {error}") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(_read_text(file))
+    except ValueError as error:
+        raise ModelFailed(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelFailed(f"{file} does not hold a JSON object.")
+    return content
+
+
+def _converted(folder: Path) -> str:
+    """tokenizer.json of a folder that has none."""
+    command = [sys.executable, "-m", f"{__package__}.convert", str(folder)]
+    done = subprocess.run(command, capture_output=True, timeout=CONVERT_TIMEOUT_S, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise ModelFailed(f"No tokenizer can be read from {folder}: {reason}")
+    return done.stdout.decode()

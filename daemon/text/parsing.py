@@ -1,0 +1,88 @@
+"""What reasoning and tool parsers have in common.
+
+A parser is a module of `reasoning_parsers/` or `tool_parsers/` with these names:
+
+    MARKERS: tuple[str, ...]    texts that must reach the parser even if they are special tokens
+    def detect(chat_template: str) -> bool      does a model with this template write this format?
+    class Parser                a ReasoningParser or ToolParser, made for each choice
+    EXAMPLES: tuple[Example, ...]               its conformance tests
+
+Text goes in as it is generated, cut anywhere; events come out, and their joined texts do not
+depend on the cuts. Nothing is lost: what turns out not to be the format comes out as TextDelta.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple, Protocol
+
+from ..protocol.events import Event
+
+
+class ToolParser(Protocol):
+    """Finds tool calls in the answer."""
+
+    completed: int  # calls whose arguments are complete, repaired ones not counted
+
+    def __init__(self, index: int) -> None: ...
+
+    def push(self, text: str) -> list[Event]:
+        """TextDelta, ToolCallStarted and ToolCallArguments with this choice's index."""
+        ...
+
+    def finish(self) -> list[Event]:
+        """No text follows: what was held back."""
+        ...
+
+
+class ReasoningParser(Protocol):
+    """Tells thinking from the answer."""
+
+    open: bool  # inside the thinking now
+    done: bool  # all further text is the answer: push need not be called any more
+
+    def __init__(self, index: int, *, opened: bool) -> None: ...
+
+    @staticmethod
+    def opened_by(text: str) -> bool:
+        """Does a prompt, or a message, that ends with `text` leave the thinking open?"""
+        ...
+
+    def push(self, text: str) -> list[Event]:
+        """ReasoningDelta, and TextDelta for the answer."""
+        ...
+
+    def finish(self) -> list[Event]:
+        """No text follows: what was held back."""
+        ...
+
+
+class Call(NamedTuple):
+    """A tool call in an Example."""
+
+    name: str
+    arguments: str  # JSON text, exactly
+
+
+class Example(NamedTuple):
+    """Model output and what a parser must make of it, all deltas of a kind joined."""
+
+    output: str
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[Call, ...] = ()
+    opened: bool = False  # the prompt ended inside the thinking
+    completed: bool = True  # every call is complete
+
+
+def partial_marker(text: str, marker: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `marker`, but not all of it."""
+    for size in range(min(len(text), len(marker) - 1), 0, -1):
+        if text.endswith(marker[:size]):
+            return size
+    return 0
+
+
+def new_call_id() -> str:
+    """An id in OpenAI's form."""
+    return f"call_{secrets.token_hex(12)}"
