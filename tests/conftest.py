@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import openblas
 import pytest
 import tiny
 from live import LiveDaemon
-
-BLAS_CHOSEN = "FASTMLX_TEST_BLAS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Starts pytest again with OpenBLAS preloaded, once, so that all child processes have it too.
 
-    MLX's Linux wheel links the reference BLAS. There a row's result does not depend on the batch
-    around it, bit for bit, so tests of batching would pass that fail on every other backend; with
-    OpenBLAS rows differ by about 1e-5, as on Metal. It is also 25 times faster.
+    With the reference BLAS tests of batching would pass that fail on every other backend.
     """
-    libraries = sorted(Path("/usr/lib").glob("*/openblas-pthread/libblas.so.3"))
-    if (
-        sys.platform != "linux"
-        or not libraries
-        or BLAS_CHOSEN in os.environ
-        or hasattr(config, "workerinput")  # a worker of pytest-xdist; its controller has chosen
-    ):
+    # A worker of pytest-xdist cannot start again; its controller has.
+    if hasattr(config, "workerinput") or not openblas.wanted():
         return
     # Capturing has put files in the place of stdout and stderr; give the real ones back first.
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
-    preload = [str(libraries[0]), *filter(None, [os.environ.get("LD_PRELOAD")])]
-    environment = os.environ | {
-        BLAS_CHOSEN: "openblas",
-        "LD_PRELOAD": " ".join(preload),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    openblas.start_again()
 
 
 def pytest_report_header() -> str:
-    return f"blas: {os.environ.get(BLAS_CHOSEN, 'as MLX was built')}"
+    return f"blas: {openblas.described()}"
 
 
 @pytest.hookimpl(wrapper=True)
