@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from .rows import Percentiles, Series, Timeline, Totals, UsageRow
+from .rows import Page, Percentiles, Series, Timeline, Totals, UsageRow
 from .tables import usage, usage_minutes
 
 MINUTE_MS = 60_000
@@ -88,12 +88,14 @@ def ttft(connection: Connection, since_ms: int, newest: int = 1000) -> Percentil
     return Percentiles(nearest(50), nearest(95), len(times))
 
 
-def recent(connection: Connection, limit: int, before_ms: int | None = None) -> list[UsageRow]:
-    """The newest requests, newest first; `before_ms` turns the page."""
-    query = _ROW.order_by(usage.c.at_ms.desc(), usage.c.id.desc()).limit(limit)
-    if before_ms is not None:
-        query = query.where(usage.c.at_ms < before_ms)
-    return [_row(values) for values in connection.execute(query).mappings()]
+def recent(connection: Connection, limit: int, before: int | None = None) -> Page:
+    """The requests that ended last; `before` is the `older` mark of the page before."""
+    query = _ROW.add_columns(usage.c.id).order_by(usage.c.id.desc()).limit(limit + 1)
+    if before is not None:
+        query = query.where(usage.c.id < before)
+    found = connection.execute(query).mappings().all()
+    older = found[limit - 1]["id"] if len(found) > limit else None
+    return Page([_row(values) for values in found[:limit]], older)
 
 
 def errors(connection: Connection, limit: int, since_ms: int = 0) -> list[UsageRow]:

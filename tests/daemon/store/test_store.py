@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fastmlx.daemon.store import queries
-from fastmlx.daemon.store.rows import UsageRow
+from fastmlx.daemon.store.rows import Page, UsageRow
 from fastmlx.daemon.store.store import Store
 from sqlalchemy import Connection, text
 
@@ -34,7 +34,7 @@ async def test_what_is_recorded_can_be_read_back(store: Store, row: MakeRow) -> 
     store.record(full)
     store.record(failed)
     assert store.flush()
-    assert await store.read(queries.recent, 10) == [failed, full]
+    assert await store.read(queries.recent, 10) == Page([failed, full], None)
     assert store.written == 2
     assert store.dropped == 0
     assert store.problem is None
@@ -46,7 +46,7 @@ async def test_rows_survive_a_restart_of_the_daemon(path: Path, row: MakeRow) ->
     first.close()
     second = Store.open(path)
     assert second.flush()
-    assert len(await second.read(queries.recent, 10)) == 1
+    assert len((await second.read(queries.recent, 10)).rows) == 1
     second.close()
 
 
@@ -85,7 +85,7 @@ async def test_reading_and_writing_go_on_at_once(store: Store, row: MakeRow) -> 
     assert store.flush()
 
     async def read() -> int:
-        return len(await store.read(queries.recent, 50))
+        return len((await store.read(queries.recent, 50)).rows)
 
     for _ in range(20):
         for _ in range(100):
@@ -119,7 +119,7 @@ async def test_what_utf_8_cannot_hold_and_endless_texts_are_tamed(
 ) -> None:
     store.record(row(client="\ud800 agent", error="e" * 100_000))
     assert store.flush()
-    (found,) = await store.read(queries.recent, 1)
+    (found,) = (await store.read(queries.recent, 1)).rows
     assert found.client == "? agent"
     assert found.error is not None and len(found.error) == 500
 

@@ -188,7 +188,7 @@ async def test_a_deleted_file_is_made_anew(store: Store, path: Path, row: MakeRo
         part.unlink()
     store.record(row())
     wait_until(lambda: store.written == 2)
-    assert len(await store.read(queries.recent, 5)) == 1
+    assert len((await store.read(queries.recent, 5)).rows) == 1
     assert count(path) == 1
 
 
