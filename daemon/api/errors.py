@@ -104,8 +104,9 @@ def install(app: Sanic[Any, Any]) -> None:
             return response
         # Answer first, then swallow the rest of the body: were the connection closed on unread
         # bytes, the kernel would reset it and the client would never see the answer.
-        response = await request.respond(response)
-        await response.send(end_stream=True)
+        answer = await request.respond(response)
+        assert answer is not None
+        await answer.send(end_stream=True)
         await _swallow_body(request)
         return None
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from sanic import Request
-    from sanic.response import HTTPResponse
+    from sanic.response import BaseHTTPResponse
 
     from ..protocol.events import Event
 
@@ -48,7 +48,7 @@ class EventStream:
         transport = request.transport
         assert transport is not None
         self._transport: asyncio.WriteTransport = transport  # pyright: ignore[reportAttributeAccessIssue]
-        self._response: HTTPResponse | None = None
+        self._response: BaseHTTPResponse | None = None
         self._opening: asyncio.Task[None] | None = None
         self._frames: list[bytes] = []
         self._size = 0
@@ -86,10 +86,12 @@ class EventStream:
 
     async def _send_headers(self) -> None:
         self._stop_timer()
-        self._response = await self._request.respond(
+        response = await self._request.respond(
             headers=dict(_HEADERS), content_type="text/event-stream; charset=utf-8"
         )
-        await self._response.send(b"", end_stream=False)
+        assert response is not None
+        await response.send(b"", end_stream=False)
+        self._response = response
         self._wrote_at = self._loop.time()
         self._timer = self._loop.call_later(HEARTBEAT_S, self._beat)
 

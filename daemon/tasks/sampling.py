@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import SamplingRequest
@@ -105,11 +108,10 @@ class GenerationConfig(NamedTuple):
             value = found.get(name)
             if not isinstance(value, int | float) or isinstance(value, bool):
                 continue
-            try:
-                check(SamplingRequest(**{name: value}))
-            except BadRequest:
-                continue
-            usable[name] = int(value) if name == "top_k" else float(value)
+            with suppress(BadRequest, ValueError, OverflowError):
+                advice = {name: int(value) if name == "top_k" else float(value)}
+                check(msgspec.convert(advice, SamplingRequest))
+                usable |= advice
         return cls(**usable)
 
 

@@ -1,0 +1,82 @@
+"""The Sanic application: all dialects, one shape of errors, one gate."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sanic import Sanic
+from sanic.response import BaseHTTPResponse, HTTPResponse, empty
+
+from ..auth import check_request, cors_headers, preflight_headers
+from . import errors, models, native, openai_chat, openai_completions
+from .metrics import Metrics
+
+if TYPE_CHECKING:
+    from sanic import Request
+
+    from ..tasks.front import Front
+
+BLUEPRINTS = (
+    native.blueprint,
+    models.blueprint,
+    openai_chat.blueprint,
+    openai_completions.blueprint,
+)
+
+
+def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
+    """An application that answers for `front`; pages of the admin are mounted by the caller."""
+    # Sanic keeps its applications by name; tests have several.
+    site: Sanic[Any, Any] = Sanic(f"fastmlx-{uuid.uuid4().hex}", configure_logging=False)
+    site.ctx.front = front
+    site.ctx.metrics = metrics
+    site.config.update(
+        {
+            "ACCESS_LOG": False,
+            "AUTO_EXTEND": False,
+            "MOTD": False,
+            "REQUEST_MAX_SIZE": front.config.settings.server.max_request_size,
+            "REQUEST_MAX_HEADER_SIZE": 16384,
+            "REQUEST_TIMEOUT": 60,  # for the header of a request to arrive
+            "RESPONSE_TIMEOUT": math.inf,  # a model may load, and think, for as long as it takes
+            "KEEP_ALIVE_TIMEOUT": 120,
+        }
+    )
+    errors.install(site)
+    for blueprint in BLUEPRINTS:
+        site.blueprint(blueprint)
+    site.register_middleware(_gate, "request")
+    site.register_middleware(_stamp, "response")
+    return site
+
+
+async def _gate(request: Request) -> HTTPResponse | None:
+    """Before every handler. Raises Forbidden."""
+    if request.transport is not None:
+        # Sanic stops reading while a body of 64 KiB or more waits to be consumed. Left so, the
+        # end of the connection would go unnoticed, and the request would run for nobody.
+        request.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
+    settings = request.app.ctx.front.config.settings.server
+    if request.method == "OPTIONS":
+        allowed = preflight_headers(request.headers, settings.cors_origins)
+        if allowed:
+            return empty(204, headers=allowed)
+    check_request(
+        request.method,
+        request.headers,
+        bound_host=settings.host,
+        cors_origins=settings.cors_origins,
+    )
+    return None
+
+
+async def _stamp(request: Request, response: BaseHTTPResponse) -> None:
+    """On every response, streams included."""
+    identity = str(request.id)
+    response.headers["x-request-id"] = identity
+    response.headers["request-id"] = identity
+    origins = request.app.ctx.front.config.settings.server.cors_origins
+    if origins and request.method != "OPTIONS":
+        response.headers.update(cors_headers(request.headers, origins))
