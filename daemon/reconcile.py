@@ -112,7 +112,7 @@ async def _load_each(names: list[str], supervisor: Supervisor) -> None:
     """One after the other, in the file's order: when memory is short, the first ones win."""
     for name in names:
         try:
-            await supervisor.load(name)
+            await supervisor.load(name, evict=False)
         except FastMLXError as error:
             _log.error("model %s could not be preloaded: %s", name, error.message)
         except Exception:

@@ -9,8 +9,10 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...config.diff import change_class
-from ..hub.describe import ModelInfo
-from ..protocol.errors import FastMLXError
+from ..hub.catalog import resolve
+from ..hub.describe import ModelInfo, describe
+from ..protocol import wire
+from ..protocol.errors import FastMLXError, Overloaded
 from .engine import EngineProcess
 from .memory import resident_bytes
 from .status import LoadProgress, ModelStatus, State
@@ -26,6 +28,23 @@ class Declaration(NamedTuple):
     idle_timeout_s: float
     max_concurrent: int
     max_waiting: int
+
+    @property
+    def context(self) -> int | None:
+        """Tokens; None for the model's own."""
+        return None if self.spec.context == "auto" else self.spec.context
+
+    def load_message(
+        self, name: str, info: ModelInfo, adapters: tuple[str, ...], limit_bytes: int
+    ) -> wire.Load:
+        return wire.Load(
+            name=name,
+            path=str(info.folder),
+            adapters=adapters,
+            max_concurrent=self.max_concurrent,
+            context=self.context,
+            memory_limit_bytes=limit_bytes,
+        )
 
     def needs_new_engine(self, running: Declaration) -> bool:
         """Whether an engine started for `running` cannot serve this one."""
@@ -101,10 +120,17 @@ class Model:
         """Its memory is as good as free: the process is being ended for good."""
         return self.departure is not None and not self.leases and not self.load_again
 
-    def has_queue_room(self) -> bool:
-        """Whether one more request may wait or run."""
-        most = self.declared.max_concurrent + self.declared.max_waiting
-        return self.pending + max(self.leases, self.engine.sequences) < most
+    def check_queue(self) -> None:
+        """Raises Overloaded when one more request may neither run nor wait."""
+        declared = self.declared
+        busy = self.pending + max(self.leases, self.engine.sequences)
+        if busy >= declared.max_concurrent + declared.max_waiting:
+            raise Overloaded(
+                f"{self.name} is busy: {self.leases} requests run, {self.pending} wait for it, and "
+                f"no more may wait (max_concurrent {declared.max_concurrent}, max_waiting "
+                f"{declared.max_waiting}).",
+                retry_after_s=self.retry_after_s(),
+            )
 
     def retry_after_s(self) -> float:
         """When the queue has probably moved on."""
@@ -149,11 +175,9 @@ class Model:
             state, loading = State.STARTING, LoadProgress(self.start_stage, 0.0)
         elif self.problem is not None and state is State.STOPPED:
             state = State.FAILED
-        context = info.context if info is not None else None
+        context = self.declared.context or (info.context if info is not None else None)
         if engine.ready is not None:
             context = engine.ready.context
-        elif spec.context != "auto":
-            context = spec.context
         overflow = min(self.sequences_waiting, self.leases)
         pid = engine.pid
         memory_bytes = max(engine.memory_bytes, resident_bytes(pid)) if pid is not None else 0
@@ -180,6 +204,12 @@ class Model:
             max_concurrent=self.declared.max_concurrent,
             max_waiting=self.declared.max_waiting,
         )
+
+
+def inspect(spec: ModelSpec) -> tuple[ModelInfo, tuple[str, ...]]:
+    """What the model is, and where its adapters lie. Blocking. Raises ModelFailed."""
+    info = describe(resolve(spec.path, spec.revision))
+    return info, tuple(str(resolve(adapter)) for adapter in spec.adapters)
 
 
 def file_name(name: str) -> str:

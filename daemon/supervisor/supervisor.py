@@ -9,18 +9,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..hub.catalog import resolve
-from ..hub.describe import ModelInfo, describe
 from ..hub.footprint import load_bytes
-from ..protocol import wire
 from ..protocol.errors import FastMLXError, ModelFailed, ModelNotFound, Overloaded
 from .child import Timing
 from .engine import EngineProcess
 from .lease import Lease
-from .model import Declaration, Model, file_name
+from .model import Declaration, Model, file_name, inspect
 from .room import Room
 from .status import ModelStatus, State
 
@@ -73,16 +69,14 @@ class Supervisor:
 
         A change that the running engine can live with applies at once. For another one the engine
         finishes the requests it runs and starts again; requests that come meanwhile wait for that.
-        With `preload` the model is started, but nothing is evicted for it.
+        Nothing is started here: preloading is `load(name, evict=False)`.
         """
         new = Declaration(spec, idle_timeout_s, max_concurrent, max_waiting)
         model = self._models.get(name)
-        preload = spec.preload
         if model is None:
             model = self._models[name] = self._new_model(name, new)
         else:
             old, model.declared = model.declared, new
-            preload = preload and not old.spec.preload
             if model.engine.state in (State.STOPPED, State.FAILED):
                 if new.needs_new_engine(old):
                     model.problem = None
@@ -92,12 +86,9 @@ class Supervisor:
             self._watch_idleness(model)
         if model.engine.state is State.STOPPED and model.start is None:
             try:
-                model.info, _ = await asyncio.to_thread(_inspect, spec)
+                model.info, _ = await asyncio.to_thread(inspect, spec)
             except ModelFailed as error:
                 model.info, model.problem = None, error.message
-        idle = model.engine.state is State.STOPPED and model.start is None
-        if preload and idle and model.departure is None and not model.withdrawn:
-            self._begin(model, evict=False)
         self._notify()
 
     async def withdraw(self, name: str) -> None:
@@ -144,12 +135,7 @@ class Supervisor:
         A request that is cancelled while it waits leaves; the load it began goes on.
         """
         model = self._find(name)
-        if not model.has_queue_room():
-            raise Overloaded(
-                f"{model.name} is busy: {model.leases} requests run and {model.pending} wait, "
-                f"more may not wait (max_waiting: {model.declared.max_waiting}).",
-                retry_after_s=model.retry_after_s(),
-            )
+        model.check_queue()
         model.pending += 1
         self._watch_idleness(model)
         self._notify()
@@ -177,15 +163,16 @@ class Supervisor:
             self._watch_idleness(model)
             self._notify()
 
-    async def load(self, name: str) -> None:
-        """Start the model and wait until it is ready; tries again one that failed.
+    async def load(self, name: str, *, evict: bool = True) -> None:
+        """Start the model and wait until it is ready; tries again one that failed. Without `evict`
+        no other model has to go for it.
 
         Raises ModelNotFound, ModelFailed, Overloaded."""
         model = self._find(name)
         if model.departure is not None:
             model.load_again = True
         model.engine.forgive()
-        await self._until_ready(model)
+        await self._until_ready(model, evict)
         self._watch_idleness(model)
 
     async def unload(self, name: str) -> None:
@@ -215,8 +202,10 @@ class Supervisor:
         for model in models:
             model.wake()
         drained = [asyncio.create_task(model.drained.wait()) for model in models if model.leases]
-        if drained:
-            await asyncio.wait(drained, timeout=drain_s)
+        try:
+            if drained:
+                await asyncio.wait(drained, timeout=drain_s)
+        finally:  # a hurried stop cancels this one and calls again
             for task in drained:
                 task.cancel()
         for model in models:
@@ -237,7 +226,7 @@ class Supervisor:
 
     # ---- starting
 
-    async def _until_ready(self, model: Model) -> None:
+    async def _until_ready(self, model: Model, evict: bool = True) -> None:
         """Until leases may be granted, starting the model if nobody does; raises as `lease`."""
         while True:
             if self._stopping:
@@ -250,10 +239,10 @@ class Supervisor:
                 raise ModelFailed(model.engine.error or f"{model.name} cannot be started.")
             resting = model.engine.state is State.STOPPED and model.departure is None
             if resting and model.start is None:
-                self._begin(model, evict=True)
+                self._begin(model, evict)
             await model.changed()
 
-    def _begin(self, model: Model, *, evict: bool) -> None:
+    def _begin(self, model: Model, evict: bool = True) -> None:
         model.problem = None
         model.start_stage = "reading headers"
         model.start = asyncio.create_task(self._start(model, evict))
@@ -264,10 +253,8 @@ class Supervisor:
         try:
             while True:
                 declared = model.declared
-                model.info, adapters = await asyncio.to_thread(_inspect, declared.spec)
-                context = declared.spec.context
-                tokens = None if context == "auto" else context
-                need_bytes = load_bytes(model.info, tokens)
+                model.info, adapters = await asyncio.to_thread(inspect, declared.spec)
+                need_bytes = load_bytes(model.info, declared.context)
                 evict = evict or model.pending > 0
                 for victim in self._room.reserve(model, need_bytes, evict=evict):
                     logger.info("%s is evicted for %s", victim.name, model.name)
@@ -279,16 +266,9 @@ class Supervisor:
                 if not model.declared.needs_new_engine(declared):
                     break
                 self._room.ledger.release(model)  # the entry was edited meanwhile
-            load = wire.Load(
-                name=model.name,
-                path=str(model.info.folder),
-                adapters=adapters,
-                max_concurrent=declared.max_concurrent,
-                context=tokens,
-                memory_limit_bytes=self._room.ledger.limit_bytes,
-            )
             model.started_for = declared
-            model.engine.start(load)
+            limit_bytes = self._room.ledger.limit_bytes
+            model.engine.start(declared.load_message(model.name, model.info, adapters, limit_bytes))
         except FastMLXError as error:
             logger.warning("%s is not started: %s", model.name, error.message)
             if isinstance(error, ModelFailed):
@@ -330,7 +310,7 @@ class Supervisor:
                 self._withdrawn.remove(model)
             stopped = model.engine.state is State.STOPPED
             if model.load_again and stopped and not (self._stopping or model.withdrawn):
-                self._begin(model, evict=True)
+                self._begin(model)
             self._watch_idleness(model)
             model.wake()
             self._notify()
@@ -411,10 +391,3 @@ class Supervisor:
         self._notify_timer = None
         if self._on_change is not None:
             self._on_change()
-
-
-def _inspect(spec: ModelSpec) -> tuple[ModelInfo, tuple[str, ...]]:
-    """Where the model and its adapters lie and what it is. Blocking. Raises ModelFailed."""
-    info = describe(resolve(spec.path, spec.revision))
-    adapters: list[Path] = [resolve(adapter, None) for adapter in spec.adapters]
-    return info, tuple(str(folder) for folder in adapters)
