@@ -111,6 +111,12 @@ def install(app: Sanic[Any, Any]) -> None:
         return None
 
     app.error_handler.add(Exception, handle)
+    app.error_handler.add(asyncio.CancelledError, _nobody_there)
+
+
+async def _nobody_there(request: Request, error: BaseException) -> HTTPResponse:
+    """The client has gone; Sanic wants a response nevertheless."""
+    return HTTPResponse(status=499)
 
 
 async def _swallow_body(request: Request) -> None:

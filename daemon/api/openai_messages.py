@@ -1,20 +1,27 @@
-"""Messages and tools of the chat dialect: checked, and brought into the one shape that chat
-templates expect (`protocol.requests.ChatRequest`).
-
-A list of text parts becomes one string, so that the same conversation gives the same prompt (and
-the same prefix in the cache) however a client writes it down.
+"""Messages and tools of the chat dialect, checked: whatever passes here has the shape that
+`protocol.requests.ChatRequest` promises. How a model's template wants them is text/messages.py's.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from ..protocol.errors import BadRequest
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_TOOLS = 1024
+# What of a message reaches the template; clients add marks of their own (cache_control, ids).
+_KEPT = (
+    "role",
+    "content",
+    "name",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "tool_calls",
+    "tool_call_id",
+)
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 
 
 def read_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -28,50 +35,36 @@ def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
     role = message.get("role")
     if role not in ROLES:
         raise _bad(f"{where}.role", f"must be one of {', '.join(ROLES)}")
-    checked: dict[str, Any] = {"role": role, "content": _content(message.get("content"), where)}
-    if name := message.get("name"):
-        checked["name"] = _string(name, f"{where}.name")
-    if role == "assistant":
-        # Clients send thinking back in the field in which they got it; templates know one.
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        if isinstance(reasoning, str):
-            checked["reasoning_content"] = reasoning
-        if message.get("function_call"):
-            raise _bad(f"{where}.function_call", "is not supported; use tool_calls")
-        if message.get("tool_calls"):
-            checked["tool_calls"] = _tool_calls(message["tool_calls"], f"{where}.tool_calls")
-    elif checked["content"] is None:
-        raise _bad(f"{where}.content", "must not be null")
-    if role == "tool" and (call_id := message.get("tool_call_id")):
-        checked["tool_call_id"] = _string(call_id, f"{where}.tool_call_id")
-    if checked["content"] is None:
-        if "tool_calls" not in checked and "reasoning_content" not in checked:
-            raise _bad(f"{where}.content", "must not be null without tool_calls")
-        checked["content"] = ""
-    return checked
+    kept = {key: message[key] for key in _KEPT if message.get(key) is not None}
+    for key in ("name", "reasoning_content", "reasoning", "thinking", "tool_call_id"):
+        if key in kept:
+            _string(kept[key], f"{where}.{key}")
+    _check_content(kept.get("content"), f"{where}.content")
+    if message.get("function_call"):
+        raise _bad(f"{where}.function_call", "is not supported; use tool_calls")
+    if role != "assistant":
+        kept.pop("tool_calls", None)
+    elif calls := kept.pop("tool_calls", None):
+        kept["tool_calls"] = _tool_calls(calls, f"{where}.tool_calls")
+    if "content" not in kept:
+        if "tool_calls" not in kept and not (role == "assistant" and len(kept) > 1):
+            raise _bad(f"{where}.content", "must be text or a list of parts, not null")
+        kept["content"] = ""
+    return kept
 
 
-def _content(content: Any, where: str) -> str | None:
+def _check_content(content: Any, where: str) -> None:
     if content is None or isinstance(content, str):
-        return content
+        return
     if not isinstance(content, list):
-        raise _bad(f"{where}.content", "must be text or a list of parts")
-    texts: list[str] = []
+        raise _bad(where, "must be text or a list of parts")
     for i, part in enumerate(content):
-        place = f"{where}.content[{i}]"
-        if isinstance(part, str):
-            texts.append(part)
-            continue
-        if not isinstance(part, dict):
-            raise _bad(place, "must be an object")
-        kind = part.get("type")
-        if kind in ("text", "input_text", "output_text"):
-            texts.append(_string(part.get("text"), f"{place}.text"))
-        elif kind == "refusal":
-            texts.append(_string(part.get("refusal"), f"{place}.refusal"))
-        else:
-            raise _bad(f"{place}.type", f"{kind!r} is not supported by this model; only text is")
-    return "\n".join(texts)
+        kind = part.get("type") if isinstance(part, dict) else None
+        if not isinstance(kind, str):
+            raise _bad(f"{where}[{i}]", "must be an object with a type")
+        if kind not in _TEXT_PARTS:
+            raise _bad(f"{where}[{i}].type", f"'{kind[:100]}' is not supported; only text is yet")
+        _string(part.get(_TEXT_PARTS[kind]), f"{where}[{i}].{_TEXT_PARTS[kind]}")
 
 
 def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
@@ -84,16 +77,14 @@ def _tool_call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise _bad(f"{where}.function", "must be an object with name and arguments")
+    _string(function.get("name"), f"{where}.function.name")
     arguments = function.get("arguments", "{}")
-    if not isinstance(arguments, str):
-        arguments = msgspec.json.encode(arguments).decode()
+    if not isinstance(arguments, str | dict | None):
+        raise _bad(f"{where}.function.arguments", "must be JSON as a string")
     return {
         "id": _string(call.get("id") or "", f"{where}.id"),
         "type": "function",
-        "function": {
-            "name": _string(function.get("name"), f"{where}.function.name"),
-            "arguments": arguments,
-        },
+        "function": {"name": function["name"], "arguments": arguments},
     }
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..protocol.errors import BadRequest, EngineDied
+from ..protocol.errors import EngineDied
 from ..protocol.events import Event, Finished, TextDelta
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.wire import TokenRow
@@ -93,8 +93,6 @@ class Generator:
 
         def prompt(side: ModelSide, given: str | list[int]) -> Prompt:
             tokens = side.text.completion_prompt(given)
-            if not tokens:
-                raise BadRequest("prompt must not be empty.", param="prompt")
             if not request.echo:
                 return Prompt(tokens, continues=True)
             echo = given if isinstance(given, str) else side.text.tokenizer.decode(given)
@@ -113,7 +111,6 @@ class Generator:
             name, spec = find_model(self._config.settings, books.model)
             books.model = name
             side = await self._texts.get(name, spec)
-            check_vocabulary(plan.sampling, side.text.tokenizer.vocab_size)
             if plan.text_length > LONG_TEXT:
                 prompts = await asyncio.to_thread(plan.prompts, side)
             else:
@@ -148,6 +145,7 @@ class Generator:
         generations: list[Generation] = []
         streams: list[TextStream] = []
         sampling = plan.sampling
+        check_vocabulary(sampling, lease.ready.vocab_size)  # the tokenizer's may be smaller
         seed = choose_seed(sampling, lease.spec.sampling)
         rooms = [room(len(prompt.tokens), lease.ready.context) for prompt in prompts]
         for number, prompt in enumerate(prompts):
