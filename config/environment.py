@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
@@ -52,15 +52,16 @@ class _Source(EnvSettingsSource):
         super().__init__(Settings)
         self.env_vars = {name.lower(): value for name, value in environ.items() if value}
 
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """JSON, or a list with commas. What is neither stays a text, which validation refuses
-        with the variable's name."""
-        if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
-            return [part.strip() for part in str(value).split(",")]
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:
+        """JSON, or a list with commas. What is neither stays a text, which validation takes (a
+        size) or refuses, with the variable's name."""
+        if value.lstrip()[:1] in ("[", "{"):
+            try:
+                return json.loads(value)
+            except (ValueError, RecursionError):
+                return value
+        is_list = field is not None and get_origin(field.annotation) is tuple
+        return [part.strip() for part in value.split(",")] if is_list else value
 
 
 def overrides(environ: Mapping[str, str], path: Path) -> Overrides:

@@ -19,7 +19,7 @@ _UNIT_OF = {unit.lower(): unit for unit in _BYTES}
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _SECONDS["d"] = Decimal(86400)
 
-_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z%]*)")
+_QUANTITY = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)\s*([A-Za-z%]*)")
 
 _SIZE_FORM = "a size such as 4GiB, 500MB or 25%"
 _DURATION_FORM = "a duration such as 90s, 15m, 2h or never"

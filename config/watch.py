@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 _STEP_MS = 25  # a save is one event when nothing follows for this long …
 _DEBOUNCE_MS = 100  # … and at the latest after this
-_TICK_MS = 500  # look at the file this often although no event came (network mounts, new folders)
+_TICK_MS = 250  # look at the file this often although no event came (network mounts, new folders)
 _POLL_S = 0.25  # where there are no events
 _POLLS_BEFORE_RETRY = 40
 _SETTLE_S = 0.05
-_SETTLE_EMPTY_S = 0.3
+_SETTLE_EMPTY_S = 0.25
 _MAX_LINKS = 16
 
 
