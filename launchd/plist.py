@@ -1,0 +1,34 @@
+"""The LaunchAgent's property list. Keys: `man 5 launchd.plist`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .program import OPEN_FILES, RESTART_DELAY_S, Program
+
+LABEL = "ai.fastmlx.daemon"
+
+
+def agent(program: Program) -> dict[str, Any]:
+    """What launchd is told, for `plistlib`.
+
+    It starts at login and after a crash, not after a clean stop (exit status 0): `uninstall` and a
+    stop by hand mean it. `Interactive` keeps macOS from throttling CPU and disk of a process
+    without a window.
+    """
+    return {
+        "Label": LABEL,
+        "ProgramArguments": list(program.arguments),
+        "EnvironmentVariables": dict(program.environment),
+        "WorkingDirectory": str(program.home),
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": RESTART_DELAY_S,
+        "ProcessType": "Interactive",
+        # 0 is launchd's word for "wait for ever".
+        "ExitTimeOut": program.stop_timeout_s or 0,
+        "SoftResourceLimits": {"NumberOfFiles": OPEN_FILES},
+        "HardResourceLimits": {"NumberOfFiles": OPEN_FILES},
+        "StandardOutPath": str(program.output),
+        "StandardErrorPath": str(program.output),
+    }

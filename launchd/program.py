@@ -1,0 +1,69 @@
+"""What the service manager is to keep running: the same facts for launchd and systemd."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.paths import Home
+
+# Where models lie and where programs are found; a login service starts with neither. Secrets such
+# as HF_TOKEN stay out: the files written here are readable and get copied into bug reports.
+CARRIED = ("PATH", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT")
+CARRIED_PREFIX = "FASTMLX_SERVER__"
+
+# Beyond the drain time: the engines end, the database closes, the log is written.
+STOP_MARGIN_S = 15
+# A connection, its engine's sockets and the shards of a model all are open files; macOS starts
+# services with a soft limit of 256.
+OPEN_FILES = 16384
+# Between a crash and the next start. launchd's own default, and long enough not to heat a laptop.
+RESTART_DELAY_S = 10
+
+
+@dataclass(frozen=True)
+class Program:
+    """One daemon as a service."""
+
+    arguments: tuple[str, ...]  # absolute program first
+    environment: Mapping[str, str]
+    home: Path  # FASTMLX_HOME, also the working directory
+    output: Path  # stdout and stderr of the process; the daemon's own log is another file
+    stop_timeout_s: int | None  # until it is killed; None: never
+
+    @classmethod
+    def of(
+        cls,
+        home: Home,
+        environ: Mapping[str, str],
+        *,
+        drain_timeout_s: float,
+        python: str = sys.executable,
+    ) -> Program:
+        """The daemon of `home`, run by this very Python.
+
+        Raises ValueError when a path holds a line break: neither a plist reader nor systemd would
+        show to a person what such a service runs.
+        """
+        root = home.root.absolute()
+        environment = {
+            name: value
+            for name, value in environ.items()
+            if value and (name in CARRIED or name.startswith(CARRIED_PREFIX))
+        }
+        environment["FASTMLX_HOME"] = str(root)
+        for text in (python, *environment.values()):
+            if not text.isprintable():
+                raise ValueError(f"a service cannot carry {text!r}: it holds control characters")
+        return cls(
+            arguments=(python, "-m", "fastmlx.daemon", "serve"),
+            environment=dict(sorted(environment.items())),
+            home=root,
+            output=root / "logs" / "service.log",
+            stop_timeout_s=None
+            if math.isinf(drain_timeout_s)
+            else math.ceil(drain_timeout_s) + STOP_MARGIN_S,
+        )
