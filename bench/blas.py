@@ -1,4 +1,4 @@
-"""Which BLAS a benchmark runs on: `choose()` comes first in every script, before mlx is imported."""
+"""Which BLAS a benchmark runs on: every script calls `choose()` before mlx is imported."""
 
 from __future__ import annotations
 

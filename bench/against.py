@@ -1,0 +1,112 @@
+"""How do we compare with other servers? The same model, machine, run and load, in turns.
+
+All servers run at once and are asked one after the other, so that whatever disturbs the machine
+disturbs them alike. Add a peer in bench/servers.py.
+"""
+
+from __future__ import annotations
+
+import blas
+
+if __name__ == "__main__":
+    BLAS = blas.choose()
+
+import contextlib
+
+import load
+import models
+import servers
+from report import Report, arguments, median
+
+STREAMS = (1, 8, 32)
+SAMPLINGS = {
+    "greedy": {"temperature": 0.0},
+    "T 0.7 top_p 0.9": {"temperature": 0.7, "top_p": 0.9},
+}
+COLUMNS = (
+    "streams",
+    "sampling",
+    "server",
+    "output tok/s",
+    "TTFT p50 ms",
+    "TTFT p95 ms",
+    "ITL p50 ms",
+    "ITL p95 ms",
+    "ITL p99 ms",
+    "RSS MB",
+    "errors",
+    "ours ÷ theirs",
+)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--model", help="folder, or a size of bench/models.py (default: small)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=64, help="of a request (128 for one stream)")
+    parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
+    options = parser.parse_args()
+    rounds, streams = (1, (2,)) if options.quick else (options.rounds, options.streams)
+    folder = models.folder_of(options.model or ("smallest" if options.quick else "small"))
+    report = Report(
+        f"Streamed chat completions of {folder.name}: medians of {rounds} rounds in turns",
+        COLUMNS,
+        BLAS,
+        options.quick,
+    )
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(servers.fastmlx(folder))]
+        for peer in servers.PEERS:
+            if peer.installed:
+                running.append(stack.enter_context(peer.start(folder)))
+            else:
+                report.notes.append(f"{peer.name} is not installed: skipped")
+        for count in streams:
+            tokens = 8 if options.quick else options.tokens * (2 if count == 1 else 1)
+            for name, sampling in SAMPLINGS.items():
+                _compare(report, running, count, tokens, rounds, name, sampling)
+    report.finish(options.json)
+
+
+def _compare(
+    report: Report,
+    running: list[servers.Running],
+    streams: int,
+    tokens: int,
+    rounds: int,
+    name: str,
+    sampling: dict[str, float],
+) -> None:
+    """One scenario on all servers, in turns; one row a server."""
+    for server in running:  # not timed: kernels of a new sampler are compiled, connections opened
+        load.run(server.url, load.Plan(server.model, streams, 1, 4, sampling, salt=999))
+    seen: list[list[load.Measured]] = [[] for _ in running]
+    for number in range(rounds):
+        for server, measured in zip(running, seen, strict=True):
+            requests = 3 if streams == 1 else 2
+            plan = load.Plan(server.model, streams, requests, tokens, sampling, salt=number)
+            measured.append(load.run(server.url, plan))
+    ours = median(m.tokens_per_s for m in seen[0])
+    for server, measured in zip(running, seen, strict=True):
+        rate = median(m.tokens_per_s for m in measured)
+        errors = [error for m in measured for error in m.errors]
+        if errors:
+            report.notes.append(f"{server.name}, {streams} streams, {name}: {errors[0]}")
+        report.add(
+            streams,
+            name,
+            server.name,
+            rate,
+            median(m.ttft_ms(50) for m in measured),
+            median(m.ttft_ms(95) for m in measured),
+            median(m.itl_ms(50) for m in measured),
+            median(m.itl_ms(95) for m in measured),
+            median(m.itl_ms(99) for m in measured),
+            server.rss_bytes() / 1e6,
+            len(errors),
+            None if server is running[0] else ours / rate,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""A load generator that costs little: raw sockets, time stamps now, parsing when all is over.
+
+Every client is one loop: connect, ask for a streamed chat completion, read to the end, again.
+Connections are not reused, so that servers with and without keep-alive are asked alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from report import percentile
+
+# The whole text of a request's prompt differs from all others': no prefix cache takes part, except
+# for the template's first tokens.
+_TOPICS = ("rivers", "bridges", "kettles", "lanterns", "harbours", "violins", "orchards", "maps")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every client does: `requests` one after the other, `tokens` output tokens each."""
+
+    model: str
+    clients: int
+    requests: int
+    tokens: int
+    sampling: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.0})
+    salt: int = 0  # another salt, other prompts
+
+    def prompt(self, client: int, number: int) -> str:
+        serial = (self.salt * 1000 + number) * 1000 + client
+        topic = _TOPICS[serial % len(_TOPICS)]
+        return f"{serial}: tell me a long story about {topic} and {serial * 7919 % 100_003} cats."
+
+    def body(self, client: int, number: int) -> bytes:
+        request = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": self.prompt(client, number)}],
+            "max_tokens": self.tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "ignore_eos": True,
+            **self.sampling,
+        }
+        return msgspec.json.encode(request)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the clients saw. Times in seconds."""
+
+    seconds: float  # from the first request to the last byte
+    output_tokens: int  # as the servers' usage says
+    ttft_s: Sequence[float]  # connect to first text, one a request
+    itl_s: Sequence[float]  # gaps between chunks with text
+    errors: Sequence[str]
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.output_tokens / self.seconds
+
+    def ttft_ms(self, percent: float) -> float:
+        return percentile(self.ttft_s, percent) * 1000
+
+    def itl_ms(self, percent: float) -> float:
+        return percentile(self.itl_s, percent) * 1000
+
+
+class _Answer(asyncio.Protocol):
+    """One request on one connection; keeps all bytes and when they came."""
+
+    def __init__(self, head_and_body: bytes) -> None:
+        self._request = head_and_body
+        self.data = bytearray()
+        self.ends: list[int] = []  # size of `data` after each read
+        self.times: list[float] = []
+        self.over = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self.ends.append(len(self.data))
+        self.times.append(time.perf_counter())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.over.done():
+            self.over.set_result(exc)
+
+
+@dataclass
+class _Record:
+    started: float
+    answer: _Answer | None = None
+    error: str | None = None
+
+
+def run(url: str, plan: Plan, *, timeout_s: float = 300.0) -> Measured:
+    """Carries out the plan against the server at `url`."""
+    return asyncio.run(_run(url, plan, timeout_s))
+
+
+async def _run(url: str, plan: Plan, timeout_s: float) -> Measured:
+    address = urlsplit(url)
+    assert address.hostname is not None
+    host, port = address.hostname, address.port or 80
+    requests = [
+        [
+            _http(host, port, plan.body(client, number))  # encoded before the clock starts
+            for number in range(plan.requests)
+        ]
+        for client in range(plan.clients)
+    ]
+    start = time.perf_counter()
+    clients = (_client(host, port, messages) for messages in requests)
+    async with asyncio.timeout(timeout_s):
+        records = list(itertools.chain(*await asyncio.gather(*clients)))
+    end = max(r.answer.times[-1] for r in records if r.answer and r.answer.times)
+    return _measured(records, plan, end - start)
+
+
+def _http(host: str, port: int, body: bytes) -> bytes:
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\n"
+        f"Host: {host}:{port}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def _client(host: str, port: int, requests: list[bytes]) -> list[_Record]:
+    loop = asyncio.get_running_loop()
+    records = []
+    for request in requests:
+        record = _Record(time.perf_counter())
+        records.append(record)
+        try:
+            _, record.answer = await loop.create_connection(
+                lambda request=request: _Answer(request), host, port
+            )
+            error = await record.answer.over
+            record.error = str(error) if error else None
+        except OSError as error:
+            record.error = str(error)
+    return records
+
+
+# ---- after the clock has stopped
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta = msgspec.field(default_factory=_Delta)
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+def _measured(records: list[_Record], plan: Plan, seconds: float) -> Measured:
+    ttft_s: list[float] = []
+    itl_s: list[float] = []
+    errors: list[str] = []
+    output_tokens = 0
+    for record in records:
+        error, tokens, times = record.error, 0, []
+        if record.answer is not None and error is None:
+            error, tokens, times = _parsed(record.answer)
+        if error is None and tokens != plan.tokens:
+            error = f"{tokens} tokens instead of {plan.tokens}"
+        if error is not None:
+            errors.append(error)
+        output_tokens += tokens
+        if times:
+            ttft_s.append(times[0] - record.started)
+            itl_s += [later - earlier for earlier, later in itertools.pairwise(times)]
+    return Measured(seconds, output_tokens, ttft_s, itl_s, errors)
+
+
+def _parsed(answer: _Answer) -> tuple[str | None, int, list[float]]:
+    """(error, output tokens, when each chunk with text had arrived)."""
+    data = bytes(answer.data)
+    if b" 200 " not in data[:16]:
+        return data[:400].decode(errors="replace") or "no answer", 0, []
+    tokens = 0
+    times: list[float] = []
+    position = 0
+    while (position := data.find(b"data: {", position)) >= 0:
+        end = data.index(b"\n", position)
+        try:
+            chunk = _chunk.decode(data[position + 6 : end])
+        except msgspec.DecodeError as error:
+            return f"{error}: {data[position:end]!r}", tokens, times
+        if chunk.usage is not None:
+            tokens = chunk.usage.completion_tokens
+        if any(_has_text(choice.delta) for choice in chunk.choices):
+            times.append(answer.times[bisect.bisect_left(answer.ends, end)])
+        position = end
+    return None, tokens, times
+
+
+def _has_text(delta: _Delta) -> bool:
+    return bool(delta.content or delta.reasoning or delta.reasoning_content)

@@ -1,0 +1,110 @@
+"""The servers that benchmarks ask: ours, and others beside it as far as they are installed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import models  # noqa: F401  (puts the tests' modules on the path)
+import psutil
+from live import LiveDaemon
+
+START_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers, and how to ask for its model."""
+
+    name: str
+    url: str
+    model: str
+    pid: int
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the server and all its child processes; shared pages count twice."""
+        parent = psutil.Process(self.pid)
+        return sum(process.memory_info().rss for process in [parent, *parent.children(True)])
+
+
+@contextlib.contextmanager
+def fastmlx(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Running]:
+    """Our daemon with its defaults and the model of `folder`."""
+    config = f"models:\n  bench:\n    path: {folder}\n    preload: true\n"
+    with tempfile.TemporaryDirectory(prefix="fastmlx-bench-") as home:
+        daemon = LiveDaemon(Path(home), config, environment=environment)
+        with daemon:
+            daemon.wait_until(lambda: daemon.model("bench")["state"] == "ready", START_TIMEOUT_S)
+            yield Running("fastmlx", daemon.url, "bench", daemon.pid)
+
+
+@contextlib.contextmanager
+def mlx_lm(folder: Path) -> Iterator[Running]:
+    """mlx-lm's own server with its defaults."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(folder)]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "WARNING"]
+    with _process([*command, *options], f"http://127.0.0.1:{port}/v1/models") as process:
+        yield Running("mlx_lm.server", f"http://127.0.0.1:{port}", str(folder), process.pid)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another server that may stand beside ours."""
+
+    name: str
+    package: str  # importable where the server is installed
+    start: Callable[[Path], contextlib.AbstractContextManager[Running]]
+
+    @property
+    def installed(self) -> bool:
+        return importlib.util.find_spec(self.package) is not None
+
+
+PEERS = (Peer("mlx_lm.server", "mlx_lm", mlx_lm),)
+
+
+@contextlib.contextmanager
+def _process(command: list[str], ready_url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a server until the block ends. Raises RuntimeError with its output when it ends early
+    or does not answer."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not _answers(ready_url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    output.seek(0)
+                    said = output.read().decode(errors="replace")[-4000:]
+                    raise RuntimeError(f"{command} did not start:\n{said}")
+                time.sleep(0.1)
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,71 @@
+"""Every benchmark runs at its smallest size; what it prints and writes is well formed.
+
+Nothing here looks at a time: a busy machine must not fail a test.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+SCRIPTS = ("decode", "serving", "against", "idle")
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(BENCH / f"{script}.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_prints_one_table_and_writes_the_same_figures(
+    script: str, tmp_path: Path, tiny_model: Callable[..., Path]
+):
+    arguments = ["--quick", "--json", str(tmp_path / "figures.json")]
+    if script == "idle":  # the others take a quick model of their own; idle would take the demo
+        arguments += ["--model", str(tiny_model("qwen3"))]
+    printed = run(script, *arguments)
+    written = json.loads((tmp_path / "figures.json").read_text())
+
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    head = [cell.strip() for cell in table[0].strip("|").split("|")]
+    assert head == written["columns"]
+    assert "÷" in head[-1]
+    assert len(table) == 2 + len(written["rows"]), "one table: a head, a rule, the rows"
+
+    assert written["rows"]
+    ratios = [row[head[-1]] for row in written["rows"] if row[head[-1]] is not None]
+    assert ratios
+    assert all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios)
+    assert all(list(row) == head for row in written["rows"])
+    assert all(row.get("errors", 0) == 0 for row in written["rows"]), written["notes"]
+    assert written["quick"] is True
+    assert written["blas"] in printed
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_help_says_what_the_script_asks(script: str):
+    question = (BENCH / f"{script}.py").read_text().split('"""')[1].splitlines()[0]
+    said = run(script, "--help")
+    assert question in said
+    assert "--json" in said
+    assert "--quick" in said
+
+
+def test_every_script_is_listed_here():
+    runnable = {path.stem for path in BENCH.glob("*.py") if "\ndef main()" in path.read_text()}
+    assert runnable == set(SCRIPTS)
