@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
-from .kv.batch_cache import LayerCaches
+from .kv.ragged import LayerCaches
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
 from .scheduler import Chunk, Scheduler
@@ -97,12 +97,11 @@ class EngineCore:
         if not gone:
             return
         leaving = set(map(id, gone))
-        kept = [i for i, row in enumerate(running) if id(row) not in leaving]
-        self._runner.keep(kept)
-        self._sampler.keep(kept)
+        order = self._runner.leave([i for i, row in enumerate(running) if id(row) in leaving])
+        self._sampler.keep(order)
         if self._inputs is not None:
-            self._inputs = self._inputs[mx.array(kept)] if kept else None
-        self.scheduler.leave(gone)
+            self._inputs = self._inputs[mx.array(order)] if order else None
+        self.scheduler.reorder(order)
 
     def _decode(self) -> _Submitted | None:
         """Submits the next token of every running row."""
@@ -124,13 +123,18 @@ class EngineCore:
         joining = [s for s in plan.joining if s.status is Status.PREFILL]
         if not joining:
             return
-        self._runner.join(
-            [self._prefill_caches.pop(s.id, None) or self._runner.new_cache() for s in joining]
-        )
+        caches = [self._prefill_caches.pop(s.id, None) or self._runner.new_cache() for s in joining]
+        lengths = [s.num_prefilled for s in joining]
+        order = self._runner.join(list(zip(caches, lengths, strict=True)))
         self._sampler.join(joining)
         first = mx.array([s.last_token for s in joining], dtype=mx.int32)
-        self._inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
+        inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
         self.scheduler.start(joining)
+        if order != sorted(order):  # the runner keeps rows of similar length side by side
+            self._sampler.keep(order)
+            inputs = inputs[mx.array(order)]
+            self.scheduler.reorder(order)
+        self._inputs = inputs
 
     def _prefill_chunk(self, chunk: Chunk) -> None:
         sequence, num_tokens = chunk

@@ -79,10 +79,9 @@ class Scheduler:
             sequence.status = Status.RUNNING
         self.running.extend(sequences)
 
-    def leave(self, sequences: list[Sequence]) -> None:
-        """The sequences are rows no more."""
-        gone = {id(sequence) for sequence in sequences}
-        self.running = [row for row in self.running if id(row) not in gone]
+    def reorder(self, order: list[int]) -> None:
+        """Rows become `order`, indices into the present ones; rows not named leave the batch."""
+        self.running = [self.running[row] for row in order]
 
     def drop(self, sequence: Sequence) -> None:
         """Forgets a sequence that is not a row: it was aborted, or its prefill failed."""

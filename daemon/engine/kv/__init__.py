@@ -1,1 +1,1 @@
-"""KV caches. For now: the batch of mlx-lm's per-layer caches (`batch_cache`)."""
+"""KV caches of the rows that decode together: `groups` decides, `layers` and `ragged` hold."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
-from ..kv import batch_cache
-from ..kv.batch_cache import BatchCache, LayerCaches
+from .. import attention
+from ..kv import ragged
+from ..kv.ragged import LayerCaches, RaggedBatch
 
 
 class TextRunner:
     """Owns the model and the caches of the running rows.
 
-    Rows form one batch, or, where the architecture's caches cannot merge (`batches` False), a
-    batch of one each.
+    A single row keeps mlx-lm's plain caches: at batch 1 nothing of the batch machinery costs
+    anything. More rows form a ragged batch, or, where the architecture cannot batch (`batches`
+    False), run one after the other. `together` says whether groups of different lengths may share
+    one forward.
     """
 
-    def __init__(self, model: nn.Module, *, batches: bool | None = None) -> None:
+    def __init__(self, model: nn.Module) -> None:
+        attention.install()
         self.model = model
-        self.batches = batch_cache.can_merge(self.new_cache()) if batches is None else batches
-        self._groups: list[BatchCache] = []
+        self.batches = ragged.supports(self.new_cache())
+        self.together = True
+        self._plain: list[LayerCaches] = []  # rows that are not in the batch
+        self._lengths: list[int] = []  # tokens in their caches
+        self._batch: RaggedBatch | None = None
 
     def new_cache(self) -> LayerCaches:
         """Empty caches for one row."""
@@ -30,7 +35,7 @@ class TextRunner:
 
     @property
     def rows(self) -> int:
-        return sum(group.rows for group in self._groups)
+        return len(self._plain) + (self._batch.rows if self._batch else 0)
 
     def prefill(self, cache: LayerCaches, tokens: list[int]) -> None:
         """Computes `tokens` into the row's caches. Submitted, not waited for.
@@ -38,40 +43,57 @@ class TextRunner:
         The logits are never evaluated, so the output projection of the prompt costs nothing.
         """
         self.model(mx.array([tokens]), cache=cache)
-        mx.async_eval(batch_cache.arrays(cache))
+        mx.async_eval(ragged.arrays(cache))
 
-    def join(self, caches: list[LayerCaches]) -> None:
-        """Prefilled rows enter the decode batch at its end."""
-        if self.batches:
-            if not self._groups:
-                self._groups.append(BatchCache())
-            self._groups[0].join(caches)
-            return
-        for cache in caches:
-            group = BatchCache()
-            group.join([cache])
-            self._groups.append(group)
+    def join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
+        """Prefilled rows, with the number of tokens in their caches, enter the decode batch.
 
-    def keep(self, rows: list[int]) -> None:
-        """Keeps these rows in this order (ascending); the others' caches are freed."""
-        if self.batches:
-            if self._groups:
-                self._groups[0].keep(rows)
-            if not rows:
-                self._groups = []
-            return
-        self._groups = [self._groups[row] for row in rows]
+        Returns the new order: indices into the rows before, followed by the joining ones.
+        """
+        if self._batch is None and (not self.batches or len(self._plain) + len(rows) == 1):
+            self._plain += [caches for caches, _ in rows]
+            self._lengths += [length for _, length in rows]
+            return list(range(len(self._plain)))
+        if self._batch is None:
+            self._batch = RaggedBatch(self.new_cache())
+            self._batch.join(list(zip(self._plain, self._lengths, strict=True)))
+            self._plain, self._lengths = [], []
+        return self._batch.join(rows)
+
+    def leave(self, rows: list[int]) -> list[int]:
+        """Rows leave, their caches are freed; returns the order of those that stay."""
+        if self._batch is None:
+            gone = set(rows)
+            stay = [row for row in range(len(self._plain)) if row not in gone]
+            self._plain = [self._plain[row] for row in stay]
+            self._lengths = [self._lengths[row] for row in stay]
+            return stay
+        order = self._batch.leave(rows)
+        if self._batch.rows == 1:
+            self._lengths = [self._batch.groups[0].lengths[0]]
+            self._plain = [self._batch.extract(0, self.new_cache())]
+        if self._batch.rows <= 1:
+            self._batch = None
+        return order
+
+    def reset(self) -> None:
+        """All rows leave."""
+        self._plain, self._lengths, self._batch = [], [], None
 
     def decode(self, tokens: mx.array) -> mx.array:
         """One token a row, int [rows] → logits [rows, vocabulary] of the next one, lazily."""
-        outputs: list[Any] = []
-        start = 0
-        for group in self._groups:
-            inputs = tokens[start : start + group.rows] if len(self._groups) > 1 else tokens
-            outputs.append(self.model(inputs[:, None], cache=group.layers)[:, -1])
-            start += group.rows
-        return outputs[0] if len(outputs) == 1 else mx.concatenate(outputs)
+        if self._batch is not None:
+            return self._batch.decode(self.model, tokens, together=self.together)
+        self._lengths = [length + 1 for length in self._lengths]
+        if len(self._plain) == 1:
+            return self.model(tokens[:, None], cache=self._plain[0])[:, -1]
+        each = [
+            self.model(tokens[row : row + 1, None], cache=cache)[:, -1]
+            for row, cache in enumerate(self._plain)
+        ]
+        return mx.concatenate(each)
 
     @property
     def kv_bytes(self) -> int:
-        return sum(group.nbytes for group in self._groups)
+        plain = sum(layer.nbytes for cache in self._plain for layer in cache)
+        return plain + (self._batch.nbytes if self._batch else 0)

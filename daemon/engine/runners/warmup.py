@@ -1,8 +1,8 @@
 """The first steps of a fresh model: compiles kernels, measures, and tests that batches are right.
 
-mlx-lm 0.32.2 ships architectures whose caches offer `merge` but answer wrongly for padded rows
-(seen: nemotron_h, mamba). So the warm-up decodes two rows of different lengths alone and
-together; where the answers differ by more than rounding, the model runs one row at a time.
+Some of mlx-lm's architectures answer wrongly, or not at all, when rows of different lengths decode
+together. So the warm-up decodes two rows alone, in one group and in two; where the answers differ
+by more than rounding the runner falls back: groups one after the other, or row by row.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from ..kv.batch_cache import LayerCaches
+from ..kv.groups import SMALL
+from ..kv.ragged import LayerCaches, leaves
 from .text import TextRunner
 
 # Share of the logits' standard deviation by which batching may change them. Rounding of half
 # precision and quantised weights stays well below; the known wrong answers are above 0.25.
 TOLERANCE = 0.2
+
+SHORT = [3, 1, 2]
+LONGER = [1, 2, 3, 4, 5, 6, 7]
+LONG = [1 + i % 7 for i in range(SMALL + 9)]  # never in one group with SHORT
 
 
 class Warmed(NamedTuple):
@@ -27,22 +32,42 @@ class Warmed(NamedTuple):
 
 
 def warm_up(runner: TextRunner) -> Warmed:
-    """Runs a few tiny steps. Sets `runner.batches` to False when batches answer wrongly."""
-    prompts = ([1, 2, 3, 4, 5, 6, 7], [3, 1, 2])
-    alone = [_decode(runner, [prompt]) for prompt in prompts]
-    vocab_size = alone[0].shape[-1]
-    kv_bytes = _kv_bytes_per_token(_prefilled(runner, prompts[0]))
+    """Runs a few small steps. Takes `runner.batches` and `runner.together` back where the model
+    answers wrongly."""
+    alone = {len(prompt): _decode(runner, [prompt]) for prompt in (SHORT, LONGER, LONG)}
+    vocab_size = alone[len(SHORT)].shape[-1]
+    kv_bytes = _kv_bytes_per_token(_prefilled(runner, LONGER))
     if not runner.batches:
-        note = "this architecture's cache cannot be batched: requests run one at a time"
+        note = "the cache of this architecture cannot be batched: requests run one at a time"
         return Warmed(vocab_size, kv_bytes, False, note)
-    expected = mx.concatenate(alone)
-    error = mx.max(mx.abs(_decode(runner, list(prompts)) - expected))
-    allowed = TOLERANCE * mx.std(expected)
-    if bool((error <= allowed).item()):
-        return Warmed(vocab_size, kv_bytes, True, None)
-    runner.batches = False
-    note = "mlx-lm answers wrongly for batches of this architecture: requests run one at a time"
-    return Warmed(vocab_size, kv_bytes, False, note)
+    note = None
+    fault = _fault(runner, alone, [LONGER, SHORT])
+    if fault is not None:
+        runner.batches = False
+        note = f"batches of this architecture are wrong ({fault}): requests run one at a time"
+    elif _fault(runner, alone, [LONG, SHORT]) is not None:
+        runner.together = False
+        fault = _fault(runner, alone, [LONG, SHORT])
+        if fault is not None:
+            runner.batches = False
+            note = f"batches of this architecture are wrong ({fault}): requests run one at a time"
+        else:
+            note = "requests of different lengths run in groups, one group after the other"
+    return Warmed(vocab_size, kv_bytes, runner.batches, note)
+
+
+def _fault(runner: TextRunner, alone: dict[int, mx.array], prompts: list[list[int]]) -> str | None:
+    """What is wrong with decoding these prompts together, or None."""
+    try:
+        together = _decode(runner, prompts)
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        runner.reset()
+        return str(error) or type(error).__name__
+    expected = mx.concatenate([alone[len(prompt)] for prompt in prompts])
+    error = mx.max(mx.abs(together - expected))
+    if bool((error <= TOLERANCE * mx.std(expected)).item()):
+        return None
+    return "they differ from single rows"
 
 
 def _prefilled(runner: TextRunner, prompt: list[int]) -> LayerCaches:
@@ -52,24 +77,22 @@ def _prefilled(runner: TextRunner, prompt: list[int]) -> LayerCaches:
 
 
 def _decode(runner: TextRunner, prompts: list[list[int]]) -> mx.array:
-    """Logits [rows, vocabulary] of two decode steps' second, the rows joined into one batch."""
-    runner.join([_prefilled(runner, prompt) for prompt in prompts])
-    runner.decode(mx.array([prompt[-1] for prompt in prompts]))
+    """Logits [rows, vocabulary] of the second of two decode steps, in the order of the prompts."""
+    rows = [(_prefilled(runner, prompt), len(prompt) - 1) for prompt in prompts]
+    order = runner.join(rows)
+    runner.decode(mx.array([prompts[row][-1] for row in order]))
     logits = runner.decode(mx.array([1] * len(prompts))).astype(mx.float32)
     mx.eval(logits)
-    runner.keep([])
-    return logits
+    runner.reset()
+    return logits[mx.array([order.index(row) for row in range(len(prompts))])]
 
 
 def _kv_bytes_per_token(caches: LayerCaches) -> int:
     """Bytes that one more token costs in the caches that grow without bound."""
-    return sum(_growth(cache) for cache in caches)
+    return sum(_growth(cache) for cache in leaves(caches))
 
 
 def _growth(cache: Any) -> int:
-    parts = getattr(cache, "caches", None)
-    if parts is not None:
-        return sum(_growth(part) for part in parts)
     keys, values = getattr(cache, "keys", None), getattr(cache, "values", None)
     bounded = hasattr(cache, "max_size") or hasattr(cache, "chunk_size")
     if bounded or not isinstance(keys, mx.array) or not isinstance(values, mx.array):

@@ -25,7 +25,7 @@ ARCHITECTURES = (
     "deepseek_v3",
     "qwen3_moe",
 )
-LENGTHS = (1, 2, 3, 9, 15, 16, 17, 31, 40, 70)
+LENGTHS = (1, 2, 3, 9, 15, 16, 17, 31, 40, 70, 127, 130, 260, 300)
 NUM_TOKENS = 24
 
 
@@ -40,7 +40,7 @@ def test_a_changing_batch_answers_as_each_prompt_alone(
     arch: str, join_every: int, tiny_model: Callable[..., Path]
 ) -> None:
     folder = tiny_model(arch)
-    core = core_at(folder, max_concurrent=6, step_tokens=20)
+    core = core_at(folder, max_concurrent=6, step_tokens=70)
     asked = prompts(seed=join_every, count=10)
     lengths = [NUM_TOKENS - 5 * (i % 4) for i in range(len(asked))]
     requests = [Generate(i, prompt, sampling=greedy(lengths[i])) for i, prompt in enumerate(asked)]
@@ -94,7 +94,7 @@ def test_where_caches_cannot_batch_rows_run_one_at_a_time_and_stay_exact(
 ) -> None:
     folder = tiny_model("qwen3")
     core = core_at(folder)
-    core._runner.batches = False
+    core._runner.batches = False  # as warm_up sets it
     asked = prompts(seed=3, count=5)
     requests = [Generate(i, p, sampling=greedy(8 + i)) for i, p in enumerate(asked)]
     rows = run(core, requests, join_every=2)

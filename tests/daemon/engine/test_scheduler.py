@@ -17,7 +17,7 @@ def advance(scheduler: Scheduler) -> int:
     """One step as the engine does it, without arrays; returns the prefilled tokens."""
     for row in scheduler.running:
         row.num_sampled += 1
-    scheduler.leave([row for row in scheduler.running if row.all_sampled])
+    scheduler.reorder([i for i, row in enumerate(scheduler.running) if not row.all_sampled])
     plan = scheduler.plan()
     for chunk in plan.prefill:
         assert chunk.num_tokens > 0

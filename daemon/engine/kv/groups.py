@@ -1,0 +1,128 @@
+"""Which rows of the batch share a buffer. Pure bookkeeping: lengths and columns, no arrays.
+
+Linear layers run over the whole batch; attention runs per group of rows of similar length. The
+rows of a group are aligned at their last token, so one slice writes a step's keys for all:
+
+    column   base          clock - longest            clock
+    row a      .  .  .  .  .  [----------- a -----------]
+    row b      .  .  .  .  .  .  .  .  . [----- b ------]
+
+The bound: a row joins only where `2 * shortest >= longest` holds afterwards, or where
+`longest <= SMALL`. All rows of a group grow by one token a step, so the ratio only improves:
+attention never reads more than twice the columns that it needs, or SMALL a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SMALL = 128  # columns; shorter rows are not told apart
+GROWTH = 128  # columns that a buffer grows by, at least
+
+
+def room(longest: int) -> int:
+    """Columns kept before the clock, so that somewhat longer rows may still join."""
+    return max(SMALL, longest + longest // 4)
+
+
+@dataclass(slots=True)
+class Span:
+    """The columns of one kind of layer (all layers with the same window) in a group's buffers."""
+
+    window: int | None  # columns that attention may see; None: all
+    base: int  # the clock value that column 0 stands for
+    capacity: int  # columns
+
+    def column(self, clock: int) -> int:
+        return clock - self.base
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows that share buffers. `clock` is the time of the next token's column."""
+
+    clock: int
+    lengths: list[int] = field(default_factory=list)  # tokens of each row
+    spans: dict[int | None, Span] = field(default_factory=dict)  # by window
+    row_capacity: int = 0
+
+    @classmethod
+    def for_length(cls, length: int, windows: set[int | None]) -> Group:
+        """An empty group with room for a row of this length."""
+        group = cls(clock=room(length))
+        for window in windows:
+            kept = group.kept(window, length)
+            group.spans[window] = Span(window, group.clock - kept, kept + growth(kept))
+        return group
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+    def kept(self, window: int | None, longest: int) -> int:
+        """Columns before the clock that a span keeps when it is laid out anew."""
+        return room(longest) if window is None else min(room(longest), window)
+
+    def fits(self, length: int) -> bool:
+        """Whether a row of this length may join: the bound above, and there are columns for it."""
+        for span in self.spans.values():
+            if min(length, span.window or length) > span.column(self.clock):
+                return False
+        longest = max(length, *self.lengths) if self.lengths else length
+        shortest = min(length, *self.lengths) if self.lengths else length
+        return longest <= SMALL or 2 * shortest >= longest
+
+    def visible(self, window: int | None) -> tuple[int, int]:
+        """Columns [first, end) that the next token may attend to, its own included."""
+        span = self.spans[window]
+        reach = max(self.lengths) + 1
+        if window is not None:
+            reach = min(reach, window)
+        end = span.column(self.clock) + 1
+        return end - reach, end
+
+    def padded(self, window: int | None) -> bool:
+        """Whether some row is shorter than what `visible` shows, so that a mask is needed."""
+        first, end = self.visible(window)
+        return min(self.lengths) + 1 < end - first
+
+    def needs_columns(self, window: int | None) -> bool:
+        """Whether the next token's column lies beyond the buffer."""
+        span = self.spans[window]
+        return span.column(self.clock) >= span.capacity
+
+    def relay(self, window: int | None) -> tuple[int, int]:
+        """Moves the span's base to what must be kept and grows its capacity from there.
+
+        Returns (first column kept, columns kept), in the old layout.
+        """
+        span = self.spans[window]
+        column = span.column(self.clock)
+        kept = min(self.kept(window, max(self.lengths, default=0)), column)
+        span.base += column - kept
+        span.capacity = kept + growth(kept)
+        return column - kept, kept
+
+    def advance(self) -> None:
+        """One more token in every row."""
+        self.clock += 1
+        self.lengths = [length + 1 for length in self.lengths]
+
+
+def growth(columns: int) -> int:
+    """Columns to allocate beyond `columns`: few, to waste little; enough to copy seldom."""
+    return max(GROWTH, columns // 8)
+
+
+def row_capacity(rows: int) -> int:
+    """Rows to allocate for `rows`: the next power of two, so that growing is amortised."""
+    return 1 << max(rows - 1, 0).bit_length()
+
+
+def choose(groups: list[Group], length: int) -> Group | None:
+    """The group that a row of this length joins: of those that fit the one with the nearest
+    longest row; None when it needs a group of its own."""
+    fitting = [group for group in groups if group.fits(length)]
+    if not fitting:
+        return None
+    return min(fitting, key=lambda group: abs(max(group.lengths, default=length) - length))

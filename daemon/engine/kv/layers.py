@@ -1,0 +1,289 @@
+"""A layer's cache for a whole ragged batch, in the shapes that mlx-lm's models expect.
+
+Models call `update_and_fetch`, `make_mask`, read `offset` and hand the cache on to
+`scaled_dot_product_attention`, which lets it attend itself (`..attention`). Where one group is
+active, real arrays go through the model; where several are, the model carries tokens of no
+meaning from `update_and_fetch` to `attend`, and a model that looks into them fails loudly: it is
+then run group by group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import mlx.core as mx
+from mlx_lm.models.cache import ArraysCache, RotatingKVCache
+
+from .groups import Group
+
+if TYPE_CHECKING:
+    from .ragged import RaggedBatch
+
+
+class ManyGroups(TypeError):
+    """The model wants one array of keys or masks, but the rows lie in several groups."""
+
+
+class _Elsewhere:
+    """Stands for keys or values that lie in the groups' buffers."""
+
+
+class _Window(NamedTuple):
+    """Stands for a mask: the window that it asked for."""
+
+    size: int | None
+
+
+_ELSEWHERE = _Elsewhere()
+
+
+class AttentionLayer:
+    """Keys and values of one attention layer: a pair of buffers per group.
+
+    Buffers are [row capacity, kv heads, columns, head dim]. `window` bounds what a token sees
+    (a sliding-window layer); its buffer forgets what has left the window.
+    """
+
+    def __init__(self, batch: RaggedBatch, window: int | None) -> None:
+        self.window = window
+        self.keys: list[mx.array | None] = []
+        self.values: list[mx.array | None] = []
+        self._batch = batch
+
+    # ---- what models call
+
+    @property
+    def offset(self) -> mx.array:
+        """int [rows]: the position of each row's next token."""
+        return self._batch.offsets
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
+        """Writes one token a row; keys [rows, heads, 1, dim]."""
+        if keys.shape[2] != 1:
+            raise ManyGroups("a batch decodes one token a row")
+        active = self._batch.active
+        start = 0
+        for number in active:
+            group = self._batch.groups[number]
+            column = group.spans[self.window].column(group.clock)
+            stop = start + group.rows
+            whole = len(active) == 1
+            for buffers, new in ((self.keys, keys), (self.values, values)):
+                buffer = buffers[number]
+                if buffer is None:
+                    buffer = buffers[number] = self._blank(group, new)
+                buffer[: group.rows, :, column : column + 1] = new if whole else new[start:stop]
+            start = stop
+        return self.keys_and_values()
+
+    def keys_and_values(self) -> tuple[Any, Any]:
+        """What the rows may attend to, this step's token included."""
+        if len(self._batch.active) > 1:
+            return _ELSEWHERE, _ELSEWHERE
+        return self._view(self._batch.active[0])
+
+    def make_mask(
+        self, N: int, return_array: bool = False, window_size: int | None = None
+    ) -> mx.array | _Window | None:
+        """Bool [rows, 1, 1, columns], or None where every row sees every column."""
+        if N != 1:
+            raise ManyGroups("a batch decodes one token a row")
+        if len(self._batch.active) > 1:
+            if return_array:
+                raise ManyGroups("an array as mask")
+            return None if window_size is None else _Window(window_size)
+        group = self._batch.groups[self._batch.active[0]]
+        return self._batch.mask(group, self.window, window_size)
+
+    def attend(
+        self,
+        queries: mx.array,
+        keys: Any,
+        values: Any,
+        scale: float,
+        mask: Any,
+        sinks: mx.array | None,
+    ) -> mx.array:
+        """Attention of queries [rows, heads, 1, dim] to the rows' keys, group by group."""
+        active = self._batch.active
+        if len(active) == 1:
+            return mx.fast.scaled_dot_product_attention(
+                queries, keys, values, scale=scale, mask=mask, sinks=sinks
+            )
+        if mask is not None and not isinstance(mask, _Window):
+            raise ManyGroups("a mask of the model's own")
+        window_size = mask.size if isinstance(mask, _Window) else None
+        outputs: list[mx.array] = []
+        start = 0
+        for number in active:
+            group = self._batch.groups[number]
+            stop = start + group.rows
+            keys, values = self._view(number)
+            outputs.append(
+                mx.fast.scaled_dot_product_attention(
+                    queries[start:stop],
+                    keys,
+                    values,
+                    scale=scale,
+                    mask=self._batch.mask(group, self.window, window_size),
+                    sinks=sinks,
+                )
+            )
+            start = stop
+        return mx.concatenate(outputs)
+
+    def _blank(self, group: Group, like: mx.array) -> mx.array:
+        columns = group.spans[self.window].capacity
+        return mx.zeros((group.row_capacity, like.shape[1], columns, like.shape[3]), like.dtype)
+
+    def _view(self, number: int) -> tuple[mx.array, mx.array]:
+        group = self._batch.groups[number]
+        first, end = group.visible(self.window)
+        keys, values = self.keys[number], self.values[number]
+        assert keys is not None
+        assert values is not None
+        return keys[: group.rows, :, first:end], values[: group.rows, :, first:end]
+
+    # ---- what the batch calls
+
+    def add_group(self) -> None:
+        self.keys.append(None)
+        self.values.append(None)
+
+    def drop_group(self, number: int) -> None:
+        del self.keys[number], self.values[number]
+
+    def put(self, number: int, row: int, source: Any, length: int) -> None:
+        """Copies a row's own cache of `length` tokens into its place; nothing else moves."""
+        group = self._batch.groups[number]
+        end = group.spans[self.window].column(group.clock)
+        keys, values = source.keys, source.values
+        if keys is None or not length:
+            return
+        tokens = length
+        if isinstance(source, RotatingKVCache):
+            keys, values = source._temporal_order(keys), source._temporal_order(values)
+            tokens = min(length, keys.shape[2])
+            keys, values = keys[..., -tokens:, :], values[..., -tokens:, :]
+        else:
+            keys, values = keys[..., :length, :], values[..., :length, :]
+        tokens = min(tokens, self.window or tokens)
+        for buffers, new in ((self.keys, keys), (self.values, values)):
+            buffer = buffers[number]
+            if buffer is None:
+                buffer = buffers[number] = self._blank(group, new)
+            buffer[row : row + 1, :, end - tokens : end] = new[..., new.shape[2] - tokens :, :]
+
+    def move(self, number: int, source: int, target: int) -> None:
+        """Row `source` of the group takes the place of row `target`."""
+        for buffers in (self.keys, self.values):
+            buffer = buffers[number]
+            if buffer is not None:
+                buffer[target] = buffer[source]
+
+    def relay(self, number: int, first: int, kept: int) -> None:
+        """Lays the group's buffers out anew, in its present capacities: what were the `kept`
+        columns from `first` on become the first ones."""
+        group = self._batch.groups[number]
+        columns = group.spans[self.window].capacity
+        for buffers in (self.keys, self.values):
+            old = buffers[number]
+            if old is None:
+                continue
+            live = min(group.rows, old.shape[0])
+            padding = [(0, group.row_capacity - live), (0, 0), (0, columns - kept), (0, 0)]
+            buffers[number] = mx.pad(old[:live, :, first : first + kept], padding)
+
+    def extract(self, number: int, row: int, empty: Any) -> None:
+        """Fills the row's tokens into an empty cache of mlx-lm's; copies this row only."""
+        group = self._batch.groups[number]
+        length = group.lengths[row]
+        end = group.spans[self.window].column(group.clock)
+        tokens = length if self.window is None else min(length, self.window)
+        keys, values = self.keys[number], self.values[number]
+        if keys is not None and values is not None and tokens:
+            empty.keys = mx.contiguous(keys[row : row + 1, :, end - tokens : end])
+            empty.values = mx.contiguous(values[row : row + 1, :, end - tokens : end])
+        empty.offset = length
+        if isinstance(empty, RotatingKVCache):
+            empty._idx = tokens
+
+    @property
+    def nbytes(self) -> int:
+        buffers = [*self.keys, *self.values]
+        return sum(buffer.nbytes for buffer in buffers if buffer is not None)
+
+
+class StateLayer:
+    """Recurrent state of one layer: arrays [rows, …] in the order of the batch.
+
+    The model replaces the arrays at every step, so nothing is gained by keeping places free.
+    """
+
+    def __init__(self, batch: RaggedBatch, size: int) -> None:
+        self.arrays: list[mx.array | None] = [None] * size
+        self.lengths = None  # models ask: no row is right-padded
+        self.left_padding = None
+        self._batch = batch
+        self._parts: list[list[mx.array]] = [[] for _ in range(size)]
+
+    # ---- what models call
+
+    def __getitem__(self, index: int) -> mx.array | None:
+        array = self.arrays[index]
+        if array is None or self._batch.all_active:
+            return array
+        start, stop = self._batch.active_rows
+        return array[start:stop]
+
+    def __setitem__(self, index: int, value: mx.array) -> None:
+        if self._batch.all_active:
+            self.arrays[index] = value
+            return
+        parts = self._parts[index]
+        parts.append(value)
+        if self._batch.last_active:
+            self.arrays[index] = mx.concatenate(parts)
+            parts.clear()
+
+    def make_mask(self, N: int) -> None:
+        return None
+
+    def advance(self, N: int) -> None:
+        """No row is padded: nothing to count."""
+
+    # ---- what the batch calls
+
+    def reorder(self, order: list[int], joining: list[ArraysCache]) -> None:
+        """Rows become `order`, indices into the old rows followed by the joining ones."""
+        for index, old in enumerate(self.arrays):
+            new = [cache[index] for cache in joining]
+            parts = [part for part in (old, *new) if part is not None]
+            if not parts:
+                continue
+            blank = mx.zeros((1, *parts[0].shape[1:]), parts[0].dtype)
+            rows = [part if part is not None else blank for part in new]
+            if old is not None:
+                rows.insert(0, old)
+            elif self._batch.rows_before:
+                rows = [blank] * self._batch.rows_before + rows
+            joined = mx.concatenate(rows) if len(rows) > 1 else rows[0]
+            self.arrays[index] = joined[mx.array(order)] if order else None
+
+    def extract(self, row: int, empty: ArraysCache) -> None:
+        """Fills the row's state into an empty cache of mlx-lm's."""
+        empty.cache = [None if a is None else a[row : row + 1] for a in self.arrays]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays if array is not None)
+
+
+class LayerList:
+    """The parts of a layer with several caches (mlx-lm's CacheList)."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.caches = tuple(parts)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.caches[index]

@@ -1,0 +1,240 @@
+"""The KV caches of all rows that decode together, however different their lengths.
+
+Joining copies the row's own cache into a free place of a group; leaving moves the group's last row
+into the hole. The batch's other rows stay where they are; buffers grow by doubling rows and by
+`groups.growth` columns, so what that copies is amortised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
+
+from .groups import Group, choose, row_capacity
+from .layers import AttentionLayer, LayerList, StateLayer
+
+LayerCaches = list[Any]  # one cache object of mlx-lm a layer, of one row
+
+
+def supports(caches: LayerCaches) -> bool:
+    """Whether a batch can hold rows with these caches."""
+    return all(_supported(leaf) for leaf in leaves(caches))
+
+
+def _supported(leaf: Any) -> bool:
+    if type(leaf) is RotatingKVCache:
+        return leaf.keep == 0
+    return type(leaf) in (KVCache, ArraysCache)
+
+
+def leaves(caches: LayerCaches) -> list[Any]:
+    """The cache objects of all layers, with those inside a CacheList one by one."""
+    found: list[Any] = []
+    for cache in caches:
+        found += leaves(list(cache.caches)) if isinstance(cache, CacheList) else [cache]
+    return found
+
+
+class RaggedBatch:
+    """Rows in groups. The batch's order is group by group; `join` and `leave` tell how it changed.
+
+    An order is a list of indices into the rows before the call, followed by the joining ones.
+    """
+
+    def __init__(self, empty: LayerCaches) -> None:
+        self.groups: list[Group] = []
+        self.layers = [self._layer(cache) for cache in empty]
+        self._leaves: list[AttentionLayer | StateLayer] = leaves_of(self.layers)
+        self._attention = [leaf for leaf in self._leaves if isinstance(leaf, AttentionLayer)]
+        self._windows: set[int | None] = {leaf.window for leaf in self._attention} or {None}
+        self.rows_before = 0
+        self.active: list[int] = []  # groups that the running forward covers
+        self.offsets = mx.array([], dtype=mx.int32)
+        self._masks: dict[tuple[int, int | None, int | None], mx.array | None] = {}
+
+    def _layer(self, cache: Any) -> Any:
+        if isinstance(cache, CacheList):
+            return LayerList([self._layer(part) for part in cache.caches])
+        if isinstance(cache, ArraysCache):
+            return StateLayer(self, len(cache.cache))
+        return AttentionLayer(self, getattr(cache, "max_size", None))
+
+    @property
+    def rows(self) -> int:
+        return sum(group.rows for group in self.groups)
+
+    # ---- joining and leaving
+
+    def join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
+        """Adds rows, each with its own caches and the number of tokens in them."""
+        ids = self._ids()
+        self.rows_before = before = self.rows
+        for i, (caches, length) in enumerate(rows):
+            group = choose(self.groups, length)
+            if group is None:
+                group = Group.for_length(length, self._windows)
+                self.groups.append(group)
+                ids.append([])
+                for layer in self._attention:
+                    layer.add_group()
+            number = self.groups.index(group)
+            self._put(number, leaves(caches), length)
+            ids[number].append(before + i)
+        order = [row for group_ids in ids for row in group_ids]
+        self._reorder_states(order, [leaves(caches) for caches, _ in rows])
+        return order
+
+    def _put(self, number: int, sources: list[Any], length: int) -> None:
+        group = self.groups[number]
+        if group.rows == group.row_capacity:
+            group.row_capacity = row_capacity(group.rows + 1)
+            for layer in self._attention:
+                layer.relay(number, 0, group.spans[layer.window].capacity)
+        for layer, source in zip(self._leaves, sources, strict=True):
+            if isinstance(layer, AttentionLayer):
+                layer.put(number, group.rows, source, length)
+        group.lengths.append(length)
+
+    def leave(self, rows: list[int]) -> list[int]:
+        """Removes rows; returns the order of those that stay."""
+        ids = self._ids()
+        self.rows_before = self.rows
+        for row in sorted(rows, reverse=True):
+            number, place = self._place(row)
+            group = self.groups[number]
+            last = group.rows - 1
+            if place != last:
+                for layer in self._attention:
+                    layer.move(number, last, place)
+                group.lengths[place] = group.lengths[last]
+                ids[number][place] = ids[number][last]
+            group.lengths.pop()
+            ids[number].pop()
+        for number in reversed(range(len(self.groups))):
+            if not self.groups[number].rows:
+                del self.groups[number], ids[number]
+                for layer in self._attention:
+                    layer.drop_group(number)
+        order = [row for group_ids in ids for row in group_ids]
+        self._reorder_states(order, [])
+        return order
+
+    def extract(self, row: int, empty: LayerCaches) -> LayerCaches:
+        """A copy of the row's caches, filled into empty ones of mlx-lm's."""
+        number, place = self._place(row)
+        for layer, leaf in zip(self._leaves, leaves(empty), strict=True):
+            if isinstance(layer, AttentionLayer):
+                layer.extract(number, place, leaf)
+            else:
+                layer.extract(row, leaf)
+        return empty
+
+    def _reorder_states(self, order: list[int], joining: list[list[Any]]) -> None:
+        for i, layer in enumerate(self._leaves):
+            if isinstance(layer, StateLayer):
+                layer.reorder(order, [sources[i] for sources in joining])
+
+    def _ids(self) -> list[list[int]]:
+        start, ids = 0, []
+        for group in self.groups:
+            ids.append(list(range(start, start + group.rows)))
+            start += group.rows
+        return ids
+
+    def _place(self, row: int) -> tuple[int, int]:
+        for number, group in enumerate(self.groups):
+            if row < group.rows:
+                return number, row
+            row -= group.rows
+        raise IndexError(row)
+
+    # ---- a step
+
+    def decode(self, model: nn.Module, tokens: mx.array, *, together: bool) -> mx.array:
+        """One token a row, int [rows] → logits [rows, vocabulary], lazily.
+
+        `together` runs all groups in one forward; otherwise each group has its own.
+        """
+        self._masks.clear()
+        for number, group in enumerate(self.groups):
+            self._make_columns(number, group)
+        positions = mx.array([n for group in self.groups for n in group.lengths], dtype=mx.int32)
+        if together or len(self.groups) == 1:
+            self.active = list(range(len(self.groups)))
+            self.offsets = positions
+            logits = model(tokens[:, None], cache=self.layers)[:, -1]
+        else:
+            parts: list[mx.array] = []
+            for number in range(len(self.groups)):
+                self.active = [number]
+                start, stop = self.active_rows
+                self.offsets = positions[start:stop]
+                parts.append(model(tokens[start:stop, None], cache=self.layers)[:, -1])
+            logits = mx.concatenate(parts)
+        for group in self.groups:
+            group.advance()
+        return logits
+
+    def _make_columns(self, number: int, group: Group) -> None:
+        for window in self._windows:
+            if not group.needs_columns(window):
+                continue
+            first, kept = group.relay(window)
+            for layer in self._attention:
+                if layer.window == window:
+                    layer.relay(number, first, kept)
+
+    def mask(self, group: Group, window: int | None, window_size: int | None) -> mx.array | None:
+        """Bool [rows, 1, 1, columns] over what `group.visible(window)` shows, made once a step.
+        `window_size` narrows it further, for models that window a full cache themselves."""
+        first, end = group.visible(window)
+        width = end - first
+        narrowed = window_size is not None and window_size < width
+        if not narrowed and not group.padded(window):
+            return None
+        key = (id(group), window, window_size)
+        if key not in self._masks:
+            reach = min(width, window_size or width)
+            starts = [width - min(length + 1, reach) for length in group.lengths]
+            mask = mx.arange(width) >= mx.array(starts)[:, None]
+            self._masks[key] = mask[:, None, None]
+        return self._masks[key]
+
+    # ---- what state layers ask during a forward
+
+    @property
+    def all_active(self) -> bool:
+        return len(self.active) == len(self.groups)
+
+    @property
+    def last_active(self) -> bool:
+        return self.active[-1] == len(self.groups) - 1
+
+    @property
+    def active_rows(self) -> tuple[int, int]:
+        """Rows [start, stop) of the one active group."""
+        start = sum(group.rows for group in self.groups[: self.active[0]])
+        return start, start + self.groups[self.active[0]].rows
+
+    @property
+    def nbytes(self) -> int:
+        return sum(layer.nbytes for layer in self._leaves)
+
+
+def leaves_of(layers: list[Any]) -> list[Any]:
+    """Like `leaves`, of a batch's layers."""
+    found: list[Any] = []
+    for layer in layers:
+        found += leaves_of(list(layer.caches)) if isinstance(layer, LayerList) else [layer]
+    return found
+
+
+def arrays(caches: LayerCaches) -> list[mx.array]:
+    """Every array in a row's caches: evaluate these to have the caches computed."""
+    from mlx.utils import tree_flatten
+
+    flat: Any = tree_flatten([cache.state for cache in caches])
+    return [leaf for _, leaf in flat if isinstance(leaf, mx.array)]

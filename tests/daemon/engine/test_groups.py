@@ -1,0 +1,94 @@
+"""Which rows share a buffer: the bound on waste, and that no token falls out of a buffer."""
+
+from __future__ import annotations
+
+from fastmlx.daemon.engine.kv.groups import SMALL, Group, choose
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+WINDOWS: set[int | None] = {None, 16, 200}
+
+
+def check(group: Group) -> None:
+    longest, shortest = max(group.lengths), min(group.lengths)
+    assert longest <= SMALL or 2 * shortest >= longest - SMALL, "the bound on waste"
+    for window, span in group.spans.items():
+        column = span.column(group.clock)
+        assert 0 <= column <= span.capacity
+        assert min(longest, window or longest) <= column, "a row's token has no column"
+        first, end = group.visible(window)
+        assert 0 <= first < end == column + 1
+
+
+def step(group: Group) -> None:
+    for window in group.spans:
+        if group.needs_columns(window):
+            first, kept = group.relay(window)
+            assert first >= 0
+            assert kept >= min(max(group.lengths), window or max(group.lengths))
+    for window, span in group.spans.items():
+        assert span.column(group.clock) < span.capacity, f"no column for the next token ({window})"
+    group.advance()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("join"), st.integers(0, 3000)),
+            st.tuples(st.just("leave"), st.integers(0, 99)),
+            st.tuples(st.just("steps"), st.integers(1, 300)),
+        ),
+        max_size=40,
+    )
+)
+def test_whoever_joins_and_leaves_the_waste_is_bounded_and_every_token_has_a_column(
+    events: list[tuple[str, int]],
+) -> None:
+    groups: list[Group] = []
+    for kind, number in events:
+        if kind == "join":
+            group = choose(groups, number)
+            if group is None:
+                group = Group.for_length(number, WINDOWS)
+                groups.append(group)
+            assert group.fits(number)
+            group.lengths.append(number)
+            longest, shortest = max(group.lengths), min(group.lengths)
+            assert longest <= SMALL or 2 * shortest >= longest
+        elif kind == "leave" and groups:
+            group = groups[number % len(groups)]
+            group.lengths.pop(number % group.rows)
+            groups = [group for group in groups if group.rows]
+        elif kind == "steps":
+            for _ in range(number):
+                for group in groups:
+                    step(group)
+        for group in groups:
+            check(group)
+
+
+def test_rows_of_similar_length_share_a_group_and_others_do_not() -> None:
+    long = Group.for_length(4000, WINDOWS)
+    long.lengths.append(4000)
+    assert choose([long], 64) is None
+    assert choose([long], 2500) is long
+    assert choose([long], 4900) is long
+    assert choose([long], 9000) is None
+
+
+def test_short_rows_all_share_one() -> None:
+    short = Group.for_length(0, WINDOWS)
+    short.lengths.append(0)
+    assert choose([short], SMALL) is short
+    assert choose([short], SMALL + 1) is None
+
+
+def test_no_mask_is_needed_where_rows_are_equally_long_or_beyond_the_window() -> None:
+    group = Group.for_length(100, WINDOWS)
+    group.lengths += [100, 100]
+    assert not group.padded(None)
+    group.lengths.append(60)
+    assert group.padded(None)
+    assert group.padded(200)
+    assert not group.padded(16)
