@@ -16,7 +16,7 @@ import contextlib
 import load
 import models
 import servers
-from report import Report, arguments, median
+from report import Report, arguments, median, ratio
 
 STREAMS = (1, 8, 32)
 SAMPLINGS = {
@@ -86,9 +86,9 @@ def _compare(
             requests = 3 if streams == 1 else 2
             plan = load.Plan(server.model, streams, requests, tokens, sampling, salt=number)
             measured.append(load.run(server.url, plan))
-    ours = median(m.tokens_per_s for m in seen[0])
+    ours = [m.tokens_per_s for m in seen[0]]
     for server, measured in zip(running, seen, strict=True):
-        rate = median(m.tokens_per_s for m in measured)
+        rates = [m.tokens_per_s for m in measured]
         errors = [error for m in measured for error in m.errors]
         if errors:
             report.notes.append(f"{server.name}, {streams} streams, {name}: {errors[0]}")
@@ -96,7 +96,7 @@ def _compare(
             streams,
             name,
             server.name,
-            rate,
+            median(rates),
             median(m.ttft_ms(50) for m in measured),
             median(m.ttft_ms(95) for m in measured),
             median(m.itl_ms(50) for m in measured),
@@ -104,7 +104,7 @@ def _compare(
             median(m.itl_ms(99) for m in measured),
             server.rss_bytes() / 1e6,
             len(errors),
-            None if server is running[0] else ours / rate,
+            None if server is running[0] else ratio(ours, rates),
         )
 
 

@@ -21,7 +21,7 @@ import models
 from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.protocol.wire import Generate
 from mlx_lm.models.cache import make_prompt_cache
-from report import Report, arguments, median
+from report import Report, arguments, median, ratio
 
 BATCHES = (1, 4, 16, 32)
 PROMPT_TOKENS = 32
@@ -111,7 +111,7 @@ def main() -> None:
             bare.append(bare_loop(runner.model, rows, steps, vocab_size))
             ours.append(engine_steps(core, rows, steps, vocab_size))
         rates = [rows * steps / median(seconds) for seconds in (bare, ours)]
-        report.add(rows, *rates, rates[1] / rates[0])
+        report.add(rows, *rates, ratio(bare, ours))
     report.finish(options.json)
 
 

@@ -76,6 +76,12 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of ours ÷ theirs over rounds that ran next to each other, so that what disturbs
+    the machine for a while disturbs both sides of a quotient."""
+    return median(mine / other for mine, other in zip(ours, theirs, strict=True))
+
+
 def percentile(values: Iterable[float], percent: float) -> float:
     """The nearest-rank percentile; NaN of nothing."""
     ordered = sorted(values)

@@ -22,7 +22,7 @@ from typing import Any
 import load
 import models
 import servers
-from report import Report, arguments, median
+from report import Report, arguments, median, ratio
 
 CLIENTS = (1, 8, 32)
 
@@ -112,8 +112,9 @@ def main() -> None:
                 if measured.errors:
                     raise RuntimeError(f"{len(measured.errors)} errors: {measured.errors[0]}")
                 http_rates.append(measured.tokens_per_s)
-            rates = median(engine_rates), median(http_rates)
-            report.add(clients, *rates, rates[1] / rates[0])
+            report.add(
+                clients, median(engine_rates), median(http_rates), ratio(http_rates, engine_rates)
+            )
     report.finish(options.json)
 
 
