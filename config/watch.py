@@ -16,7 +16,7 @@ from .settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_STEP_MS = 25  # a save is one event when nothing follows for this long …
+_STEP_MS = 50  # a save is one event when nothing follows for this long …
 _DEBOUNCE_MS = 100  # … and at the latest after this
 _TICK_MS = 250  # look at the file this often although no event came (network mounts, new folders)
 _POLL_S = 0.25  # where there are no events
