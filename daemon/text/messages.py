@@ -74,9 +74,12 @@ def normalized(messages: Messages, accepts: Accepts) -> Messages:
             message["role"] = "system"
         if "content" in message:
             message["content"] = _content(message["content"], accepts, f"{param}.content")
-        if message.get("tool_calls"):
+        calls = message.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise BadRequest("tool_calls must be a list.", param=f"{param}.tool_calls")
+        if calls:
             message["tool_calls"] = [
-                _tool_call(call, accepts, f"{param}.tool_calls") for call in message["tool_calls"]
+                _tool_call(call, accepts, f"{param}.tool_calls") for call in calls
             ]
         reasoning = next((message[f] for f in REASONING_FIELDS if f in message), None)
         if reasoning is not None:

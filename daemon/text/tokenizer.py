@@ -52,7 +52,7 @@ class Tokenizer:
         self.bos_token_id = None if self.bos_token is None else backend.token_to_id(self.bos_token)
         self._add_bos = config.get("add_bos_token") is True
         added = backend.get_added_tokens_decoder()
-        self._special_ids = frozenset(id_ for id_, token in added.items() if token.special)
+        self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         self._added = {token.content: id_ for id_, token in added.items()}
         self.eos_token_ids = frozenset(eos_token_ids) | self._own_eos_token_ids()
         self._bytes = token_bytes(backend.decoder.__getstate__() if backend.decoder else None)
@@ -121,7 +121,7 @@ class Tokenizer:
     ) -> Detokenizer:
         """Special tokens have no text, except those in `shown`. `continues`: other text stands
         before, so a space that the first token begins with is kept."""
-        hidden = self._special_ids - {self._added[text] for text in shown if text in self._added}
+        hidden = self.special_ids - {self._added[text] for text in shown if text in self._added}
         if self._bytes is None:
             return WindowDetokenizer(
                 lambda ids: self.decode(ids, skip_special_tokens=False), hidden
