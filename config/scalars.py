@@ -29,7 +29,7 @@ Resolved = str | int | float | bool | None
 
 
 class VariableProblem(ValueError):
-    """`${…}` that cannot be replaced; `offset` is where it begins in the scalar's text."""
+    """`${…}` that cannot be replaced; `reference` is how it is written."""
 
     def __init__(self, message: str, reference: str) -> None:
         super().__init__(message)
