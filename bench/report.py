@@ -43,12 +43,13 @@ class Report:
     def text(self) -> str:
         """The table in Markdown."""
         lines = [list(self.columns), *([_shown(cell) for cell in row] for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        rendered = [
-            "| " + " | ".join(_aligned(*pair) for pair in zip(line, widths, strict=True)) + " |"
-            for line in lines
-        ]
-        rendered.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        for i in range(len(self.columns)):
+            width = max(len(line[i]) for line in lines)
+            words = any(isinstance(row[i], str) for row in self.rows)
+            for line in lines:
+                line[i] = line[i].ljust(width) if words else line[i].rjust(width)
+        rendered = ["| " + " | ".join(line) + " |" for line in lines]
+        rendered.insert(1, "|" + "|".join("-" * (len(cell) + 2) for cell in lines[0]) + "|")
         return "\n".join([self.question, "", *rendered, "", *self.notes, self._conditions()])
 
     def _conditions(self) -> str:
@@ -97,10 +98,6 @@ def _shown(cell: Cell) -> str:
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}" if cell else "0"
     return str(cell)
-
-
-def _aligned(cell: str, width: int) -> str:
-    return cell.ljust(width) if cell[:1].isalpha() else cell.rjust(width)
 
 
 def _versions() -> str:

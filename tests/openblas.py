@@ -47,6 +47,6 @@ def described() -> str:
 
 
 def plain_environment() -> dict[str, str]:
-    """The environment without the preload, for what must be measured as users run it."""
-    ours = (CHOSEN, "LD_PRELOAD", "OPENBLAS_NUM_THREADS")
+    """The environment as users have it: without the preload, with compiled modules kept."""
+    ours = (CHOSEN, "LD_PRELOAD", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if name not in ours}
