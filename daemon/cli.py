@@ -1,0 +1,115 @@
+"""The `fastmlx` command: which verbs there are, and how they end.
+
+A verb is a module of `daemon.commands` with `add_arguments(parser)` and `run(args) -> int`. Only
+the one that is asked for is imported, so that `fastmlx --help` and errors answer at once.
+
+Exit status: 0 done, 1 it failed (one line on stderr says why), 2 it was asked wrongly, 130 Ctrl-C.
+`serve` also has 78 for a config.yaml that is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from .commands.failure import Failure
+
+
+class Verb(NamedTuple):
+    summary: str  # for `fastmlx --help`
+    module: str  # in daemon.commands
+
+
+VERBS = {
+    "serve": Verb("run the daemon in this terminal", "serve"),
+    "check": Verb("say whether a config.yaml is right, and where it is not", "check"),
+    "status": Verb("show the daemon, its models and the service", "status"),
+    "list": Verb("list the declared models", "list"),
+    "pull": Verb("fetch a model from the Hugging Face Hub", "pull"),
+    "load": Verb("load a model now", "load"),
+    "unload": Verb("unload a model and give its memory back", "unload"),
+    "run": Verb("chat with a model in the terminal", "run"),
+    "logs": Verb("show the daemon's log, or that of a model's engine", "logs"),
+    "install": Verb("start the daemon at every login, as a service", "install"),
+    "uninstall": Verb("stop and remove the service", "uninstall"),
+    "restart": Verb("restart the service", "restart"),
+}
+
+DESCRIPTION = "A local LLM server: models declared in config.yaml, served through OpenAI's API."
+EPILOG = """\
+Start with `fastmlx serve`, then open http://127.0.0.1:6590 or try `fastmlx run demo`.
+`fastmlx VERB --help` tells more. Everything lives in ~/.fastmlx (FASTMLX_HOME, --home)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(words).parse_args(words)
+        status = args.run(args)
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        return status
+    except SystemExit as exit_of_argparse:
+        return exit_of_argparse.code if isinstance(exit_of_argparse.code, int) else 1
+    except Failure as failure:
+        return _fail(str(failure))
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; Python would complain at exit, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}")
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastmlx",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        below = verbs.add_parser(
+            name,
+            help=verb.summary,
+            formatter_class=_formatter,
+            allow_abbrev=False,
+        )
+        if name not in words:
+            continue
+        module = import_module(f"{__package__}.commands.{verb.module}")
+        below.description = module.__doc__
+        below.add_argument(
+            "--home", metavar="FOLDER", help="instead of FASTMLX_HOME and ~/.fastmlx"
+        )
+        module.add_arguments(below)
+        below.set_defaults(run=module.run)
+    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # Texts as they are written; the longest verb beside its summary.
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"fastmlx {version('fastmlx')}")
+        parser.exit()
+
+
+def _fail(message: str) -> int:
+    print(f"fastmlx: {message}", file=sys.stderr)
+    return 1
