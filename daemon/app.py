@@ -155,6 +155,7 @@ def set_up_logging(home: Home, level: str) -> None:
         )
     except OSError as error:
         print(f"fastmlx: no log file: {error}", file=sys.stderr)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every event
     for handler in handlers:
         handler.setFormatter(form)
         root.addHandler(handler)
@@ -236,11 +237,13 @@ class _Daemon:
         """`config_text` is the text whose settings are in force."""
         front, metrics = build(self._home, self._config, url_of(listener))
         app = create_app(front, metrics)
-        server = await app.create_server(sock=listener, backlog=BACKLOG)
+        server = await app.create_server(
+            sock=listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
+        )
         assert server is not None
         await server.startup()
         await server.before_start()
-        await server
+        await server.start_serving()
         self._handle_signals(front)
         self._say_where(front.url)
         log.info("fastmlx %s serves at %s, home %s", front.version, front.url, self._home.root)

@@ -19,7 +19,8 @@ _CUT_JSON = _json(_CUT)
 
 def logprobs_object(logprobs: Sequence[ChosenLogprob], offset: int) -> dict[str, Any]:
     """The older shape: lists side by side. `text_offset` counts characters of the choice's text
-    (its echo included), from `offset` for the first token."""
+    (its echo included), from `offset` for the first token; the chosen token is always among
+    `top_logprobs`."""
     offsets: list[int] = []
     for each in logprobs:
         offsets.append(offset)
@@ -27,7 +28,10 @@ def logprobs_object(logprobs: Sequence[ChosenLogprob], offset: int) -> dict[str,
     return {
         "tokens": [each.token for each in logprobs],
         "token_logprobs": [each.logprob for each in logprobs],
-        "top_logprobs": [{token: value for token, _, value in each.top} for each in logprobs],
+        "top_logprobs": [
+            {token: value for token, _, value in each.top} | {each.token: each.logprob}
+            for each in logprobs
+        ],
         "text_offset": offsets,
     }
 

@@ -49,6 +49,6 @@ class Front:
                 "loaded_at": self.config.loaded_at,
                 "needs_restart": list(self.config.needs_restart),
             },
-            "store": {"dropped": self.store.dropped},
+            "store": {"dropped": self.store.dropped, "problem": self.store.problem},
             "models": [msgspec.to_builtins(model) for model in self.supervisor.status()],
         }
