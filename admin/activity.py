@@ -84,7 +84,7 @@ class ActivityReader:
     async def read(
         self, store: Store, chosen: Range, models: Sequence[str]
     ) -> tuple[Activity | None, str | None]:
-        """(activity, None), or (None, why there is none). `models` in the order of their colours."""
+        """(activity, None), or (None, why there is none). `models` in order of their colours."""
         now_ms = int(time.time() * 1000)
         state = (store, store.written, store.problem, now_ms // MINUTE_MS)
         known = self._reads.get(chosen.key)
@@ -111,8 +111,10 @@ def draw(recorded: Recorded, chosen: Range, models: Sequence[str]) -> Activity:
     """Plots of what was recorded; models that are no longer declared come last."""
     timeline = recorded.timeline
     order = {name: index for index, name in enumerate(models)}
-    series = sorted(timeline.series, key=lambda s: (order.get(s.model, len(order)), s.model))
-    used = {s.model: colour(order.get(s.model, len(order) + i)) for i, s in enumerate(series)}
+    for series in timeline.series:
+        order.setdefault(series.model, len(order))
+    series = sorted(timeline.series, key=lambda s: order[s.model])
+    used = {s.model: colour(order[s.model]) for s in series}
     starts = [timeline.start_ms + i * timeline.bucket_ms for i in range(timeline.buckets)]
     labels = [bucket_label(at, timeline.bucket_ms) for at in starts]
     x_labels = [axis_label(at, chosen) for at in starts]

@@ -34,6 +34,7 @@ def blueprint() -> Blueprint:
     requests.add(pages)
     config.add(pages)
     pages.add_route(_static, "/static/<name:str>", name="static")
+    pages.add_route(_missing, "/<page:path>", name="missing")
     pages.on_request(_refuse_foreign_posts)
     pages.on_response(_add_headers)
     for kind in (FastMLXError, SanicException):
@@ -52,6 +53,10 @@ async def _static(request: Request, name: str) -> HTTPResponse:
         headers["content-encoding"] = "gzip"
         return HTTPResponse(file.compressed, headers=headers, content_type=file.content_type)
     return HTTPResponse(file.content, headers=headers, content_type=file.content_type)
+
+
+async def _missing(request: Request, page: str) -> HTTPResponse:
+    raise SanicException("There is no such page.", status_code=404)
 
 
 async def _refuse_foreign_posts(request: Request) -> None:

@@ -26,7 +26,7 @@ def count(number: float | None) -> str:
     """`9,999`, `12.3k`, `4.56M`."""
     if number is None:
         return NONE
-    if number < 10_000:
+    if round(number) < 10_000:
         return f"{round(number):,}"
     value, unit = float(number), ""
     for larger in ("k", "M", "G", "T"):

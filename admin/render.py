@@ -74,7 +74,7 @@ def respond(
 
 
 @pass_context
-def live(context: Context, block: str, every_s: int, caller: Callable[[], str]) -> Markup:
+def live(context: Context, block: str, every_s: int, caller: Callable[[], Markup]) -> Markup:
     """The element around a block's content that keeps it fresh.
 
     It carries its own version as If-None-Match, so the browser's cache stays out of it.
@@ -86,9 +86,7 @@ def live(context: Context, block: str, every_s: int, caller: Callable[[], str]) 
     return Markup(
         '<div id="{block}" data-live hx-get="{here}" hx-trigger="every {every}s, look"'
         ' hx-target="this" hx-swap="outerHTML" hx-headers="{headers}">{content}</div>'
-    ).format(
-        block=block, here=context["here"], every=every_s, headers=headers, content=Markup(content)
-    )
+    ).format(block=block, here=context["here"], every=every_s, headers=headers, content=content)
 
 
 def _make_environment() -> Environment:
