@@ -73,7 +73,7 @@ def _layers(config: Mapping[str, Any], layers: int, window: int | None) -> tuple
     types = config.get("layer_types") or config.get("layers_block_type")
     if isinstance(types, list) and types:
         own = types[: len(types) - shared] if shared < len(types) else types
-        return sum(t in FULL for t in own), sum(t in SLIDING for t in own)
+        return sum(str(t) in FULL for t in own), sum(str(t) in SLIDING for t in own)
     layers = max(1, layers - shared)
     pattern = config.get("hybrid_override_pattern")  # nemotron_h: M, *, - and E
     if isinstance(pattern, str | list):

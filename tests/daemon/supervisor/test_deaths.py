@@ -77,7 +77,7 @@ async def test_the_poison_alone_fails_and_everyone_else_finishes(house: House):
         poison = start(lease, [CRASH, 5], 60)
         answers = asyncio.gather(*(tokens_of(stream) for stream in good))
         got: list[int] = []
-        with pytest.raises(EngineDied, match="died 3 times while it ran this request.*SIGKILL"):
+        with pytest.raises(EngineDied, match=r"died 3 times while it ran this request.*SIGKILL"):
             async for row in poison:
                 got += row.tokens
         assert got == expected([CRASH, 5], 5)

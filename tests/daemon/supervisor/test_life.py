@@ -58,7 +58,7 @@ async def test_an_alias_is_the_same_model(house: House):
 
 async def test_unknown_models_are_not_found(house: House):
     await house.declare("a")
-    with pytest.raises(ModelNotFound, match="no model 'b'.*Declared: a"):
+    with pytest.raises(ModelNotFound, match=r"no model 'b'.*Declared: a"):
         async with house.supervisor.lease("b"):
             pass
 

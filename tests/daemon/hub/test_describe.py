@@ -1,0 +1,207 @@
+"""Model folders, whole and broken, as `describe` sees them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastmlx.daemon.hub.describe import describe
+from fastmlx.daemon.hub.weights import read_header
+from fastmlx.daemon.protocol.errors import ModelFailed
+from folders import write_model, write_safetensors
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model", weights_bytes=5000)
+
+
+def shard(folder: Path, *, index: dict[str, str], present: dict[str, int]) -> Path:
+    """Replace the single weight file by shards."""
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    for name, size in present.items():
+        write_safetensors(folder / name, {"w": size})
+    return folder
+
+
+def test_a_whole_folder_is_described_without_reading_weights(folder: Path):
+    info = describe(folder)
+    assert (info.architecture, info.kind, info.context, info.num_layers) == (
+        "llama",
+        "text",
+        4096,
+        2,
+    )
+    assert (info.weights_bytes, info.num_tensors, info.quantization) == (5000, 1, None)
+    assert info.kv_bytes_per_token == 2 * 2 * 2 * 16 * 2
+
+
+def test_shards_are_added_up(folder: Path):
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    shard(folder, index={"a": names[0], "b": names[1]}, present={names[0]: 700, names[1]: 50})
+    assert describe(folder).weights_bytes == 750
+
+
+def test_a_huge_model_takes_no_time(tmp_path: Path):
+    assert describe(write_model(tmp_path, weights_bytes=1 << 40)).weights_bytes == 1 << 40
+
+
+def test_links_as_in_the_hub_cache_are_followed_and_dangling_ones_are_missing(folder: Path):
+    blob = folder.parent / "blob"
+    weights = folder / "model.safetensors"
+    weights.rename(blob)
+    weights.symlink_to(blob)
+    assert describe(folder).weights_bytes == 5000
+    blob.unlink()
+    with pytest.raises(ModelFailed, match=r"model.safetensors cannot be read: No such file"):
+        describe(folder)
+    weights.unlink()
+    weights.symlink_to(weights)
+    with pytest.raises(ModelFailed, match="symbolic links"):
+        describe(folder)
+
+
+def test_a_missing_shard_is_named(folder: Path):
+    shard(folder, index={"a": "model-1.safetensors", "b": "model-2.safetensors"},
+          present={"model-1.safetensors": 10})  # fmt: skip
+    with pytest.raises(ModelFailed, match=r"names model-2.safetensors, which is not there"):
+        describe(folder)
+
+
+def test_many_missing_shards_are_counted(folder: Path):
+    shard(folder, index={str(i): f"model-{i}.safetensors" for i in range(9)}, present={})
+    with pytest.raises(ModelFailed, match=r"model-0.*model-2.safetensors and 6 more, which are"):
+        describe(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": 3}', "\udcff"])
+def test_a_broken_index_is_an_error(folder: Path, text: str):
+    index = folder / "model.safetensors.index.json"
+    index.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelFailed, match=r"index.json is damaged"):
+        describe(folder)
+
+
+def test_a_truncated_file_is_noticed_and_says_how_much_is_there(folder: Path):
+    weights = folder / "model.safetensors"
+    size = weights.stat().st_size
+    with weights.open("r+b") as file:
+        file.truncate(size - 1)
+    with pytest.raises(ModelFailed, match=f"cut short: {size - 1} of {size} bytes"):
+        describe(folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "only 0 bytes"),
+        (b"1234567", "only 7 bytes"),
+        (struct.pack("<Q", 2**63), "claims 9223372036854775808 bytes"),
+        (struct.pack("<Q", 500) + b"{}", "ends within its header"),
+        (struct.pack("<Q", 2) + b"[]", "not what safetensors writes"),
+        (struct.pack("<Q", 2) + b"\xff\xff", "not what safetensors writes"),
+        (struct.pack("<Q", 8) + b'{"a": 1}', "not what safetensors writes"),
+    ],
+)
+def test_damaged_headers_are_described(folder: Path, data: bytes, message: str):
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(ModelFailed, match=message):
+        describe(folder)
+
+
+def test_tensors_at_impossible_places_are_refused(tmp_path: Path):
+    header = json.dumps({"a": {"dtype": "F16", "shape": [1], "data_offsets": [9, 3]}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(20))
+    with pytest.raises(ModelFailed, match="tensor a lies at 9 to 3"):
+        read_header(path)
+
+
+@given(data=st.binary(max_size=200))
+def test_random_bytes_are_a_clear_error_or_a_header(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+):
+    path = tmp_path_factory.getbasetemp() / "random.safetensors"
+    for start in (b"", struct.pack("<Q", max(0, len(data) - 3))):
+        path.write_bytes(start + data)
+        try:
+            read_header(path)
+        except ModelFailed as error:
+            assert str(path) in error.message
+
+
+def test_no_folder_no_config_no_weights(tmp_path: Path, folder: Path):
+    with pytest.raises(ModelFailed, match="does not exist"):
+        describe(tmp_path / "nowhere")
+    with pytest.raises(ModelFailed, match="is not a folder"):
+        describe(folder / "config.json")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelFailed, match=r"no weights: there is no model\*\.safetensors"):
+        describe(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelFailed, match=r"has no config.json"):
+        describe(folder)
+    (folder / "config.json").mkdir()
+    with pytest.raises(ModelFailed, match="cannot be read: Is a directory"):
+        describe(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "no model_type"),
+        ("{}", "no model_type"),
+        ('{"model_type": 3}', "no model_type"),
+        ("[" * 100_000, "not valid JSON"),
+        ("\udcff\udcfe", "not valid JSON"),
+    ],
+)
+def test_broken_configs_are_described(folder: Path, text: str, message: str):
+    (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelFailed, match=message):
+        describe(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"quantization": {"bits": 4, "group_size": 64}}, "4-bit, group 64"),
+        ({"quantization": {"bits": 8, "group_size": 32, "mode": "affine"}}, "8-bit, group 32"),
+        ({"quantization": {"bits": 4, "group_size": 32, "mode": "mxfp4"}}, "mxfp4 4-bit, group 32"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "mxfp4"),
+        ({"quantization": {}}, None),
+        ({"quantization": "yes"}, None),
+    ],
+)
+def test_quantisation_is_named(tmp_path: Path, config: dict[str, Any], expected: str | None):
+    assert describe(write_model(tmp_path, **config)).quantization == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"architectures": ["Qwen3ForCausalLM"]}, "text"),
+        ({"architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {}}, "vision"),
+        ({"architectures": ["BertModel"]}, "embedding"),
+        ({"architectures": ["XLMRobertaForSequenceClassification"]}, "reranker"),
+        ({"architectures": ["WhisperForConditionalGeneration"]}, "transcription"),
+    ],
+)
+def test_kinds_are_recognised(tmp_path: Path, config: dict[str, Any], kind: str):
+    assert describe(write_model(tmp_path, **config)).kind == kind
+
+
+def test_the_context_of_a_nested_text_model_is_found(tmp_path: Path):
+    nested: dict[str, Any] = {
+        "text_config": {"max_position_embeddings": 99, "num_hidden_layers": 7}
+    }
+    info = describe(write_model(tmp_path, max_position_embeddings=None, **nested))
+    assert (info.context, info.num_layers) == (99, 7)
+    assert describe(write_model(tmp_path, max_position_embeddings=None)).context is None
