@@ -16,7 +16,9 @@ def main(folder: str) -> int:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:
             print(" ".join(str(error).split()), file=sys.stderr)
             return 1

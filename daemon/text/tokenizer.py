@@ -21,6 +21,7 @@ from .detokenizer import ByteDetokenizer, ByteTable, Detokenizer, WindowDetokeni
 from .token_bytes import token_bytes
 
 CONVERT_TIMEOUT_S = 300
+OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
 
 # Tokens that end a turn in the templates of chat models. Conversions and fine-tunes often forget to
 # list them as end of text. Not `<|end|>`: in gpt-oss it ends a channel, and the answer goes on.
@@ -205,8 +206,16 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _converted(folder: Path) -> str:
     """tokenizer.json of a folder that has none."""
+    if not any(file for pattern in OLDER_FILES for file in folder.glob(pattern)):
+        raise ModelFailed(f"{folder} has no tokenizer: neither tokenizer.json nor an older file.")
     command = [sys.executable, "-m", f"{__package__}.convert", str(folder)]
-    done = subprocess.run(command, capture_output=True, timeout=CONVERT_TIMEOUT_S, check=False)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=CONVERT_TIMEOUT_S,
+        check=False,
+    )
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise ModelFailed(f"No tokenizer can be read from {folder}: {reason}")

@@ -164,9 +164,16 @@ def test_older_files_are_converted_without_transformers_in_this_process(
 
 
 @pytest.mark.slow
+def test_older_files_that_cannot_be_converted_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"nonsense")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    with pytest.raises(ModelFailed, match=r"No tokenizer can be read from .*: ."):
+        Tokenizer.load(tmp_path)
+
+
 def test_a_folder_without_any_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelFailed, match="No tokenizer can be read"):
+    with pytest.raises(ModelFailed, match="has no tokenizer"):
         Tokenizer.load(tmp_path)
 
 
