@@ -71,18 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastmlx",
+        usage="fastmlx [-h] [--version] VERB ...",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=_formatter,
+        # Not argparse's own list: it breaks the line of the longest verb.
+        epilog="\n".join(["verbs:", *_verb_lines(), "", EPILOG]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(
+        prog="fastmlx", metavar="VERB", required=True, help=argparse.SUPPRESS
+    )
     for name, verb in VERBS.items():
         below = verbs.add_parser(
             name,
-            help=verb.summary,
-            formatter_class=_formatter,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         if name not in words:
@@ -97,9 +100,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    # Texts as they are written; the longest verb beside its summary.
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28)
+def _verb_lines() -> list[str]:
+    width = max(map(len, VERBS))
+    return [f"  {name.ljust(width)}  {verb.summary}" for name, verb in VERBS.items()]
 
 
 class _Version(argparse.Action):

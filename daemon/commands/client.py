@@ -35,6 +35,11 @@ class Daemon:
     daemon's own message."""
 
     def __init__(self, url: str, pid: int | None) -> None:
+        """Raises ValueError when `url` names no host."""
+        place = urlsplit(url)
+        if place.hostname is None:
+            raise ValueError(f"{url!r} is not the address of a daemon")
+        self._address = (place.hostname, place.port)
         self.url = url
         self.pid = pid  # of the front
 
@@ -97,10 +102,8 @@ class Daemon:
 
     @contextlib.contextmanager
     def _connected(self, timeout_s: float) -> Iterator[http.client.HTTPConnection]:
-        place = urlsplit(self.url)
-        assert place.hostname is not None
         with contextlib.closing(
-            http.client.HTTPConnection(place.hostname, place.port, timeout=timeout_s)
+            http.client.HTTPConnection(*self._address, timeout=timeout_s)
         ) as connection:
             try:
                 yield connection
