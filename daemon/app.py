@@ -243,7 +243,9 @@ class _Daemon:
         assert server is not None
         await server.startup()
         await server.before_start()
-        await server.start_serving()
+        starting = server.start_serving()
+        assert starting is not None
+        await starting
         self._handle_signals(front)
         self._say_where(front.url)
         log.info("fastmlx %s serves at %s, home %s", front.version, front.url, self._home.root)

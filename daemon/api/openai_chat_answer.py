@@ -23,6 +23,7 @@ from ..protocol.events import (
 )
 from .errors import reply_to
 from .openai_usage import timings_object, usage_object
+from .sse import json_text
 
 _json = msgspec.json.Encoder().encode
 _CUT = "\x00cut"  # stands for the text while a chunk is cut in two
@@ -82,7 +83,7 @@ class ChatStream:
         if type(event) is TextDelta and not event.logprobs:
             around = self._text.get(event.index)
             if around is not None:
-                return around[0] + _json(event.text) + around[1]
+                return around[0] + json_text(event.text) + around[1]
         if isinstance(event, Usage):
             return self._usage(event)
         frame = self._encode(event)
@@ -99,7 +100,7 @@ class ChatStream:
         match event:
             case TextDelta(logprobs=()):
                 self._text[index] = (before, after) = self._cut(index, {"content": _CUT})
-                return before + _json(event.text) + after
+                return before + json_text(event.text) + after
             case TextDelta():
                 return self._chunk(index, {"content": event.text}, logprobs=event.logprobs)
             case ReasoningDelta():
@@ -107,7 +108,7 @@ class ChatStream:
                 if around is None:
                     delta = {"reasoning_content": _CUT, "reasoning": _CUT}
                     self._reasoning[index] = around = self._cut(index, delta)
-                return _json(event.text).join(around)
+                return json_text(event.text).join(around)
             case ToolCallStarted():
                 function = {"name": event.name, "arguments": ""}
                 call = {"index": event.call, "id": event.id, "type": "function"}

@@ -11,6 +11,7 @@ from ..protocol.events import ChosenLogprob, Event, Finished, TextDelta, Usage
 from .errors import reply_to
 from .openai_chat_answer import fingerprint
 from .openai_usage import timings_object, usage_object
+from .sse import json_text
 
 _json = msgspec.json.Encoder().encode
 _CUT = "\x00cut"  # stands for the text while a chunk is cut in two
@@ -74,7 +75,7 @@ class CompletionStream:
                     before, after = self._chunk(event.index, _CUT).split(_CUT_JSON)
                     self._text[event.index] = around = (before, after)
                 self._advance(event)
-                return around[0] + _json(event.text) + around[1]
+                return around[0] + json_text(event.text) + around[1]
             case TextDelta():
                 logprobs = logprobs_object(event.logprobs, self._offsets.get(event.index, 0))
                 self._advance(event)

@@ -16,6 +16,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 if TYPE_CHECKING:
     from sanic import Request
     from sanic.response import BaseHTTPResponse
@@ -31,7 +33,22 @@ HIGH_WATER = 64 * 1024  # bytes that may wait for the client
 
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
+# Line ends to Python's splitlines (and so to clients that read streams with httpx or requests),
+# but to JSON just characters of a string.
+_LINE_ENDS = (("\u2028", b"\\u2028"), ("\u2029", b"\\u2029"), ("\x85", b"\\u0085"))
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+_json = msgspec.json.Encoder().encode
+
+
+def json_text(text: str) -> bytes:
+    """`text` as a JSON string that no reader can take for more than one line."""
+    encoded = _json(text)
+    if not text.isascii():
+        for end, escaped in _LINE_ENDS:
+            if end in text:
+                encoded = encoded.replace(end.encode(), escaped)
+    return encoded
 
 
 class EventStream:

@@ -1,0 +1,78 @@
+"""Events in, bytes on the wire out: tests/golden/streams/*.txt.
+
+A file holds the options of the request as JSON, one event a line (msgspec's tagged JSON), a line
+of dashes, and what is sent. `FASTMLX_GOLDEN=write pytest …` writes the second half anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fastmlx.daemon.api.openai_chat_answer import ChatAnswer, ChatStream
+from fastmlx.daemon.api.openai_completions_answer import CompletionAnswer, CompletionStream
+from fastmlx.daemon.api.sse import DONE
+from fastmlx.daemon.protocol.errors import EngineDied
+from fastmlx.daemon.protocol.events import Event
+
+FOLDER = Path(__file__).parents[2] / "golden" / "streams"
+LINE = "-" * 32 + "\n"
+CREATED = 1700000000
+
+
+def chat_stream(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = ChatStream("chatcmpl-1", CREATED, "demo", version="1.0", **options)
+    return b"".join(writer.encode(event) for event in events) + DONE
+
+
+def chat_error(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = ChatStream("chatcmpl-1", CREATED, "demo", version="1.0", **options)
+    frames = [writer.encode(event) for event in events]
+    return b"".join(frames) + writer.encode_error(EngineDied("The engine died twice.")) + DONE
+
+
+def chat_answer(events: list[Event], options: dict[str, Any]) -> bytes:
+    answer = ChatAnswer("chatcmpl-1", CREATED, "demo", version="1.0", **options)
+    for event in events:
+        answer.add(event)
+    return answer.encode() + b"\n"
+
+
+def completion_stream(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = CompletionStream("cmpl-1", CREATED, "demo", version="1.0", **options)
+    return b"".join(writer.encode(event) for event in events) + DONE
+
+
+def completion_answer(events: list[Event], options: dict[str, Any]) -> bytes:
+    answer = CompletionAnswer("cmpl-1", CREATED, "demo", version="1.0", **options)
+    for event in events:
+        answer.add(event)
+    return answer.encode() + b"\n"
+
+
+WRITERS: dict[str, Callable[[list[Event], dict[str, Any]], bytes]] = {
+    each.__name__: each
+    for each in (chat_stream, chat_error, chat_answer, completion_stream, completion_answer)
+}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
+def test_events_become_these_bytes(path: Path) -> None:
+    given, _, expected = path.read_text("utf-8").partition(LINE)
+    first, *lines = given.removesuffix("\n").split("\n")  # texts may hold U+2028
+    head = json.loads(first)
+    events = [msgspec.json.decode(line, type=Event) for line in lines]
+    written = WRITERS[head["writer"]](events, head["options"]).decode()
+    if os.environ.get("FASTMLX_GOLDEN") == "write":
+        path.write_text(given + LINE + written, "utf-8")
+    else:
+        assert written == expected
+
+
+def test_the_golden_files_are_there() -> None:
+    assert len(list(FOLDER.glob("*.txt"))) >= len(WRITERS)

@@ -1,0 +1,63 @@
+"""The body of a completion request → protocol.CompletionRequest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastmlx.daemon.api.openai_completions import MAX_TOKENS, read_completion
+from fastmlx.daemon.protocol.errors import BadRequest
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "demo", "prompt": "Once"} | fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("Once", ["Once"]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2, 3], [[1, 2, 3]]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+    ],
+)
+def test_a_prompt_has_four_forms(prompt: Any, prompts: Any) -> None:
+    assert read_completion(body(prompt=prompt)).request.prompts == prompts
+
+
+def test_the_default_length_is_openais() -> None:
+    assert read_completion(body()).request.sampling.max_tokens == MAX_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": None}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
+        ({"prompt": {"text": "x"}}, "prompt"),
+        ({"prompt": ["x"] * 100, "n": 10}, "prompt"),
+        ({"suffix": "end"}, "suffix"),
+        ({"best_of": 2}, "best_of"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"echo": True, "logprobs": 0}, "echo"),
+    ],
+)
+def test_what_we_cannot_do_is_a_400_that_names_the_field(fields: dict, param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_completion(body(**fields))
+    assert caught.value.param == param
+
+
+def test_best_of_equal_to_n_asks_for_nothing() -> None:
+    assert read_completion(body(best_of=2, n=2)).request.n == 2
+
+
+def test_logprobs_zero_asks_for_the_chosen_token() -> None:
+    sampling = read_completion(body(logprobs=0)).request.sampling
+    assert (sampling.logprobs, sampling.top_logprobs) == (True, 0)
