@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 
 import models
 import psutil
@@ -35,6 +36,7 @@ AIMS = {
     "front RSS, an idle engine, dashboard open, MB": 150.0,
     "front CPU, an idle engine, dashboard open, % of a core": 1.0,
 }
+DASHBOARD = "/admin/"
 MODEL = "demo"  # its name in config.yaml
 START_TIMEOUT_S = 60.0
 
@@ -100,24 +102,35 @@ def first_token(port: int, started: float) -> float:
     return seconds
 
 
-class _Polled(HTMLParser):
-    """URL → seconds between fetches, of the elements that poll by themselves."""
+class Poll(NamedTuple):
+    """An element of a page that fetches itself again and again."""
+
+    url: str
+    target: str  # its id, which htmx sends along
+    every_s: float
+
+    def __str__(self) -> str:
+        return f"{self.url} for #{self.target} every {self.every_s:g} s"
+
+
+class _Polls(HTMLParser):
+    """Collects the elements that poll by themselves."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.every_s: dict[str, float] = {}
+        self.found: list[Poll] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         of = dict(attrs)
         every = re.search(r"every (\d+(?:\.\d+)?)(ms|s)", of.get("hx-trigger") or "")
         if every is not None:
             unit_s = 0.001 if every[2] == "ms" else 1.0
-            url = of.get("hx-get") or "/admin/"
-            self.every_s[url] = float(every[1]) * unit_s
+            url = of.get("hx-get") or DASHBOARD
+            self.found.append(Poll(url, of.get("id") or "", float(every[1]) * unit_s))
 
 
-def dashboard(port: int, seconds: float, each_second: Callable[[], None]) -> dict[str, float]:
-    """Opens the dashboard for that long, as a browser does; returns what was polled how often."""
+def dashboard(port: int, seconds: float, each_second: Callable[[], None]) -> list[Poll]:
+    """Opens the dashboard for that long, as a browser does; returns what it polls."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
 
     def get(path: str, **headers: str) -> str:
@@ -127,26 +140,26 @@ def dashboard(port: int, seconds: float, each_second: Callable[[], None]) -> dic
         assert answer.status == 200, f"GET {path}: {answer.status}"
         return text
 
-    polled = _Polled()
-    polled.feed(get("/admin/"))
-    due = dict.fromkeys(polled.every_s, 0.0)
+    polls = _Polls()
+    polls.feed(get(DASHBOARD))
+    due = dict.fromkeys(polls.found, 0.0)
     start = last = time.monotonic()
     while (now := time.monotonic()) - start < seconds:
-        for url, when in due.items():
+        for poll, when in due.items():
             if now >= when:
-                get(url, **{"HX-Request": "true"})
-                due[url] = now + polled.every_s[url]
+                get(poll.url, **{"HX-Request": "true", "HX-Target": poll.target})
+                due[poll] = now + poll.every_s
         if now - last >= 1:
             each_second()
             last = now
         time.sleep(0.02)
     connection.close()
-    return polled.every_s
+    return polls.found
 
 
-def idle(home: Path, seconds: float, *, with_engine: bool) -> tuple[float, float, dict[str, float]]:
+def idle(home: Path, seconds: float, *, with_engine: bool) -> tuple[float, float, list[Poll]]:
     """Of a daemon with the dashboard open: largest RSS in MB, CPU in percent of a core, and what
-    the dashboard polls (URL → seconds between fetches)."""
+    the dashboard polls."""
     with daemon(home) as (process, port, started):
         first_byte_of_health(port, started)
         if with_engine:
@@ -196,8 +209,7 @@ def main() -> None:
         for with_engine in (False, True):
             rss_mb, cpu_percent, polled = idle(home, seconds, with_engine=with_engine)
             figures += [rss_mb, cpu_percent]
-    shown = ", ".join(f"{url} every {every:g} s" for url, every in polled.items())
-    report.notes.append(f"The dashboard polls {shown or 'nothing'}.")
+    report.notes.append(f"The dashboard polls {', '.join(map(str, polled)) or 'nothing'}.")
     for (what, aim), figure in zip(AIMS.items(), figures, strict=True):
         report.add(what, figure, aim, figure / aim)
     report.finish(options.json)
