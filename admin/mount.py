@@ -34,7 +34,7 @@ def blueprint() -> Blueprint:
     requests.add(pages)
     config.add(pages)
     pages.add_route(_static, "/static/<name:str>", name="static")
-    pages.add_route(_missing, "/<page:path>", name="missing")
+    pages.add_route(_missing, "/<page:str>", name="missing")
     pages.on_request(_refuse_foreign_posts)
     pages.on_response(_add_headers)
     for kind in (FastMLXError, SanicException):

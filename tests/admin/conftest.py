@@ -1,0 +1,54 @@
+"""Daemons that the pages are tested on, and a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from live import LiveDaemon
+from playwright.sync_api import Browser, sync_playwright
+
+NASTY = """<img src=x onerror="alert('1')">"""  # an alias may be any text
+
+
+@pytest.fixture(scope="session")
+def admin_config(tiny_model: Callable[..., Path]) -> str:
+    """One model that works, under strange names too, and one whose files are missing."""
+    alias = NASTY.replace("'", "''")
+    return f"""\
+defaults:
+  idle_timeout: 10m
+models:
+  tiny:
+    path: {tiny_model("qwen3")}
+    aliases: [org/name, 'grüße & "küsse"', '{alias}']
+  gone:
+    path: /nonexistent/<b>folder</b>
+"""
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory, admin_config: str) -> Iterator[LiveDaemon]:
+    """A daemon for the tests of one file, which leave its configuration as they found it."""
+    with LiveDaemon(tmp_path_factory.mktemp("front"), admin_config) as running:
+        yield running
+
+
+@pytest.fixture
+def http(front: LiveDaemon) -> Iterator[httpx.Client]:
+    with front.http() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("needs chromium (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
