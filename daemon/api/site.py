@@ -37,6 +37,7 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
             "ACCESS_LOG": False,
             "AUTO_EXTEND": False,
             "MOTD": False,
+            "TOUCHUP": False,  # it rewrites Sanic's own methods, which works once in a process
             "REQUEST_MAX_SIZE": front.config.settings.server.max_request_size,
             "REQUEST_MAX_HEADER_SIZE": 16384,
             "REQUEST_TIMEOUT": 60,  # for the header of a request to arrive
