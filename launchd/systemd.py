@@ -97,18 +97,19 @@ class UserUnit:
         return started
 
     def uninstall(self) -> bool:
-        known = self._show().get("LoadState") not in (None, "not-found")
-        if known:
+        # A unit that systemd cannot read can only be stopped while it still runs.
+        stopped = self._show().get("ActiveState", "inactive") not in ("inactive", "failed")
+        if stopped:
             self._systemctl("stop", UNIT)
-            if self.file.exists():
-                self._systemctl("disable", UNIT)
         written = self.file.exists()
+        if written:
+            self._systemctl("disable", UNIT)
         self.file.unlink(missing_ok=True)
         if written:
             self._systemctl("daemon-reload")
             # Without this a unit that crashed stays in systemd's lists as "failed".
             self._runner([*SYSTEMCTL, "reset-failed", UNIT])
-        return known or written
+        return stopped or written
 
     def restart(self) -> None:
         if not self.file.exists():

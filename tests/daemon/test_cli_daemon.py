@@ -93,8 +93,7 @@ def test_status_shows_a_broken_edit(live: Callable[..., LiveDaemon], monkeypatch
     broken.edit_config("models: {}\nsever: {}\n")
     broken.wait_until(lambda: not broken.status()["config"]["ok"])
     assert main(["status"]) == 0
-    assert re.search(
-        r"^config .*WRONG: config.yaml:2:1: sever", capsys.readouterr().out, re.MULTILINE
-    )
+    shown = capsys.readouterr().out
+    assert re.search(r"^config .*WRONG: config.yaml:2:1: sever", shown, re.MULTILINE)
     assert main(["list"]) == 0
     assert "no models" in capsys.readouterr().out
