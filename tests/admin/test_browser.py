@@ -1,0 +1,174 @@
+"""The pages as people use them: a real browser on a real daemon, with JavaScript and without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from live import LiveDaemon
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+PAGES = ("/admin/", "/admin/requests", "/admin/config")
+
+NewPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, front: LiveDaemon) -> Iterator[NewPage]:
+    """`open_page(path, **context options)`; whatever the console says is an error at the end."""
+    contexts: list[BrowserContext] = []
+    said: list[str] = []
+
+    def open_page(path: str = "/admin/", *, quiet: bool = True, **options: object) -> Page:
+        context = browser.new_context(**options)  # pyright: ignore[reportArgumentType]
+        contexts.append(context)
+        page = context.new_page()
+        if quiet:
+            page.on("console", lambda message: said.append(f"{path}: {message.text}"))
+            page.on("pageerror", lambda error: said.append(f"{path}: {error}"))
+        page.goto(front.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def row(page: Page, model: str):
+    return page.locator("table.models tbody").filter(has=page.locator(f".title:text-is('{model}')"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_fits_a_phone_and_breaks_no_rule_of_its_policy(
+    open_page: NewPage, path: str, scheme: str
+) -> None:
+    page = open_page(path, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page.wait_for_timeout(2500)  # a round of polls
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.locator("nav [aria-current=page]")).to_have_count(1)
+
+
+def test_a_model_is_loaded_and_unloaded_without_leaving_the_page(open_page: NewPage) -> None:
+    page = open_page()
+    page.evaluate("window.same = true")
+    row(page, "tiny").get_by_role("button", name="Load tiny").click()
+    expect(row(page, "tiny").locator(".state")).to_have_text("ready", timeout=60_000)
+    row(page, "tiny").get_by_role("button", name="Unload tiny").click()
+    expect(row(page, "tiny").locator(".state")).to_have_text("stopped", timeout=20_000)
+    assert page.evaluate("window.same")
+
+
+def test_the_same_works_without_javascript(open_page: NewPage) -> None:
+    page = open_page(java_script_enabled=False)
+    row(page, "tiny").get_by_role("button", name="Load tiny").click()
+    for _ in range(60):
+        if row(page, "tiny").locator(".state").inner_text() == "ready":
+            break
+        page.wait_for_timeout(500)
+        page.reload()
+    row(page, "tiny").get_by_role("button", name="Unload tiny").click()
+    expect(page).to_have_url(re.compile("/admin/$"))
+    for _ in range(20):
+        if row(page, "tiny").locator(".state").inner_text() == "stopped":
+            return
+        page.wait_for_timeout(500)
+        page.reload()
+    pytest.fail("it was not unloaded")
+
+
+def test_what_others_do_shows_by_itself(open_page: NewPage, front: LiveDaemon) -> None:
+    page = open_page()
+    requests = open_page("/admin/requests")
+    with front.openai() as client:
+        client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "Hello"}], max_tokens=8
+        )
+    expect(row(page, "tiny").locator(".state")).to_have_text("ready")
+    expect(page.locator("figure.plot")).to_have_count(3, timeout=10_000)
+    expect(requests.locator("table.requests .title").first).to_have_text("tiny")
+
+
+def test_a_broken_edit_is_announced_and_taken_back(
+    open_page: NewPage, front: LiveDaemon, admin_config: str
+) -> None:
+    page = open_page("/admin/config")
+    front.edit_config(admin_config + "nonsense: 1\n")
+    alert = page.get_by_role("alert").filter(has_text="config.yaml has an error")
+    expect(alert).to_be_visible()
+    expect(page.locator("#error")).to_contain_text("nonsense")
+    front.edit_config(admin_config)
+    expect(alert).to_have_count(0)
+    expect(page.locator("#error")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_range_and_table_are_links(open_page: NewPage, scripts: bool) -> None:
+    page = open_page(java_script_enabled=scripts)
+    page.get_by_role("link", name="last 7 days").click()
+    expect(page).to_have_url(re.compile(r"range=7d"))
+    expect(page.get_by_role("link", name="last 7 days")).to_have_attribute("aria-current", "true")
+    page.get_by_role("link", name="Table").click()
+    expect(page).to_have_url(re.compile(r"range=7d&view=table"))
+    expect(page.get_by_role("link", name="Table")).to_have_attribute("aria-current", "true")
+
+
+def test_everything_can_be_reached_and_pressed_by_keyboard(open_page: NewPage) -> None:
+    page = open_page()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    button = page.get_by_role("button", name=re.compile("(Load|Try again) gone"))
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(row(page, "gone").locator(".state")).to_have_text("failed")
+    # The row was replaced under the keyboard; the focus stays where it was.
+    expect(page.get_by_role("button", name="Try again gone")).to_be_focused()
+
+
+def test_a_page_that_nobody_sees_asks_nothing(open_page: NewPage) -> None:
+    page = open_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(hide, True)
+    page.wait_for_timeout(300)  # what was under way
+    asked.clear()
+    page.wait_for_timeout(4500)
+    assert asked == []
+    page.evaluate(hide, False)
+    page.wait_for_timeout(1000)
+    assert len(asked) >= 4
+
+
+def test_text_that_is_being_selected_stays(open_page: NewPage, front: LiveDaemon) -> None:
+    page = open_page()
+    page.locator(".log li").last.evaluate(
+        "line => { getSelection().selectAllChildren(line); line.id = 'mine' }"
+    )
+    with (front.home / "logs" / "fastmlx.log").open("a") as file:
+        file.write("2026-11-21 14:00:00,000 INFO x: a new line\n")
+    page.wait_for_timeout(3000)
+    expect(page.locator("#mine")).to_be_visible()
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(page.locator(".log")).to_contain_text("a new line")
+
+
+def test_a_page_says_that_the_daemon_is_gone_and_recovers_when_it_is_back(
+    browser: Browser, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    with LiveDaemon(home, "models: {}\n") as first:
+        port = first.url.rsplit(":", 1)[1]
+        page = browser.new_page()
+        page.goto(first.url + "/admin/")
+    notice = page.get_by_text("fastmlx does not answer.")
+    expect(notice).to_be_visible()
+    with LiveDaemon(home, arguments=("--port", port)):
+        expect(notice).to_be_hidden(timeout=10_000)
+        page.close()
