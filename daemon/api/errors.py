@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
+from sanic.http import Http
 from sanic.response import HTTPResponse
 
 from ..protocol.errors import FastMLXError, TooLarge
@@ -35,7 +36,7 @@ TYPES = {
     500: "server_error",
     503: "overloaded_error",
 }
-LINGER_S = 5.0  # how long the rest of a body that is too large is read and dropped
+LINGER_BYTES = 1024**3  # of a body that is too large: read and dropped
 
 
 class ErrorReply(msgspec.Struct, frozen=True):
@@ -92,23 +93,16 @@ def _retry_after(seconds: float | None) -> dict[str, str]:
 def install(app: Sanic[Any, Any]) -> None:
     """Makes `app` answer every exception in this shape."""
 
-    async def handle(request: Request, error: Exception) -> HTTPResponse | None:
+    async def handle(request: Request, error: Exception) -> HTTPResponse:
         reply = reply_to(error, str(request.id))
-        response = HTTPResponse(
+        if isinstance(error, PayloadTooLarge):
+            _read_on(request)
+        return HTTPResponse(
             msgspec.json.encode(reply.body),
             status=reply.status,
             headers=reply.headers,
             content_type="application/json",
         )
-        if not isinstance(error, PayloadTooLarge):
-            return response
-        # Answer first, then swallow the rest of the body: were the connection closed on unread
-        # bytes, the kernel would reset it and the client would never see the answer.
-        answer = await request.respond(response)
-        assert answer is not None
-        await answer.send(end_stream=True)
-        await _swallow_body(request)
-        return None
 
     app.error_handler.add(Exception, handle)
     app.error_handler.add(asyncio.CancelledError, _nobody_there)
@@ -119,14 +113,13 @@ async def _nobody_there(request: Request, error: BaseException) -> HTTPResponse:
     return HTTPResponse(status=499)
 
 
-async def _swallow_body(request: Request) -> None:
+def _read_on(request: Request) -> None:
+    """Lets Sanic read and drop the rest of a body that is too large, once it has answered.
+
+    Were the connection closed on bytes that nobody read, the kernel would reset it, and a client
+    that is still sending would never see the answer.
+    """
     stream = request.stream
-    if stream is None or not getattr(stream, "request_body", None):
-        return
-    stream.request_max_size = math.inf  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        async with asyncio.timeout(LINGER_S):
-            while await stream.read():  # pyright: ignore[reportAttributeAccessIssue]
-                pass
-    except (TimeoutError, SanicException):
-        pass  # the connection is closed after this answer anyway
+    if isinstance(stream, Http) and stream.request_body:
+        stream.request_max_size = LINGER_BYTES
+        stream.protocol.request_max_size = LINGER_BYTES

@@ -1,0 +1,138 @@
+"""Whatever a client sends: a clear error in the right shape and status, and the daemon goes on."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from live import LiveDaemon
+
+CHAT = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
+    with daemon.http() as http:
+        yield http
+
+
+@pytest.fixture(autouse=True)
+def _goes_on(http: httpx.Client) -> Iterator[None]:
+    yield
+    assert http.get("/health").json() == {"status": "ok"}
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"] == response.headers["request-id"] != ""
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "Traceback" not in response.text
+    return error
+
+
+def raw(daemon: LiveDaemon, data: bytes) -> bytes:
+    """What comes back for these bytes, until the connection is closed."""
+    host, _, port = daemon.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    return received
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"[]",
+        b'{"model": "tiny", "messages": [], "temperature": NaN}',
+        b'{"model": "\xff\xfe"}',
+        b'{"a":' * 50_000,
+        b"\x00" * 100,
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_a_broken_body_is_a_400(http: httpx.Client, path: str, body: bytes) -> None:
+    assert problem(http.post(path, content=body), 400)["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"messages": []}, 400, "messages"),
+        ({"messages": "hi"}, 400, "messages"),
+        ({"max_tokens": -1}, 400, "max_tokens"),
+        ({"max_tokens": 0}, 400, "max_tokens"),
+        ({"temperature": "warm"}, 400, "temperature"),
+        ({"temperature": 1e300}, 400, "temperature"),
+        ({"top_p": 0}, 400, "top_p"),
+        ({"n": 1000}, 400, "n"),
+        ({"stop": ["x"] * 10_000}, 400, "stop"),
+        ({"logit_bias": {"99999999": 1}}, 400, "logit_bias"),
+        ({"stop_token_ids": [-1]}, 400, "stop_token_ids"),
+        ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+        ({"top_logprobs": 50, "logprobs": True}, 400, "top_logprobs"),
+        ({"model": "nobody"}, 404, "model"),
+        ({"model": "n" * 600}, 400, "model"),
+        ({"stream": "yes"}, 400, "stream"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_field_is_named(
+    http: httpx.Client, fields: dict, status: int, param: str, stream: bool
+) -> None:
+    body = {"model": "tiny", "messages": HELLO, "stream": stream} | fields
+    assert problem(http.post(CHAT, json=body), status)["param"] == param
+
+
+def test_unknown_paths_and_methods_are_json_too(http: httpx.Client) -> None:
+    assert problem(http.get("/v1/nothing"), 404)["code"] == "not_found"
+    response = http.get(CHAT)
+    assert problem(response, 405)["code"] == "method_not_allowed"
+    assert "POST" in response.headers["allow"]
+
+
+def test_a_huge_body_is_a_413_that_arrives(http: httpx.Client) -> None:
+    body = b'{"model": "' + b"x" * (65 * 1024**2) + b'"}'
+    assert problem(http.post(CHAT, content=body), 413)["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n{}",
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{}",
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+    ],
+)
+def test_broken_http_gets_an_error_in_our_shape(daemon: LiveDaemon, data: bytes) -> None:
+    received = raw(daemon, data)
+    if received:  # a client that closes first gets nothing
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert head.split(b" ")[1] in (b"400", b"413")
+        assert json.loads(body)["error"]["code"]
+
+
+def test_a_foreign_page_is_refused(http: httpx.Client) -> None:
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 1}
+    response = http.post(CHAT, json=body, headers={"origin": "https://evil.example"})
+    assert problem(response, 403)["type"] == "permission_error"
+    assert problem(http.get("/v1/models", headers={"host": "evil.example"}), 403)
+    answer = http.get("/v1/models", headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
+    assert http.post(CHAT, json=body, headers={"origin": str(http.base_url)}).status_code == 200
