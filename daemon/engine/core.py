@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
+from .kv.packed import packs
 from .kv.ragged import LayerCaches
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
@@ -118,8 +119,13 @@ class EngineCore:
     def _prefill(self) -> None:
         """Computes this step's chunks of prompts; complete prompts become rows."""
         plan = self.scheduler.plan()
+        whole = [c for c in plan.prefill if self._packable(c)]
+        for group in packs([chunk.num_tokens for chunk in whole]):
+            if len(group) > 1:
+                self._prefill_packed([whole[index] for index in group])
         for chunk in plan.prefill:
-            self._prefill_chunk(chunk)
+            if chunk.sequence.num_prefilled < chunk.end:
+                self._prefill_chunk(chunk)
         joining = [s for s in plan.joining if s.status is Status.PREFILL]
         if not joining:
             return
@@ -136,21 +142,36 @@ class EngineCore:
             self.scheduler.reorder(order)
         self._inputs = inputs
 
+    def _packable(self, chunk: Chunk) -> bool:
+        sequence = chunk.sequence
+        whole = chunk.num_tokens == sequence.prefill_tokens
+        return whole and chunk.num_tokens <= self._runner.pack_limit
+
+    def _prefill_packed(self, chunks: list[Chunk]) -> None:
+        caches = [self._runner.new_cache() for _ in chunks]
+        prompts = [chunk.sequence.slice(0, chunk.num_tokens) for chunk in chunks]
+        self._runner.prefill_packed(caches, prompts)
+        for chunk, cache in zip(chunks, caches, strict=True):
+            self._prefill_caches[chunk.sequence.id] = cache
+            self._prefilled(chunk)
+
+    def _prefilled(self, chunk: Chunk) -> None:
+        self.scheduler.prefilled(chunk)
+        self.prompt_tokens += chunk.num_tokens
+
     def _prefill_chunk(self, chunk: Chunk) -> None:
-        sequence, num_tokens = chunk
+        sequence = chunk.sequence
         cache = self._prefill_caches.get(sequence.id)
         if cache is None:
             cache = self._prefill_caches[sequence.id] = self._runner.new_cache()
-        start = sequence.num_prefilled
         try:
-            self._runner.prefill(cache, sequence.slice(start, start + num_tokens))
+            self._runner.prefill(cache, sequence.slice(chunk.start, chunk.end))
         except ValueError as error:
             # This prompt's own fault (a shape that the model refuses): the others go on.
             self.abort(sequence.id)
             self.rejected.append(Rejected(sequence.id, f"the model refused the prompt: {error}"))
             return
-        self.scheduler.prefilled(chunk)
-        self.prompt_tokens += num_tokens
+        self._prefilled(chunk)
 
     def _read(self, step: _Submitted) -> list[TokenRow]:
         """Waits for a step's tokens and books them."""

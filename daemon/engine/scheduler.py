@@ -14,10 +14,15 @@ LEAST_CHUNK = 64
 
 
 class Chunk(NamedTuple):
-    """`num_tokens` tokens of the sequence's prompt, from `sequence.num_prefilled` on."""
+    """Tokens [start, end) of the sequence's prompt and earlier output."""
 
     sequence: Sequence
-    num_tokens: int
+    start: int
+    end: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.end - self.start
 
 
 class Plan(NamedTuple):
@@ -60,7 +65,8 @@ class Scheduler:
             missing = sequence.prefill_tokens - sequence.num_prefilled
             num_tokens = min(missing, left)
             if num_tokens:
-                chunks.append(Chunk(sequence, num_tokens))
+                start = sequence.num_prefilled
+                chunks.append(Chunk(sequence, start, start + num_tokens))
                 left -= num_tokens
             if num_tokens == missing:
                 joining.append(sequence)
@@ -70,7 +76,7 @@ class Scheduler:
 
     def prefilled(self, chunk: Chunk) -> None:
         """The chunk is in the sequence's cache."""
-        chunk.sequence.num_prefilled += chunk.num_tokens
+        chunk.sequence.num_prefilled = chunk.end
 
     def start(self, sequences: list[Sequence]) -> None:
         """The sequences became rows of the decode batch, in this order, after the others."""

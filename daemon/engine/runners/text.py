@@ -7,7 +7,7 @@ import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
 from .. import attention
-from ..kv import ragged
+from ..kv import packed, ragged
 from ..kv.ragged import LayerCaches, RaggedBatch
 
 
@@ -17,7 +17,7 @@ class TextRunner:
     A single row keeps mlx-lm's plain caches: at batch 1 nothing of the batch machinery costs
     anything. More rows form a ragged batch, or, where the architecture cannot batch (`batches`
     False), run one after the other. `together` says whether groups of different lengths may share
-    one forward.
+    one forward, `pack_limit` up to how many tokens prompts may share a prefill.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -25,6 +25,7 @@ class TextRunner:
         self.model = model
         self.batches = ragged.supports(self.new_cache())
         self.together = True
+        self.pack_limit = packed.limit(self.new_cache())
         self._plain: list[LayerCaches] = []  # rows that are not in the batch
         self._lengths: list[int] = []  # tokens in their caches
         self._batch: RaggedBatch | None = None
@@ -44,6 +45,11 @@ class TextRunner:
         """
         self.model(mx.array([tokens]), cache=cache)
         mx.async_eval(ragged.arrays(cache))
+
+    def prefill_packed(self, caches: list[LayerCaches], prompts: list[list[int]]) -> None:
+        """The same for several whole prompts of at most `pack_limit` tokens, in one forward."""
+        packed.prefill(self.model, prompts, caches)
+        mx.async_eval([ragged.arrays(cache) for cache in caches])
 
     def join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
         """Prefilled rows, with the number of tokens in their caches, enter the decode batch.

@@ -41,6 +41,12 @@ def warm_up(runner: TextRunner) -> Warmed:
         note = "the cache of this architecture cannot be batched: requests run one at a time"
         return Warmed(vocab_size, kv_bytes, False, note)
     note = None
+    if runner.pack_limit:
+        short = min(len(LONGER), runner.pack_limit + 1)
+        prompts = [LONGER[:short], SHORT]
+        alone[short] = _decode(runner, prompts[:1])
+        if _fault(runner, alone, prompts, packed=True) is not None:
+            runner.pack_limit = 0
     fault = _fault(runner, alone, [LONGER, SHORT])
     if fault is not None:
         runner.batches = False
@@ -56,10 +62,16 @@ def warm_up(runner: TextRunner) -> Warmed:
     return Warmed(vocab_size, kv_bytes, runner.batches, note)
 
 
-def _fault(runner: TextRunner, alone: dict[int, mx.array], prompts: list[list[int]]) -> str | None:
-    """What is wrong with decoding these prompts together, or None."""
+def _fault(
+    runner: TextRunner,
+    alone: dict[int, mx.array],
+    prompts: list[list[int]],
+    *,
+    packed: bool = False,
+) -> str | None:
+    """What is wrong with decoding (`packed`: also prefilling) the prompts together, or None."""
     try:
-        together = _decode(runner, prompts)
+        together = _decode(runner, prompts, packed=packed)
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         runner.reset()
         return str(error) or type(error).__name__
@@ -76,10 +88,15 @@ def _prefilled(runner: TextRunner, prompt: list[int]) -> LayerCaches:
     return cache
 
 
-def _decode(runner: TextRunner, prompts: list[list[int]]) -> mx.array:
+def _decode(runner: TextRunner, prompts: list[list[int]], *, packed: bool = False) -> mx.array:
     """Logits [rows, vocabulary] of the second of two decode steps, in the order of the prompts."""
-    rows = [(_prefilled(runner, prompt), len(prompt) - 1) for prompt in prompts]
-    order = runner.join(rows)
+    if packed:
+        caches = [runner.new_cache() for _ in prompts]
+        runner.prefill_packed(caches, [prompt[:-1] for prompt in prompts])
+    else:
+        caches = [_prefilled(runner, prompt) for prompt in prompts]
+    lengths = [len(prompt) - 1 for prompt in prompts]
+    order = runner.join(list(zip(caches, lengths, strict=True)))
     runner.decode(mx.array([prompts[row][-1] for row in order]))
     logits = runner.decode(mx.array([1] * len(prompts))).astype(mx.float32)
     mx.eval(logits)

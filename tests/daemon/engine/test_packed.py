@@ -1,0 +1,43 @@
+"""Prompts that are prefilled together answer as if alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engines import alone, assert_same, core_at, greedy, run, tokens_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastmlx.daemon.engine.kv.packed import MAX_ROWS, PADDING, packs
+from fastmlx.daemon.protocol.wire import Generate
+
+
+@given(st.lists(st.integers(1, 512), max_size=60))
+def test_every_prompt_is_in_one_pack_and_padding_is_bounded(lengths: list[int]) -> None:
+    found = packs(lengths)
+    assert sorted(index for pack in found for index in pack) == list(range(len(lengths)))
+    for pack in found:
+        assert len(pack) <= MAX_ROWS
+        sizes = [lengths[index] for index in pack]
+        assert max(sizes) <= max(2 * min(sizes), min(sizes) + PADDING)
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "gpt_oss", "deepseek_v3", "qwen3_moe"])
+def test_packed_prompts_answer_as_each_alone(arch: str, tiny_model: Callable[..., Path]) -> None:
+    folder = tiny_model(arch)
+    rng = random.Random(1)
+    # In gemma3_text and gpt_oss the windows are 16 tokens: some of these are longer.
+    asked = [[rng.randrange(10, 1000) for _ in range(rng.randrange(2, 24))] for _ in range(20)]
+    core = core_at(folder)
+    assert core._runner.pack_limit >= 15
+    rows = run(core, [Generate(i, prompt, sampling=greedy(10)) for i, prompt in enumerate(asked)])
+    for i, prompt in enumerate(asked):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt, 10))
+
+
+def test_recurrent_models_are_not_packed(tiny_model: Callable[..., Path]) -> None:
+    assert core_at(tiny_model("qwen3_5"))._runner.pack_limit == 0
+    assert core_at(tiny_model("mamba2"))._runner.pack_limit == 0
