@@ -33,6 +33,7 @@ COLUMNS = (
     "ITL p50 ms",
     "ITL p95 ms",
     "ITL p99 ms",
+    "CPU ms/token",
     "RSS MB",
     "errors",
     "ours ÷ theirs",
@@ -81,11 +82,14 @@ def _compare(
     for server in running:  # not timed: kernels of a new sampler are compiled, connections opened
         load.run(server.url, load.Plan(server.model, streams, 1, 4, sampling, salt=999))
     seen: list[list[load.Measured]] = [[] for _ in running]
+    used_s = dict.fromkeys((server.name for server in running), 0.0)
     for number in range(rounds):
         for server, measured in zip(running, seen, strict=True):
             requests = 3 if streams == 1 else 2
             plan = load.Plan(server.model, streams, requests, tokens, sampling, salt=number)
+            before_s = server.cpu_s()
             measured.append(load.run(server.url, plan))
+            used_s[server.name] += server.cpu_s() - before_s
     ours = [m.tokens_per_s for m in seen[0]]
     for server, measured in zip(running, seen, strict=True):
         rates = [m.tokens_per_s for m in measured]
@@ -102,6 +106,7 @@ def _compare(
             median(m.itl_ms(50) for m in measured),
             median(m.itl_ms(95) for m in measured),
             median(m.itl_ms(99) for m in measured),
+            used_s[server.name] / sum(m.output_tokens for m in measured) * 1000,
             server.rss_bytes() / 1e6,
             len(errors),
             None if server is running[0] else ratio(ours, rates),

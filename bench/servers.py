@@ -32,8 +32,16 @@ class Running:
 
     def rss_bytes(self) -> int:
         """Resident memory of the server and all its child processes; shared pages count twice."""
+        return sum(process.memory_info().rss for process in self._processes())
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the server and its child processes have used so far."""
+        times = [process.cpu_times() for process in self._processes()]
+        return sum(each.user + each.system for each in times)
+
+    def _processes(self) -> list[psutil.Process]:
         parent = psutil.Process(self.pid)
-        return sum(process.memory_info().rss for process in [parent, *parent.children(True)])
+        return [parent, *parent.children(recursive=True)]
 
 
 @contextlib.contextmanager
