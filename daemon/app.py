@@ -142,11 +142,12 @@ def url_of(listener: socket.socket) -> str:
 
 
 def set_up_logging(home: Home, level: str) -> None:
-    """Everything of this process goes to logs/fastmlx.log, which rotates, and to stderr."""
+    """Everything of this process goes to logs/fastmlx.log, which rotates, and to stderr: but not
+    a service's, whose stderr is a file that nobody rotates."""
     root = logging.getLogger()
     root.setLevel(level.upper())
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handlers: list[logging.StreamHandler[Any]] = [logging.StreamHandler()]
+    handlers: list[logging.StreamHandler[Any]] = []
     try:
         handlers.append(
             RotatingFileHandler(
@@ -155,6 +156,8 @@ def set_up_logging(home: Home, level: str) -> None:
         )
     except OSError as error:
         print(f"fastmlx: no log file: {error}", file=sys.stderr)
+    if not handlers or not os.environ.get("FASTMLX_SERVICE"):  # set by launchd/program.py
+        handlers.append(logging.StreamHandler())
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every event
     for handler in handlers:
         handler.setFormatter(form)
