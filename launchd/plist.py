@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .program import OPEN_FILES, RESTART_DELAY_S, Program
+from .program import OPEN_FILES, Program
 
 LABEL = "ai.fastmlx.daemon"
+# From one start to the next, at least: launchd's own default, long enough not to heat a laptop.
+THROTTLE_S = 10
 
 
 def agent(program: Program) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def agent(program: Program) -> dict[str, Any]:
         "WorkingDirectory": str(program.home),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
-        "ThrottleInterval": RESTART_DELAY_S,
+        "ThrottleInterval": THROTTLE_S,
         "ProcessType": "Interactive",
         # 0 is launchd's word for "wait for ever".
         "ExitTimeOut": program.stop_timeout_s or 0,

@@ -20,8 +20,6 @@ STOP_MARGIN_S = 15
 # A connection, its engine's sockets and the shards of a model all are open files; macOS starts
 # services with a soft limit of 256.
 OPEN_FILES = 16384
-# Between a crash and the next start. launchd's own default, and long enough not to heat a laptop.
-RESTART_DELAY_S = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,8 @@ class Program:
             if value and (name in CARRIED or name.startswith(CARRIED_PREFIX))
         }
         environment["FASTMLX_HOME"] = str(root)
+        # The daemon then logs to its file alone; `output` keeps what else is printed: crashes.
+        environment["FASTMLX_SERVICE"] = "1"
         for text in (python, *environment.values()):
             if not text.isprintable():
                 raise ValueError(f"a service cannot carry {text!r}: it holds control characters")

@@ -9,12 +9,14 @@ import configparser
 from pathlib import Path
 
 from . import atomic
-from .program import OPEN_FILES, RESTART_DELAY_S, Program
+from .program import OPEN_FILES, Program
 from .runner import CommandFailed, Runner
 from .service import NotInstalled, ServiceState
 
 UNIT = "fastmlx.service"
 SYSTEMCTL = ("systemctl", "--user", "--no-pager")
+# From a death to the next start. (launchd's ThrottleInterval is from start to start.)
+RESTART_S = 3
 PROPERTIES = "LoadState,ActiveState,SubState,MainPID,Result,ExecMainStatus"
 # When no user instance of systemd runs: in a container, or in a login without a session.
 BUS_HINT = (
@@ -61,7 +63,7 @@ WorkingDirectory={_path(program.home)}
 StandardOutput=append:{_path(program.output)}
 StandardError=append:{_path(program.output)}
 Restart=on-failure
-RestartSec={RESTART_DELAY_S}
+RestartSec={RESTART_S}
 TimeoutStopSec={stop}
 KillMode=mixed
 LimitNOFILE={OPEN_FILES}

@@ -70,6 +70,7 @@ def test_it_carries_what_the_daemon_needs_and_no_secret(tmp_path):
         "HF_HOME": ENVIRON["HF_HOME"],
         "FASTMLX_SERVER__PORT": "7000",
         "FASTMLX_HOME": str(tmp_path / "dot fastmlx"),
+        "FASTMLX_SERVICE": "1",
     }
 
 

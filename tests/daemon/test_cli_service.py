@@ -1,0 +1,133 @@
+"""install, status, restart and uninstall as a user types them, in a real systemd session."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastmlx.launchd.runner import Completed
+from live import LiveDaemon
+from user_session import UserSession, why_not
+
+CONFIG = "server: {port: 0, drain_timeout: 5s}\nmodels: {}\n"
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UserSession]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with UserSession(tmp_path_factory.mktemp("session")) as session:
+        yield session
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "fast mlx 100%"
+    home.mkdir()
+    (home / "config.yaml").write_text(CONFIG)
+    return home
+
+
+@pytest.fixture
+def fastmlx(session: UserSession, home: Path) -> Iterator[Callable[..., Completed]]:
+    """Runs a verb on `home` inside the session."""
+
+    def run(*words: str) -> Completed:
+        return session([sys.executable, "-m", "fastmlx.daemon", *words, "--home", str(home)])
+
+    yield run
+    run("uninstall")
+
+
+def status(fastmlx: Callable[..., Completed]) -> dict:
+    return json.loads(fastmlx("status", "--json").output)
+
+
+def test_install_starts_a_daemon_that_answers_and_again_changes_nothing(fastmlx, home, session):
+    done = fastmlx("install")
+    assert done.status == 0, done.output
+    now = status(fastmlx)
+    assert now["running"] is True
+    assert now["service"] == {
+        "manager": "systemd",
+        "installed": True,
+        "running": True,
+        "pid": now["pid"],
+        "home": str(home),
+        "detail": "running",
+    }
+    assert f"installed: {session.units}/fastmlx.service" in done.output
+    assert f"runs at {now['url']} (pid {now['pid']})" in done.output
+    again = fastmlx("install")
+    assert again.status == 0, again.output
+    assert f"runs already at {now['url']} (pid {now['pid']})" in again.output
+    assert "systemd: running" in fastmlx("status").output
+
+
+def test_its_log_is_written_once_and_not_into_the_unrotated_file(fastmlx, home):
+    assert fastmlx("install").status == 0
+    assert "serves at" in (home / "logs" / "fastmlx.log").read_text()
+    assert (home / "logs" / "service.log").read_text() == ""
+
+
+def test_a_killed_daemon_comes_back_and_restart_waits_for_the_new_one(fastmlx, session):
+    assert fastmlx("install").status == 0
+    first = status(fastmlx)["pid"]
+    session(["kill", "-KILL", str(first)])
+    deadline = time.monotonic() + 30
+    while (second := status(fastmlx)["pid"]) in (None, first):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    done = fastmlx("restart")
+    assert done.status == 0, done.output
+    now = status(fastmlx)
+    assert now["pid"] not in (first, second)
+    assert done.output == f"runs at {now['url']} (pid {now['pid']})"
+
+
+def test_a_clean_stop_is_not_undone(fastmlx, session):
+    assert fastmlx("install").status == 0
+    session(["kill", "-TERM", str(status(fastmlx)["pid"])])
+    deadline = time.monotonic() + 20
+    while status(fastmlx)["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(4)  # longer than systemd waits before it starts a crashed one again
+    now = status(fastmlx)
+    assert now["running"] is False
+    assert now["service"]["installed"] is True
+    assert now["service"]["detail"] == "inactive (dead)"
+    assert fastmlx("install").status == 0
+    assert status(fastmlx)["running"] is True
+
+
+def test_uninstall_stops_it_and_may_be_repeated(fastmlx, home, session):
+    assert fastmlx("install").status == 0
+    done = fastmlx("uninstall")
+    assert done == Completed(0, f"removed: {session.units}/fastmlx.service")
+    assert status(fastmlx)["running"] is False
+    assert (home / "config.yaml").read_text() == CONFIG
+    assert fastmlx("uninstall") == Completed(0, "there was no service to remove")
+    restarted = fastmlx("restart")
+    assert restarted.status == 1
+    assert "fastmlx: fastmlx is not installed as a service" in restarted.output
+
+
+def test_a_broken_config_is_said_before_anything_is_installed(fastmlx, home, session):
+    (home / "config.yaml").write_text("server: {prot: 1}\n")
+    done = fastmlx("install")
+    assert done.status == 1
+    assert f"fastmlx: {home}/config.yaml:1:10: server.prot" in done.output
+    assert not (session.units / "fastmlx.service").exists()
+
+
+def test_a_daemon_started_by_hand_is_not_doubled(fastmlx, home, session):
+    with LiveDaemon(home, CONFIG) as daemon:
+        done = fastmlx("install")
+        assert done.status == 1
+        assert f"already runs on {home} (pid {daemon.pid}); stop it first" in done.output
+        assert not (session.units / "fastmlx.service").exists()
