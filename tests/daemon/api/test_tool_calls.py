@@ -1,0 +1,139 @@
+"""Thinking and tool calls, from an engine's tokens to the fields of OpenAI's client.
+
+Everything is real but the model: the engine is a program that says a given script, in the tokens
+of a tiny model whose chat template has thinking and tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastmlx.config.paths import Home
+from fastmlx.config.settings import ModelSpec, Settings
+from fastmlx.config.state import ConfigState
+from fastmlx.daemon.app import create_app
+from fastmlx.daemon.reconcile import reconcile
+from fastmlx.daemon.store.store import Store
+from fastmlx.daemon.supervisor.supervisor import Supervisor
+from fastmlx.daemon.tasks.front import Front
+from fastmlx.daemon.tasks.generate import Generator
+from fastmlx.daemon.tasks.texts import Texts
+from fastmlx.daemon.text.tokenizer import Tokenizer
+from openai import AsyncOpenAI
+
+SCRIPT = """\
+<think>
+They want rain.
+</think>
+
+Let me look.
+<tool_call>
+{"name": "weather", "arguments": {"city": "Ulm", "days": [1, 2]}}
+</tool_call>
+<tool_call>
+{"name": "clock", "arguments": {}}
+</tool_call><|im_end|>"""
+ASKED: list[Any] = [{"role": "user", "content": "Rain in Ulm?"}]
+TOOLS: list[Any] = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+    for name in ("weather", "clock")
+]
+
+
+@pytest.fixture
+async def client(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[AsyncOpenAI]:
+    folder = shutil.copytree(tiny_model("qwen3"), tmp_path / "model")
+    tokens = Tokenizer.load(folder).encode(SCRIPT)
+    (folder / "script.json").write_text(json.dumps(tokens))
+
+    home = Home(tmp_path / "home")
+    home.create()
+    config = ConfigState(home.config, Settings(models={"m": ModelSpec(path=str(folder))}))
+    engine = Path(__file__).with_name("scripted_engine.py")
+    supervisor = Supervisor(
+        home=home, memory_limit_bytes=1 << 40, command=(sys.executable, str(engine))
+    )
+    store = Store.open(home.database)
+    generator = Generator(config, supervisor, Texts(), store.record)
+    front = Front(home, config, supervisor, store, generator, version="1.0")
+    await reconcile(None, config.settings, supervisor)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = await create_app(front).create_server(
+        sock=listener, asyncio_server_kwargs={"start_serving": False}
+    )
+    assert server is not None
+    assert server.server is not None
+    await server.startup()
+    await server.server.start_serving()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    async with AsyncOpenAI(base_url=url, api_key="unused", max_retries=0) as client:
+        yield client
+    server.server.close()
+    for connection in list(server.connections):
+        connection.abort()
+    await supervisor.stop(0)
+    await asyncio.to_thread(store.close)
+
+
+async def test_an_answer_has_its_thinking_and_its_calls(client: AsyncOpenAI) -> None:
+    answer = await client.chat.completions.create(model="m", messages=ASKED, tools=TOOLS)
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content is not None
+    assert choice.message.content.strip() == "Let me look."
+    assert choice.message.model_extra is not None
+    assert choice.message.model_extra["reasoning_content"].strip() == "They want rain."
+    calls = [call for call in choice.message.tool_calls or () if call.type == "function"]
+    assert [call.function.name for call in calls] == ["weather", "clock"]
+    assert json.loads(calls[0].function.arguments) == {"city": "Ulm", "days": [1, 2]}
+    assert json.loads(calls[1].function.arguments) == {}
+    assert len({call.id for call in calls}) == 2
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens_details is not None
+    assert (answer.usage.completion_tokens_details.reasoning_tokens or 0) > 3
+
+
+async def test_a_stream_has_them_piece_by_piece(client: AsyncOpenAI) -> None:
+    reasoning = content = ""
+    names: dict[int, str] = {}
+    arguments: dict[int, list[str]] = {}
+    reasons: list[str] = []
+    stream = await client.chat.completions.create(
+        model="m", messages=ASKED, tools=TOOLS, stream=True
+    )
+    async for chunk in stream:
+        choice = chunk.choices[0]
+        content += choice.delta.content or ""
+        reasoning += (choice.delta.model_extra or {}).get("reasoning_content") or ""
+        for call in choice.delta.tool_calls or ():
+            assert call.function is not None
+            if call.id:
+                assert call.type == "function"
+                names[call.index] = call.function.name or ""
+            arguments.setdefault(call.index, []).append(call.function.arguments or "")
+        if choice.finish_reason:
+            reasons.append(choice.finish_reason)
+    assert reasoning.strip() == "They want rain."
+    assert content.strip() == "Let me look."
+    assert names == {0: "weather", 1: "clock"}
+    assert len(arguments[0]) > 2  # as they are generated, not at the end
+    assert json.loads("".join(arguments[0])) == {"city": "Ulm", "days": [1, 2]}
+    assert json.loads("".join(arguments[1])) == {}
+    assert reasons == ["tool_calls"]
+
+
+async def test_without_tools_in_the_request_nothing_is_a_call(client: AsyncOpenAI) -> None:
+    for options in ({}, {"tools": TOOLS, "tool_choice": "none"}):
+        answer = await client.chat.completions.create(model="m", messages=ASKED, **options)  # type: ignore[call-overload]
+        assert answer.choices[0].message.tool_calls is None
+        assert answer.choices[0].finish_reason == "stop"
+        assert '{"name": "weather"' in answer.choices[0].message.content
