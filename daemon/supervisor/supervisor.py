@@ -114,6 +114,11 @@ class Supervisor:
             logger.info("%s is evicted: the memory limit was lowered", victim.name)
             self._dismiss(victim)
 
+    @property
+    def reserved_bytes(self) -> int:
+        """What the running and starting engines are counted with."""
+        return self._room.ledger.used_bytes
+
     # ---- what is used
 
     @asynccontextmanager

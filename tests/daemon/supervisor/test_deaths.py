@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from bad_engine import CRASH, CRASH_IN_PAIRS, GARBAGE, expected
 from fastmlx.daemon.protocol import wire
 from fastmlx.daemon.protocol.errors import EngineDied, ModelFailed
@@ -235,6 +236,26 @@ def test_when_the_front_is_killed_its_engines_end_by_themselves(tmp_path: Path):
     while alive(engine):
         assert time.monotonic() < end, "the engine is an orphan"
         time.sleep(0.01)
+
+
+def test_all_this_works_on_the_event_loop_that_sanic_brings(tmp_path: Path):
+    """uvloop has its own subprocesses and transports."""
+
+    async def story() -> None:
+        house = House(tmp_path)
+        await house.declare("a", behaviour={"ignore_stop": True})
+        async with house.supervisor.lease("a") as lease:
+            answer = asyncio.create_task(tokens_of(start(lease, [1], 50)))
+            await house.until(lambda: house.status("a").output_tokens > 10)
+            kill(house, "a")
+            assert await answer == expected([1], 50)
+        pid = house.status("a").pid
+        await house.supervisor.stop(1.0)
+        assert pid is not None
+        assert not alive(pid)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
 
 
 async def test_a_message_of_32_rows_costs_little(house: House):
