@@ -101,6 +101,14 @@ def test_the_wheel_carries_nothing_else(wheel):
     assert strangers == []
 
 
+@pytest.mark.parametrize(("name", "last"), [("serve", "fastmlx serve"), ("test", "pytest")])
+def test_the_readme_has_the_commands_that_ci_takes_from_it(name, last):
+    """.ci/serve and .ci/run find them by these marks and run them as they stand."""
+    install = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]'"
+    block = f"<!-- command: {name} -->\n```sh\n{install} && .venv/bin/{last}\n```\n"
+    assert (ROOT / "README.md").read_text().count(block) == 1
+
+
 def test_the_wheel_has_the_command_and_the_licence(wheel):
     assert any(name.endswith("dist-info/entry_points.txt") for name in wheel)
     assert any(name.endswith("/LICENSE") for name in wheel)

@@ -112,6 +112,11 @@ def test_readme_and_default_config_name_only_verbs_that_exist():
             assert mention in VERBS, f"{file.name}: fastmlx {mention}"
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_readme_lists_every_verb(verb):
+    assert re.search(rf"^\| .*`(fastmlx )?{verb}\b", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     "words", [["load", "demo"], ["unload", "demo"], ["run", "demo", "hello"], ["run", "demo"]]
 )

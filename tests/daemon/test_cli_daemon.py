@@ -15,7 +15,10 @@ from live import LiveDaemon
 
 
 @pytest.fixture(autouse=True)
-def home(daemon: LiveDaemon, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(daemon: LiveDaemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    # A service that the user of this machine has installed is none of the tests'.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("FASTMLX_HOME", str(daemon.home))
     return daemon.home
 
