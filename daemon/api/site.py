@@ -79,5 +79,7 @@ async def _stamp(request: Request, response: BaseHTTPResponse) -> None:
     response.headers["x-request-id"] = identity
     response.headers["request-id"] = identity
     origins = request.app.ctx.front.config.settings.server.cors_origins
-    if origins and request.method != "OPTIONS":
+    # The dashboard is for its own pages only: what it shows is not the API.
+    own = request.path == "/admin" or request.path.startswith("/admin/")
+    if origins and request.method != "OPTIONS" and not own:
         response.headers.update(cors_headers(request.headers, origins))

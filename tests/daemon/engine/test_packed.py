@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fastmlx.daemon.engine.kv.packed import MAX_ROWS, PADDING, packs
 from fastmlx.daemon.protocol.wire import Generate
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @given(st.lists(st.integers(1, 512), max_size=60))
