@@ -42,6 +42,7 @@ BACKLOG = 1024  # connections that may wait to be accepted
 LOG_BYTES = 10 * 1024**2
 LOG_FILES = 5
 CLOSE_S = 2.0  # at stop: for the last bytes of finished responses to leave
+REWATCH_S = 1.0  # until config.yaml is watched again after that failed
 
 
 class StartError(Exception):
@@ -292,8 +293,13 @@ class _Daemon:
     async def _follow_config(self, front: Front, text: str) -> None:
         from ..config.watch import watch
 
-        async for found in watch(self._config.path, known=text):
-            await self._take(front, found)
+        while True:
+            try:
+                async for found in watch(self._config.path, known=text):
+                    await self._take(front, found)
+            except Exception:  # whatever it is: a daemon that no longer hears of edits is worse
+                log.exception("config.yaml could not be watched; trying again")
+            await asyncio.sleep(REWATCH_S)
 
     async def _take(self, front: Front, found: Settings | ConfigError) -> None:
         """A saved file takes effect, or is refused and says why."""
