@@ -9,6 +9,8 @@ once more for nothing; rows that end by max_tokens are foreseen and were not.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -17,6 +19,7 @@ from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
 from .kv.packed import packs
 from .kv.ragged import LayerCaches
+from .pacer import Pacer
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
 from .scheduler import Chunk, Scheduler
@@ -47,6 +50,9 @@ class EngineCore:
         self._sequences: dict[int, Sequence] = {}
         self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
         self._submitted: _Submitted | None = None
+        self._pacer = Pacer()
+        self._read_at_s: float | None = None  # when the last step's tokens were read
+        self._recent_prefill: deque[int] = deque([0, 0], maxlen=2)  # tokens of the last steps
         self._inputs: mx.array | None = None  # int [running rows]: the next decode's input
 
     def add(self, request: Generate) -> None:
@@ -86,10 +92,29 @@ class EngineCore:
         self._leave()
         previous = self._submitted
         self._submitted = self._decode()
-        rows = self._read(previous) if previous is not None else []
+        rows: list[TokenRow] = []
+        if previous is not None:
+            rows = self._read(previous)
+            self._pace()
+        else:
+            self._read_at_s = None
+        before = self.prompt_tokens
         self._prefill()
+        self._recent_prefill.append(self.prompt_tokens - before)
         self.steps += 1
         return rows
+
+    def _pace(self) -> None:
+        """Tells the pacer how long it was since the last tokens came, and what was computed.
+
+        The device is a step behind: the prefill that delayed these tokens was submitted in one of
+        the last two steps, so their mean is what counts in a run of steps.
+        """
+        now_s = time.perf_counter()
+        if self._read_at_s is not None:
+            mean = sum(self._recent_prefill) / len(self._recent_prefill)
+            self._pacer.observe(now_s - self._read_at_s, mean)
+        self._read_at_s = now_s
 
     def _leave(self) -> None:
         """Rows whose last token is computed, or that nobody wants any more, leave the batch."""
@@ -118,7 +143,7 @@ class EngineCore:
 
     def _prefill(self) -> None:
         """Computes this step's chunks of prompts; complete prompts become rows."""
-        plan = self.scheduler.plan()
+        plan = self.scheduler.plan(self._pacer.tokens)
         whole = [c for c in plan.prefill if self._packable(c)]
         for group in packs([chunk.num_tokens for chunk in whole]):
             if len(group) > 1:

@@ -11,6 +11,9 @@ from .sequence import Sequence, Status
 ALONE_STEP_TOKENS = 2048
 # Prefill goes on with at least this much a step, however many rows decode.
 LEAST_CHUNK = 64
+# Prompts up to this length are computed at once: they soon decode with the others. Longer ones are
+# paced, so that they neither stop the running streams nor keep short requests waiting.
+SHORT_PROMPT = 256
 
 
 class Chunk(NamedTuple):
@@ -34,7 +37,8 @@ class Scheduler:
     """Waiting → prefill → running, first come first served.
 
     Every running row decodes in every step; what the token budget leaves goes to the prompts in
-    the order of their arrival, in chunks, so that a long prompt never stops running streams.
+    the order of their arrival. Long prompts share `paced` tokens a step (`pacer`), so that they
+    never stop the running streams.
     Invariant (`check`): a sequence is in exactly one of `waiting`, `prefilling`, `running`, and
     `len(prefilling) + len(running) <= max_concurrent`.
     """
@@ -49,8 +53,11 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
-    def plan(self) -> Plan:
-        """Admits what fits, hands out the step's prefill tokens and books them as done."""
+    def plan(self, paced: int) -> Plan:
+        """Admits what fits and hands out the step's prefill tokens.
+
+        Of these at most `paced` go to long prompts, as long as rows are running.
+        """
         while self.waiting and len(self.prefilling) + len(self.running) < self.max_concurrent:
             sequence = self.waiting.popleft()
             sequence.status = Status.PREFILL
@@ -58,20 +65,21 @@ class Scheduler:
         if self.running:
             left = max(self.step_tokens - len(self.running), LEAST_CHUNK)
         else:
-            left = max(self.step_tokens, ALONE_STEP_TOKENS)
+            left = paced = max(self.step_tokens, ALONE_STEP_TOKENS)
         chunks: list[Chunk] = []
         joining: list[Sequence] = []
         for sequence in self.prefilling:
             missing = sequence.prefill_tokens - sequence.num_prefilled
             num_tokens = min(missing, left)
+            if sequence.prefill_tokens > SHORT_PROMPT:
+                num_tokens = min(num_tokens, paced)
+                paced -= num_tokens
             if num_tokens:
                 start = sequence.num_prefilled
                 chunks.append(Chunk(sequence, start, start + num_tokens))
                 left -= num_tokens
             if num_tokens == missing:
                 joining.append(sequence)
-            if not left:
-                break
         return Plan(chunks, joining)
 
     def prefilled(self, chunk: Chunk) -> None:

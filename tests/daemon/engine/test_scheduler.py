@@ -13,12 +13,12 @@ def sequence(number: int, prompt_tokens: int, max_tokens: int = 4) -> Sequence:
     return Sequence(number, [1] * prompt_tokens, [], Sampling(max_tokens=max_tokens))
 
 
-def advance(scheduler: Scheduler) -> int:
+def advance(scheduler: Scheduler, paced: int = 10_000) -> int:
     """One step as the engine does it, without arrays; returns the prefilled tokens."""
     for row in scheduler.running:
         row.num_sampled += 1
     scheduler.reorder([i for i, row in enumerate(scheduler.running) if not row.all_sampled])
-    plan = scheduler.plan()
+    plan = scheduler.plan(paced)
     for chunk in plan.prefill:
         assert chunk.num_tokens > 0
         scheduler.prefilled(chunk)
@@ -58,6 +58,17 @@ def test_a_prompt_of_one_token_needs_no_prefill() -> None:
     scheduler.add(sequence(1, prompt_tokens=1))
     assert advance(scheduler) == 0
     assert [row.id for row in scheduler.running] == [1]
+
+
+def test_a_long_prompt_is_paced_and_lets_short_ones_pass() -> None:
+    scheduler = Scheduler(max_concurrent=8, step_tokens=512)
+    scheduler.add(sequence(1, prompt_tokens=1, max_tokens=100))
+    advance(scheduler)
+    scheduler.add(sequence(2, prompt_tokens=10_000))
+    assert advance(scheduler, paced=30) == 30
+    scheduler.add(sequence(3, prompt_tokens=100))
+    assert advance(scheduler, paced=30) == 30 + 99
+    assert [row.id for row in scheduler.running] == [1, 3]
 
 
 @settings(max_examples=60, deadline=None)
