@@ -56,11 +56,12 @@ async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor)
             continue
         await supervisor.declare(name, spec, **told._asdict())
         lines.append(f"model {name}: {_what(changes, name)}")
-    lines += [
-        f"{key}: changed, " + ("at the next start" if change == "restart" else "in force")
-        for key, change in changes.settings.items()
-        if key != "memory.limit"
-    ]
+    if old is not None:
+        lines += [
+            f"{key}: changed, " + ("at the next start" if change == "restart" else "in force")
+            for key, change in changes.settings.items()
+            if key != "memory.limit"
+        ]
     return Report(tuple(lines), changes.needs_restart, _preload(changes, new, supervisor))
 
 
