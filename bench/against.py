@@ -12,6 +12,7 @@ if __name__ == "__main__":
     BLAS = blas.choose()
 
 import contextlib
+import itertools
 
 import load
 import models
@@ -23,6 +24,7 @@ SAMPLINGS = {
     "greedy": {"temperature": 0.0},
     "T 0.7 top_p 0.9": {"temperature": 0.7, "top_p": 0.9},
 }
+SALTS = itertools.count()  # no prompt comes twice: prefix caches are another question
 COLUMNS = (
     "streams",
     "sampling",
@@ -79,14 +81,15 @@ def _compare(
     sampling: dict[str, float],
 ) -> None:
     """One scenario on all servers, in turns; one row a server."""
-    for server in running:  # not timed: kernels of a new sampler are compiled, connections opened
-        load.run(server.url, load.Plan(server.model, streams, 1, 4, sampling, salt=999))
+    for server in running:  # not timed: kernels of a new sampler are compiled
+        load.run(server.url, load.Plan(server.model, streams, 1, 4, sampling, salt=next(SALTS)))
     seen: list[list[load.Measured]] = [[] for _ in running]
     used_s = dict.fromkeys((server.name for server in running), 0.0)
-    for number in range(rounds):
+    for _ in range(rounds):
+        salt = next(SALTS)
         for server, measured in zip(running, seen, strict=True):
             requests = 3 if streams == 1 else 2
-            plan = load.Plan(server.model, streams, requests, tokens, sampling, salt=number)
+            plan = load.Plan(server.model, streams, requests, tokens, sampling, salt)
             before_s = server.cpu_s()
             measured.append(load.run(server.url, plan))
             used_s[server.name] += server.cpu_s() - before_s

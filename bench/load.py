@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from report import percentile
 
-# The whole text of a request's prompt differs from all others': no prefix cache takes part, except
-# for the template's first tokens.
+# Prompts differ from their first word on: a prefix cache finds only the template's first tokens.
 _TOPICS = ("rivers", "bridges", "kettles", "lanterns", "harbours", "violins", "orchards", "maps")
 
 

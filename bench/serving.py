@@ -104,9 +104,9 @@ def main() -> None:
         for clients in (1, 4) if options.quick else options.clients:
             engine_rates: list[float] = []
             http_rates: list[float] = []
-            load.run(ours.url, load.Plan(ours.model, clients, 1, 4, salt=999))
+            load.run(ours.url, load.Plan(ours.model, clients, 1, 4, salt=0))
             for number in range(rounds):
-                plan = load.Plan(ours.model, clients, 2, tokens, salt=number)
+                plan = load.Plan(ours.model, clients, 2, tokens, salt=clients * 100 + number)
                 engine_rates.append(alone(plan))
                 measured = load.run(ours.url, plan)
                 if measured.errors:
