@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5, help="daemons started; medians are shown")
     parser.add_argument("--seconds", type=float, default=30.0, help="of idling")
     options = parser.parse_args()
-    times, seconds = (1, 2.0) if options.quick else (options.starts, options.seconds)
+    times, seconds = (1, 1.0) if options.quick else (options.starts, options.seconds)
     path = str(models.folder_of(options.model)) if options.model else "builtin:demo"
     report = Report(
         f"Starting and idling, model {path} (median of {times} starts; {seconds:g} s of idling)",
