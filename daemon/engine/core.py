@@ -1,6 +1,6 @@
 """The engine without its socket: requests in, token rows out, one step at a time.
 
-    leave → decode → read → prefill → join
+    leave → plan → decode (with a chunk of a long prompt) → read → prefill → join
 
 Step n+1 is submitted before the tokens of step n are read, so Python, detokenising and the
 socket work while the device computes. A row that turns out to have ended at step n was computed
@@ -22,8 +22,11 @@ from .kv.ragged import LayerCaches
 from .pacer import Pacer
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
-from .scheduler import Chunk, Scheduler
+from .scheduler import Chunk, Plan, Scheduler
 from .sequence import Sequence, Status
+
+# A guest's chunk is at most this long: its tokens pass the output projection for nothing.
+GUEST_TOKENS = 128
 
 
 class _Submitted(NamedTuple):
@@ -90,16 +93,17 @@ class EngineCore:
     def step(self) -> list[TokenRow]:
         """Runs one step and returns the tokens of the step before."""
         self._leave()
+        plan = self.scheduler.plan(self._pacer.tokens)
+        before = self.prompt_tokens
         previous = self._submitted
-        self._submitted = self._decode()
+        self._submitted = self._decode(self._guest(plan))
         rows: list[TokenRow] = []
         if previous is not None:
             rows = self._read(previous)
             self._pace()
         else:
             self._read_at_s = None
-        before = self.prompt_tokens
-        self._prefill()
+        self._prefill(plan)
         self._recent_prefill.append(self.prompt_tokens - before)
         self.steps += 1
         return rows
@@ -129,21 +133,36 @@ class EngineCore:
             self._inputs = self._inputs[mx.array(order)] if order else None
         self.scheduler.reorder(order)
 
-    def _decode(self) -> _Submitted | None:
-        """Submits the next token of every running row."""
+    def _guest(self, plan: Plan) -> Chunk | None:
+        """The chunk of a long prompt that this decode step computes beside its rows, if any."""
+        if not self.scheduler.running or not self._runner.mixes:
+            return None
+        for chunk in plan.prefill:
+            if chunk.num_tokens <= GUEST_TOKENS and not self._packable(chunk):
+                return chunk
+        return None
+
+    def _decode(self, guest: Chunk | None) -> _Submitted | None:
+        """Submits the next token of every running row, and the guest's chunk."""
         rows = self.scheduler.running
         if not rows or self._inputs is None:
             return None
-        sampled = self._sampler.sample(self._runner.decode(self._inputs))
+        if guest is None:
+            logits = self._runner.decode(self._inputs)
+        else:
+            cache = self._prefill_cache(guest.sequence)
+            tokens = guest.sequence.slice(guest.start, guest.end)
+            logits = self._runner.decode_beside(self._inputs, cache, tokens, guest.start)
+            self._prefilled(guest)
+        sampled = self._sampler.sample(logits)
         mx.async_eval(*sampled.arrays())
         self._inputs = sampled.tokens
         for row in rows:
             row.num_sampled += 1
         return _Submitted(list(rows), sampled)
 
-    def _prefill(self) -> None:
-        """Computes this step's chunks of prompts; complete prompts become rows."""
-        plan = self.scheduler.plan(self._pacer.tokens)
+    def _prefill(self, plan: Plan) -> None:
+        """Computes the other chunks of this step; complete prompts become rows."""
         whole = [c for c in plan.prefill if self._packable(c)]
         for group in packs([chunk.num_tokens for chunk in whole]):
             if len(group) > 1:
@@ -180,15 +199,19 @@ class EngineCore:
             self._prefill_caches[chunk.sequence.id] = cache
             self._prefilled(chunk)
 
+    def _prefill_cache(self, sequence: Sequence) -> LayerCaches:
+        cache = self._prefill_caches.get(sequence.id)
+        if cache is None:
+            cache = self._prefill_caches[sequence.id] = self._runner.new_cache()
+        return cache
+
     def _prefilled(self, chunk: Chunk) -> None:
         self.scheduler.prefilled(chunk)
         self.prompt_tokens += chunk.num_tokens
 
     def _prefill_chunk(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
-        cache = self._prefill_caches.get(sequence.id)
-        if cache is None:
-            cache = self._prefill_caches[sequence.id] = self._runner.new_cache()
+        cache = self._prefill_cache(sequence)
         try:
             self._runner.prefill(cache, sequence.slice(chunk.start, chunk.end))
         except ValueError as error:

@@ -2,8 +2,8 @@
 
 Models call `update_and_fetch`, `make_mask`, read `offset` and hand the cache on to
 `scaled_dot_product_attention`, which lets it attend itself (`..attention`). Where one group is
-active, real arrays go through the model; where several are, the model carries tokens of no
-meaning from `update_and_fetch` to `attend`, and a model that looks into them fails loudly: it is
+active, real arrays go through the model; where several are, or a guest, the model carries tokens of
+no meaning from `update_and_fetch` to `attend`, and a model that looks into them fails loudly: it is
 then run group by group.
 """
 
@@ -37,6 +37,15 @@ class _Window(NamedTuple):
 _ELSEWHERE = _Elsewhere()
 
 
+class Guest(NamedTuple):
+    """A chunk of a prompt that takes part in a decode step: its tokens are rows of their own in the
+    linear layers, and one causal sequence in attention."""
+
+    leaves: list[Any]  # the prompt's own caches, in the order of the batch's leaves
+    tokens: list[int]
+    offset: int  # tokens in the caches before
+
+
 class AttentionLayer:
     """Keys and values of one attention layer: a pair of buffers per group.
 
@@ -48,7 +57,9 @@ class AttentionLayer:
         self.window = window
         self.keys: list[mx.array | None] = []
         self.values: list[mx.array | None] = []
+        self.number = 0  # among the batch's leaves
         self._batch = batch
+        self._guest_views: list[tuple[mx.array, mx.array]] = []
 
     # ---- what models call
 
@@ -67,18 +78,25 @@ class AttentionLayer:
             group = self._batch.groups[number]
             column = group.spans[self.window].column(group.clock)
             stop = start + group.rows
-            whole = len(active) == 1
+            whole = not self._batch.mixed
             for buffers, new in ((self.keys, keys), (self.values, values)):
                 buffer = buffers[number]
                 if buffer is None:
                     buffer = buffers[number] = self._blank(group, new)
                 buffer[: group.rows, :, column : column + 1] = new if whole else new[start:stop]
             start = stop
+        self._guest_views.clear()
+        for guest in self._batch.guests:
+            stop = start + len(guest.tokens)
+            cache = guest.leaves[self.number]
+            chunk = (part[start:stop].transpose(2, 1, 0, 3) for part in (keys, values))
+            self._guest_views.append(cache.update_and_fetch(*chunk))
+            start = stop
         return self.keys_and_values()
 
     def keys_and_values(self) -> tuple[Any, Any]:
         """What the rows may attend to, this step's token included."""
-        if len(self._batch.active) > 1:
+        if self._batch.mixed:
             return _ELSEWHERE, _ELSEWHERE
         return self._view(self._batch.active[0])
 
@@ -88,7 +106,7 @@ class AttentionLayer:
         """Bool [rows, 1, 1, columns], or None where every row sees every column."""
         if N != 1:
             raise ManyGroups("a batch decodes one token a row")
-        if len(self._batch.active) > 1:
+        if self._batch.mixed:
             if return_array:
                 raise ManyGroups("an array as mask")
             return None if window_size is None else _Window(window_size)
@@ -106,7 +124,7 @@ class AttentionLayer:
     ) -> mx.array:
         """Attention of queries [rows, heads, 1, dim] to the rows' keys, group by group."""
         active = self._batch.active
-        if len(active) == 1:
+        if not self._batch.mixed:
             return mx.fast.scaled_dot_product_attention(
                 queries, keys, values, scale=scale, mask=mask, sinks=sinks
             )
@@ -129,6 +147,18 @@ class AttentionLayer:
                     sinks=sinks,
                 )
             )
+            start = stop
+        for guest, (keys, values) in zip(self._batch.guests, self._guest_views, strict=True):
+            stop = start + len(guest.tokens)
+            out = mx.fast.scaled_dot_product_attention(
+                queries[start:stop].transpose(2, 1, 0, 3),
+                keys,
+                values,
+                scale=scale,
+                mask=self._batch.guest_mask(guest, self.window, window_size),
+                sinks=sinks,
+            )
+            outputs.append(out.transpose(2, 1, 0, 3))
             start = stop
         return mx.concatenate(outputs)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx_lm.models.base import create_causal_mask
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from .groups import Group, choose, row_capacity
-from .layers import AttentionLayer, LayerList, StateLayer
+from .layers import AttentionLayer, Guest, LayerList, StateLayer
 
 LayerCaches = list[Any]  # one cache object of mlx-lm a layer, of one row
 
@@ -48,12 +49,16 @@ class RaggedBatch:
         self.groups: list[Group] = []
         self.layers = [self._layer(cache) for cache in empty]
         self._leaves: list[AttentionLayer | StateLayer] = leaves_of(self.layers)
+        for number, leaf in enumerate(self._leaves):
+            if isinstance(leaf, AttentionLayer):
+                leaf.number = number
         self._attention = [leaf for leaf in self._leaves if isinstance(leaf, AttentionLayer)]
         self._windows: set[int | None] = {leaf.window for leaf in self._attention} or {None}
         self.rows_before = 0
         self.active: list[int] = []  # groups that the running forward covers
+        self.guests: list[Guest] = []  # chunks of prompts that it covers beside them
         self.offsets = mx.array([], dtype=mx.int32)
-        self._masks: dict[tuple[int, int | None, int | None], mx.array | None] = {}
+        self._masks: dict[tuple[int, int | None, int | None], Any] = {}
 
     def _layer(self, cache: Any) -> Any:
         if isinstance(cache, CacheList):
@@ -153,19 +158,32 @@ class RaggedBatch:
 
     # ---- a step
 
-    def decode(self, model: nn.Module, tokens: mx.array, *, together: bool) -> mx.array:
+    def decode(
+        self,
+        model: nn.Module,
+        tokens: mx.array,
+        *,
+        together: bool,
+        guests: list[Guest] | None = None,
+    ) -> mx.array:
         """One token a row, int [rows] → logits [rows, vocabulary], lazily.
 
-        `together` runs all groups in one forward; otherwise each group has its own.
+        `together` runs all groups in one forward; otherwise each group has its own. `guests`, which
+        want `together`, are computed into their own caches in the same forward.
         """
         self._masks.clear()
+        self.guests = guests or []
         for number, group in enumerate(self.groups):
             self._make_columns(number, group)
-        positions = mx.array([n for group in self.groups for n in group.lengths], dtype=mx.int32)
+        lengths = [n for group in self.groups for n in group.lengths]
+        for guest in self.guests:
+            tokens = mx.concatenate([tokens, mx.array(guest.tokens, dtype=tokens.dtype)])
+            lengths += range(guest.offset, guest.offset + len(guest.tokens))
+        positions = mx.array(lengths, dtype=mx.int32)
         if together or len(self.groups) == 1:
             self.active = list(range(len(self.groups)))
             self.offsets = positions
-            logits = model(tokens[:, None], cache=self.layers)[:, -1]
+            logits = model(tokens[:, None], cache=self.layers)[: self.rows, -1]
         else:
             parts: list[mx.array] = []
             for number in range(len(self.groups)):
@@ -202,6 +220,25 @@ class RaggedBatch:
             mask = mx.arange(width) >= mx.array(starts)[:, None]
             self._masks[key] = mask[:, None, None]
         return self._masks[key]
+
+    def guest_mask(self, guest: Guest, window: int | None, window_size: int | None) -> Any:
+        """The mask of a chunk, as mlx-lm's caches make it before they are updated: "causal", an
+        array bool [tokens, columns], or None."""
+        count, offset = len(guest.tokens), guest.offset
+        if window is not None:
+            offset = min(window - 1, offset)
+            window_size = window_size or window
+        if window_size is None or offset + count <= window_size:
+            return "causal" if count > 1 else None
+        key = (id(guest), window, window_size)
+        if key not in self._masks:
+            self._masks[key] = create_causal_mask(count, offset, window_size=window_size)
+        return self._masks[key]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the running forward covers more than the rows of one group."""
+        return len(self.active) + len(self.guests) > 1
 
     # ---- what state layers ask during a forward
 

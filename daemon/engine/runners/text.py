@@ -8,6 +8,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from .. import attention
 from ..kv import packed, ragged
+from ..kv.layers import Guest
 from ..kv.ragged import LayerCaches, RaggedBatch
 
 
@@ -17,7 +18,8 @@ class TextRunner:
     A single row keeps mlx-lm's plain caches: at batch 1 nothing of the batch machinery costs
     anything. More rows form a ragged batch, or, where the architecture cannot batch (`batches`
     False), run one after the other. `together` says whether groups of different lengths may share
-    one forward, `pack_limit` up to how many tokens prompts may share a prefill.
+    one forward, `pack_limit` up to how many tokens prompts may share a prefill, and `mixes` whether
+    a chunk of a prompt may take part in a decode step.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -26,6 +28,7 @@ class TextRunner:
         self.batches = ragged.supports(self.new_cache())
         self.together = True
         self.pack_limit = packed.limit(self.new_cache())
+        self.mixes = self.pack_limit > 0
         self._plain: list[LayerCaches] = []  # rows that are not in the batch
         self._lengths: list[int] = []  # tokens in their caches
         self._batch: RaggedBatch | None = None
@@ -61,9 +64,7 @@ class TextRunner:
             self._lengths += [length for _, length in rows]
             return list(range(len(self._plain)))
         if self._batch is None:
-            self._batch = RaggedBatch(self.new_cache())
-            self._batch.join(list(zip(self._plain, self._lengths, strict=True)))
-            self._plain, self._lengths = [], []
+            self._batch = self._batch_of_plain()
         return self._batch.join(rows)
 
     def leave(self, rows: list[int]) -> list[int]:
@@ -98,6 +99,24 @@ class TextRunner:
             for row, cache in enumerate(self._plain)
         ]
         return mx.concatenate(each)
+
+    def decode_beside(
+        self, tokens: mx.array, caches: LayerCaches, chunk: list[int], offset: int
+    ) -> mx.array:
+        """Like `decode`, and computes `chunk` into a prompt's caches, which hold `offset` tokens,
+        in the same forward: the weights are read once for both. Only where `mixes`."""
+        if self._batch is None:
+            self._batch = self._batch_of_plain()
+        guest = Guest(ragged.leaves(caches), chunk, offset)
+        logits = self._batch.decode(self.model, tokens, together=True, guests=[guest])
+        mx.async_eval(ragged.arrays(caches))
+        return logits
+
+    def _batch_of_plain(self) -> RaggedBatch:
+        batch = RaggedBatch(self.new_cache())
+        batch.join(list(zip(self._plain, self._lengths, strict=True)))
+        self._plain, self._lengths = [], []
+        return batch
 
     @property
     def kv_bytes(self) -> int:

@@ -48,6 +48,7 @@ def warm_up(runner: TextRunner) -> Warmed:
         if _fault(runner, alone, prompts, packed=True) is not None:
             runner.pack_limit = 0
     fault = _fault(runner, alone, [LONGER, SHORT])
+    runner.mixes = runner.mixes and fault is None and _mixes(runner, alone[len(LONGER)])
     if fault is not None:
         runner.batches = False
         note = f"batches of this architecture are wrong ({fault}): requests run one at a time"
@@ -76,10 +77,28 @@ def _fault(
         runner.reset()
         return str(error) or type(error).__name__
     expected = mx.concatenate([alone[len(prompt)] for prompt in prompts])
-    error = mx.max(mx.abs(together - expected))
-    if bool((error <= TOLERANCE * mx.std(expected)).item()):
-        return None
-    return "they differ from single rows"
+    return None if _agree(together, expected) else "they differ from single rows"
+
+
+def _mixes(runner: TextRunner, expected: mx.array) -> bool:
+    """Whether a prompt that is computed beside a decode step answers as if alone."""
+    runner.join([(_prefilled(runner, SHORT), len(SHORT) - 1)])
+    cache = runner.new_cache()
+    try:
+        for start, end in ((0, 4), (4, len(LONGER) - 1)):
+            runner.decode_beside(mx.array([1]), cache, LONGER[start:end], start)
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError):
+        return False
+    finally:
+        runner.reset()
+    runner.join([(cache, len(LONGER) - 1)])
+    logits = _two_steps(runner, [LONGER], [0])
+    return _agree(logits, expected)
+
+
+def _agree(logits: mx.array, expected: mx.array) -> bool:
+    error = mx.max(mx.abs(logits - expected))
+    return bool((error <= TOLERANCE * mx.std(expected)).item())
 
 
 def _prefilled(runner: TextRunner, prompt: list[int]) -> LayerCaches:
@@ -97,6 +116,10 @@ def _decode(runner: TextRunner, prompts: list[list[int]], *, packed: bool = Fals
         caches = [_prefilled(runner, prompt) for prompt in prompts]
     lengths = [len(prompt) - 1 for prompt in prompts]
     order = runner.join(list(zip(caches, lengths, strict=True)))
+    return _two_steps(runner, prompts, order)
+
+
+def _two_steps(runner: TextRunner, prompts: list[list[int]], order: list[int]) -> mx.array:
     runner.decode(mx.array([prompts[row][-1] for row in order]))
     logits = runner.decode(mx.array([1] * len(prompts))).astype(mx.float32)
     mx.eval(logits)
