@@ -1,4 +1,8 @@
-"""`builtin:demo`: a toy Qwen3 model that proves an installation; see README.md in this folder."""
+"""`builtin:demo`: a toy Qwen3 model that proves an installation, and how it was made.
+
+`model/` is all that is used at run time. `corpus/` generates the text, `train.py` trains on it
+with PyTorch (the extra `train`), `export.py` writes the folder.
+"""
 
 from pathlib import Path
 
