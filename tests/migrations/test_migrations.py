@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -117,13 +118,15 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> Non
     assert schema(path) == before
 
 
-def _open_and_count(path: str) -> int:
-    from fastmlx.daemon.store.store import Store
-
-    store = Store.open(Path(path))
-    opened = store.flush(20)
-    store.close()
-    return int(opened)
+OPEN = """
+import sys
+from pathlib import Path
+from fastmlx.daemon.store.store import Store
+store = Store.open(Path(sys.argv[1]))
+opened = store.flush(20)
+store.close()
+sys.exit(0 if opened else 1)
+"""
 
 
 def test_daemons_that_open_a_new_or_old_file_at_once_all_succeed(tmp_path: Path) -> None:
@@ -132,10 +135,9 @@ def test_daemons_that_open_a_new_or_old_file_at_once_all_succeed(tmp_path: Path)
         migrations.upgrade(connection, "0001")
         for statement in ROWS["0001"]:
             connection.exec_driver_sql(statement)
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(3) as pool:
-        for path in (tmp_path / "new.db", old):
-            assert pool.map(_open_and_count, [str(path)] * 3) == [1, 1, 1]
+    for path in (tmp_path / "new.db", old):
+        openers = [subprocess.Popen([sys.executable, "-c", OPEN, str(path)]) for _ in range(3)]
+        assert [opener.wait(60) for opener in openers] == [0, 0, 0]
     database = Database(old)
     with database.connect() as connection:
         assert queries.totals(connection, 0).requests == 2
