@@ -1,6 +1,6 @@
 """A load generator that costs little: raw sockets, time stamps now, parsing when all is over.
 
-Every client is one loop: connect, ask for a streamed chat completion, read to the end, again.
+Every client is one loop: connect, ask for a chat completion, read to the end, again.
 Connections are not reused, so that servers with and without keep-alive are asked alike.
 """
 
@@ -32,6 +32,7 @@ class Plan:
     tokens: int
     sampling: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.0})
     salt: int = 0  # another salt, other prompts
+    stream: bool = True
 
     def prompt(self, client: int, number: int) -> str:
         serial = (self.salt * 1000 + number) * 1000 + client
@@ -43,11 +44,11 @@ class Plan:
             "model": self.model,
             "messages": [{"role": "user", "content": self.prompt(client, number)}],
             "max_tokens": self.tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
             "ignore_eos": True,
             **self.sampling,
         }
+        if self.stream:
+            request |= {"stream": True, "stream_options": {"include_usage": True}}
         return msgspec.json.encode(request)
 
 
@@ -57,7 +58,7 @@ class Measured:
 
     seconds: float  # from the first request to the last byte
     output_tokens: int  # as the servers' usage says
-    ttft_s: Sequence[float]  # connect to first text, one a request
+    ttft_s: Sequence[float]  # connect to first text (whole answer, if not streamed), one a request
     itl_s: Sequence[float]  # gaps between chunks with text
     errors: Sequence[str]
 
@@ -188,7 +189,8 @@ def _measured(records: list[_Record], plan: Plan, seconds: float) -> Measured:
     for record in records:
         error, tokens, times = record.error, 0, []
         if record.answer is not None and error is None:
-            error, tokens, times = _parsed(record.answer)
+            parse = _parsed if plan.stream else _parsed_whole
+            error, tokens, times = parse(record.answer)
         if error is None and tokens != plan.tokens:
             error = f"{tokens} tokens instead of {plan.tokens}"
         if error is not None:
@@ -220,6 +222,19 @@ def _parsed(answer: _Answer) -> tuple[str | None, int, list[float]]:
             times.append(answer.times[bisect.bisect_left(answer.ends, end)])
         position = end
     return None, tokens, times
+
+
+def _parsed_whole(answer: _Answer) -> tuple[str | None, int, list[float]]:
+    """The same of an answer that is not streamed."""
+    data = bytes(answer.data)
+    if b" 200 " not in data[:16]:
+        return data[:400].decode(errors="replace") or "no answer", 0, []
+    try:
+        # From brace to brace: the body may be one chunk of chunked encoding.
+        usage = _chunk.decode(data[data.find(b"{") : data.rfind(b"}") + 1]).usage
+    except msgspec.DecodeError as error:
+        return f"{error}: {data!r}", 0, []
+    return None, usage.completion_tokens if usage else 0, answer.times[-1:]
 
 
 def _has_text(delta: _Delta) -> bool:

@@ -15,7 +15,18 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-SCRIPTS = ("decode", "serving", "against", "idle")
+SCRIPTS = (
+    "decode",
+    "ragged",
+    "churn",
+    "sampling",
+    "fairness",
+    "front",
+    "serving",
+    "oneshot",
+    "against",
+    "idle",
+)
 
 
 def run(script: str, *arguments: str) -> str:
