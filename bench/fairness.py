@@ -13,6 +13,7 @@ if __name__ == "__main__":
     BLAS = blas.choose()
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import engine
@@ -113,15 +114,16 @@ def main() -> None:
         BLAS,
         options.quick,
     )
+    makers: tuple[Callable[[], Batch], ...] = (
+        lambda: OurBatch(runner, folder, slots=STREAMS + 1),
+        lambda: TheirBatch(runner, slots=STREAMS + 1),
+    )
     for length in (512,) if options.quick else options.lengths:
         seen: dict[str, list[tuple[Seen, Seen]]] = {}
         for number in range(rounds):
             tokens = prompt(STREAMS + number, length, vocab_size)
-            for kind in (OurBatch, TheirBatch):
-                if kind is OurBatch:
-                    batch = OurBatch(runner, folder, slots=STREAMS + 1)
-                else:
-                    batch = TheirBatch(runner, slots=STREAMS + 1)
+            for make in makers:
+                batch = make()
                 watched = Watched(batch, vocab_size)
                 watched.steps(steps // 4)  # not timed: buffers grow, kernels are compiled
                 pair = watched.steps(steps), watched.beside(tokens)
