@@ -9,6 +9,7 @@ once more for nothing; rows that end by max_tokens are foreseen and were not.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from typing import NamedTuple
@@ -170,10 +171,17 @@ class EngineCore:
         for chunk in plan.prefill:
             if chunk.sequence.num_prefilled < chunk.end:
                 self._prefill_chunk(chunk)
-        joining = [s for s in plan.joining if s.status is Status.PREFILL]
+        joining: list[Sequence] = []
+        for sequence in plan.joining:
+            if sequence.status is not Status.PREFILL:
+                continue  # its prompt was refused a moment ago
+            if sequence.num_prefilled == sequence.prefill_tokens or sequence.leader in joining:
+                joining.append(sequence)
         if not joining:
             return
-        caches = [self._prefill_caches.pop(s.id, None) or self._runner.new_cache() for s in joining]
+        caches = [self._joining_cache(s) for s in joining]
+        for sequence in joining:
+            self._prefill_caches.pop(sequence.id, None)
         lengths = [s.num_prefilled for s in joining]
         order = self._runner.join(list(zip(caches, lengths, strict=True)))
         self._sampler.join(joining)
@@ -185,6 +193,14 @@ class EngineCore:
             inputs = inputs[mx.array(order)]
             self.scheduler.reorder(order)
         self._inputs = inputs
+
+    def _joining_cache(self, sequence: Sequence) -> LayerCaches:
+        leader = sequence.leader
+        if leader is None or sequence.num_prefilled == sequence.prefill_tokens:
+            return self._prefill_cache(sequence)
+        # Shares the leader's arrays: both are copied into the batch, or on the first write.
+        sequence.num_prefilled = leader.num_prefilled
+        return copy.deepcopy(self._prefill_cache(leader))
 
     def _packable(self, chunk: Chunk) -> bool:
         sequence = chunk.sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from .sequence import Sequence, Status
@@ -30,7 +31,8 @@ class Chunk(NamedTuple):
 
 class Plan(NamedTuple):
     prefill: list[Chunk]
-    joining: list[Sequence]  # their prompt is computed after these chunks; they decode next step
+    joining: list[Sequence]  # their prompt is computed after these chunks; they decode next step;
+    # a follower stands behind its leader
 
 
 class Scheduler:
@@ -51,7 +53,16 @@ class Scheduler:
         self.running: list[Sequence] = []
 
     def add(self, sequence: Sequence) -> None:
+        """Queues a sequence. One whose prompt is just that of another that is not computed yet (the
+        choices of a request with n > 1, agents that start together) follows that one."""
+        known = next((s for s in self._not_running() if sequence.same_prompt(s)), None)
+        if known is not None:
+            sequence.leader = known.leader if known.follows else known
         self.waiting.append(sequence)
+
+    def _not_running(self) -> Iterator[Sequence]:
+        yield from self.prefilling
+        yield from self.waiting
 
     def plan(self, paced: int) -> Plan:
         """Admits what fits and hands out the step's prefill tokens.
@@ -69,6 +80,10 @@ class Scheduler:
         chunks: list[Chunk] = []
         joining: list[Sequence] = []
         for sequence in self.prefilling:
+            if sequence.follows:
+                if sequence.leader in joining:
+                    joining.append(sequence)
+                continue
             missing = sequence.prefill_tokens - sequence.num_prefilled
             num_tokens = min(missing, left)
             if sequence.prefill_tokens > SHORT_PROMPT:

@@ -37,6 +37,8 @@ class Sequence:
     cached_tokens: int = 0
     first_row_sent: bool = False
     stop_ids: frozenset[int] = field(default_factory=frozenset)
+    prompt_hash: int = 0  # equal for equal prompts
+    leader: Sequence | None = None  # whose prompt is the same: its prefill serves this one too
 
     @classmethod
     def of(cls, request: Generate) -> Sequence:
@@ -47,12 +49,25 @@ class Sequence:
             sampling=request.sampling,
             num_sampled=len(request.output),
             stop_ids=frozenset(request.sampling.stop_token_ids),
+            prompt_hash=hash(tuple(request.prompt)),
         )
 
     @property
     def prefill_tokens(self) -> int:
         """How many tokens must be in the cache before the row can decode."""
         return len(self.prompt) + len(self.output) - 1
+
+    def same_prompt(self, other: Sequence) -> bool:
+        """Whether both begin with just these tokens and no output."""
+        if self.output or other.output or self.prompt_hash != other.prompt_hash:
+            return False
+        return self.prompt == other.prompt
+
+    @property
+    def follows(self) -> bool:
+        """Whether this waits for the prefill of its leader."""
+        leader = self.leader
+        return leader is not None and leader.status in (Status.WAITING, Status.PREFILL)
 
     @property
     def last_token(self) -> int:

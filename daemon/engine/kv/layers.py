@@ -24,17 +24,20 @@ class ManyGroups(TypeError):
     """The model wants one array of keys or masks, but the rows lie in several groups."""
 
 
-class _Elsewhere:
+class _Elsewhere(NamedTuple):
     """Stands for keys or values that lie in the groups' buffers."""
+
+    dtype: mx.Dtype  # some models give attention's output the type of the values
+
+    def astype(self, dtype: mx.Dtype) -> _Elsewhere:
+        """Attention computes in the widest type of its arguments anyway."""
+        return self
 
 
 class _Window(NamedTuple):
     """Stands for a mask: the window that it asked for."""
 
     size: int | None
-
-
-_ELSEWHERE = _Elsewhere()
 
 
 class Guest(NamedTuple):
@@ -97,7 +100,10 @@ class AttentionLayer:
     def keys_and_values(self) -> tuple[Any, Any]:
         """What the rows may attend to, this step's token included."""
         if self._batch.mixed:
-            return _ELSEWHERE, _ELSEWHERE
+            buffer = self.values[self._batch.active[0]]
+            assert buffer is not None
+            elsewhere = _Elsewhere(buffer.dtype)
+            return elsewhere, elsewhere
         return self._view(self._batch.active[0])
 
     def make_mask(
@@ -244,13 +250,15 @@ class AttentionLayer:
         return sum(buffer.nbytes for buffer in buffers if buffer is not None)
 
 
-class StateLayer:
+class StateLayer(ArraysCache):
     """Recurrent state of one layer: arrays [rows, …] in the order of the batch.
 
-    The model replaces the arrays at every step, so nothing is gained by keeping places free.
+    The model replaces the arrays at every step, so nothing is gained by keeping places free. It is
+    an ArraysCache because there are models that store their state in nothing else (mamba).
     """
 
     def __init__(self, batch: RaggedBatch, size: int) -> None:
+        super().__init__(size)
         self.arrays: list[mx.array | None] = [None] * size
         self.lengths = None  # models ask: no row is right-padded
         self.left_padding = None
@@ -297,16 +305,30 @@ class StateLayer:
                 rows.insert(0, old)
             elif self._batch.rows_before:
                 rows = [blank] * self._batch.rows_before + rows
+            rows = _same_history(rows)
             joined = mx.concatenate(rows) if len(rows) > 1 else rows[0]
             self.arrays[index] = joined[mx.array(order)] if order else None
 
-    def extract(self, row: int, empty: ArraysCache) -> None:
+    def extract_row(self, row: int, empty: ArraysCache) -> None:
         """Fills the row's state into an empty cache of mlx-lm's."""
         empty.cache = [None if a is None else a[row : row + 1] for a in self.arrays]
 
     @property
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays if array is not None)
+
+
+def _same_history(parts: list[mx.array]) -> list[mx.array]:
+    """States [rows, tokens, …] that hold up to so many last tokens: zeros go before shorter ones,
+    as before the beginning of a prompt. The warm-up checks that the model means it so."""
+    if any(part.ndim < 2 for part in parts):
+        return parts
+    longest = max(part.shape[1] for part in parts)
+    missing = [longest - part.shape[1] for part in parts]
+    return [
+        mx.pad(part, [(0, 0), (count, 0)] + [(0, 0)] * (part.ndim - 2)) if count else part
+        for part, count in zip(parts, missing, strict=True)
+    ]
 
 
 class LayerList:

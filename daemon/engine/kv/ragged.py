@@ -134,7 +134,7 @@ class RaggedBatch:
             if isinstance(layer, AttentionLayer):
                 layer.extract(number, place, leaf)
             else:
-                layer.extract(row, leaf)
+                layer.extract_row(row, leaf)
         return empty
 
     def _reorder_states(self, order: list[int], joining: list[list[Any]]) -> None:

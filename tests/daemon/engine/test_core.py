@@ -127,3 +127,43 @@ def test_many_more_requests_than_rows_all_end(folder: Path) -> None:
     assert {i: len(tokens_of(r)) for i, r in rows.items()} == {i: 1 + i % 7 for i in range(60)}
     assert core.output_tokens == sum(1 + i % 7 for i in range(60))
     assert core.kv_bytes == 0
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "qwen3_5", "mamba2", "deepseek_v3"])
+@pytest.mark.parametrize("length", [1, 12, 300])
+def test_equal_prompts_are_computed_once_and_answer_as_if_alone(
+    arch: str, length: int, tiny_model: Callable[..., Path]
+) -> None:
+    """The choices of a request with n > 1: different seeds, one prompt."""
+    folder = tiny_model(arch)
+    asked = prompt(3, length)
+    samplings = [greedy(9), *(Sampling(seed=i, temperature=0.9, max_tokens=9) for i in range(3))]
+    core = core_at(folder, step_tokens=64)
+    together = run(core, [Generate(i, asked, sampling=s) for i, s in enumerate(samplings)])
+    assert core.prompt_tokens == length - 1
+    for i, sampling in enumerate(samplings):
+        single = run(core_at(folder), [Generate(0, asked, sampling=sampling)])[0]
+        assert tokens_of(together[i]) == tokens_of(single)
+
+
+def test_rows_that_cannot_batch_share_a_prompt_too(folder: Path) -> None:
+    core = core_at(folder)
+    core._runner.batches = False
+    rows = run(core, [Generate(i, prompt(5), sampling=greedy(6 + i)) for i in range(3)])
+    for i in range(3):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt(5), 6 + i))
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 5])
+def test_followers_go_on_when_their_leader_is_aborted(folder: Path, step: int) -> None:
+    core = core_at(folder, step_tokens=16)
+
+    def abort(now: int, rows: dict) -> None:
+        if now == step:
+            core.abort(0)
+
+    blocker = Generate(9, prompt(9), sampling=greedy(40))
+    followers = [Generate(i, prompt(2, 300), sampling=greedy(5)) for i in range(3)]
+    rows = run(core, [blocker, *followers], on_step=abort)
+    for i in (1, 2):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt(2, 300), 5))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 
 def sequence(number: int, prompt_tokens: int, max_tokens: int = 4) -> Sequence:
-    return Sequence(number, [1] * prompt_tokens, [], Sampling(max_tokens=max_tokens))
+    return Sequence(number, [number] * prompt_tokens, [], Sampling(max_tokens=max_tokens))
 
 
 def advance(scheduler: Scheduler, paced: int = 10_000) -> int:
@@ -80,7 +80,7 @@ def test_a_long_prompt_is_paced_and_lets_short_ones_pass() -> None:
     max_concurrent=st.integers(1, 6),
     step_tokens=st.integers(1, 128),
 )
-def test_whatever_arrives_all_finish_in_order_within_the_budget(
+def test_whatever_arrives_all_finish_within_the_budget_and_in_fair_order(
     arrivals: list[tuple[int, int, int, bool]], max_concurrent: int, step_tokens: int
 ) -> None:
     scheduler = Scheduler(max_concurrent=max_concurrent, step_tokens=step_tokens)
@@ -110,4 +110,20 @@ def test_whatever_arrives_all_finish_in_order_within_the_budget(
     wanted = [m for m in everyone if m.status is not Status.FINISHED]
     assert all(m.num_sampled == m.sampling.max_tokens for m in wanted)
     assert all(m.num_prefilled == len(m.prompt) - 1 for m in wanted)
-    assert admitted == [m.id for m in wanted], "first come, first served"
+    assert sorted(admitted) == [m.id for m in wanted]
+    turn = {number: i for i, number in enumerate(admitted)}
+    for i, early in enumerate(wanted):
+        for late in wanted[i + 1 :]:
+            if len(early.prompt) <= len(late.prompt):
+                assert turn[early.id] < turn[late.id], "nobody overtakes with as long a prompt"
+
+
+def test_equal_prompts_follow_the_first_and_start_with_it() -> None:
+    scheduler = Scheduler(max_concurrent=8, step_tokens=64)
+    scheduler.add(sequence(7, prompt_tokens=1, max_tokens=100))
+    advance(scheduler)
+    for _ in range(3):
+        scheduler.add(sequence(1, prompt_tokens=101))
+    assert advance(scheduler) == 64
+    assert advance(scheduler) == 36
+    assert len(scheduler.running) == 4
