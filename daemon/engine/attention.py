@@ -1,4 +1,5 @@
-"""The one dispatch point of attention: a cache that knows how to attend does.
+"""The one dispatch point of attention: a cache that knows how to attend does, and so do its keys
+in a layer that has no cache of its own.
 
 mlx-lm's models import `scaled_dot_product_attention` from `mlx_lm.models.base` by name, so it must
 be replaced before they are imported; modules that are imported already are mended as well.
@@ -24,7 +25,7 @@ def _dispatch(
     mask: Any,
     sinks: mx.array | None = None,
 ) -> mx.array:
-    attend = getattr(cache, "attend", None)
+    attend = getattr(cache, "attend", None) or getattr(keys, "attend", None)
     if attend is not None:
         return attend(queries, keys, values, scale, mask, sinks)
     return _original(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)

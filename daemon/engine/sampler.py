@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
+from ..protocol.sampling import Sampling
 from .logits import LogitsProcessor
 from .sequence import Sequence
 
-# top_p and min_p look at this many of the likeliest tokens (or top_k of them, if that is more): a
-# nucleus wider than that is cut. Finding the k largest is many times cheaper than sorting all.
+# Without top_k, top_p looks at this many of the likeliest tokens: a nucleus wider than that is cut.
+# Finding the k largest is many times cheaper than sorting all.
 MAX_CANDIDATES = 1024
 
 # Below this a temperature is greedy: dividing by it would overflow.
@@ -139,7 +140,7 @@ class _RandomRows:
         self._filters = any(p.top_k > 0 or p.top_p < 1 or p.min_p > 0 for p in params)
         if not self._filters:
             return
-        self._candidates = max(MAX_CANDIDATES, *(p.top_k for p in params), 0)
+        self._candidates = max(_candidates(p) for p in params)
         self._top_k = _column([float(p.top_k) for p in params])
         self._top_p = _column([p.top_p for p in params])
         self._min_p = _column([max(p.min_p, 0.0) for p in params])
@@ -149,10 +150,9 @@ class _RandomRows:
         if len(self.rows) < logits.shape[0]:
             logits = logits[self.index]
         x = logits.astype(mx.float32) * self._inverse_temperature
-        x = x - mx.max(x, axis=-1, keepdims=True)
-        p = mx.exp(x)
+        p = mx.exp(x - mx.max(x, axis=-1, keepdims=True))
         if self._filters:
-            p = mx.where(x >= self._threshold(x, p), p, 0.0)
+            p = mx.where(p >= self._threshold(p), p, 0.0)
         u = _column([uniform(s, positions[r]) for s, r in zip(self._seeds, self.rows, strict=True)])
         cumulative = mx.cumsum(p, axis=-1)
         # In vocabulary order, not by rank: near-ties that swap ranks from one batch to another
@@ -160,17 +160,16 @@ class _RandomRows:
         target = mx.minimum(u * cumulative[:, -1:], cumulative[:, -1:] * (1 - 2**-22))
         return mx.sum(cumulative <= target, axis=-1)
 
-    def _threshold(self, x: mx.array, p: mx.array) -> mx.array:
-        """The smallest scaled logit [rows, 1] that top_k, top_p (of what top_k keeps) and min_p
-        let pass. `x` has its maximum at 0."""
-        vocab = x.shape[-1]
+    def _threshold(self, p: mx.array) -> mx.array:
+        """The smallest weight [rows, 1] that top_k, top_p (of what top_k keeps) and min_p let
+        pass. `p` are probabilities up to a factor: the likeliest token has 1."""
+        vocab = p.shape[-1]
         count = min(self._candidates, vocab)
-        top = mx.partition(x, vocab - count, axis=-1)[:, vocab - count :] if count < vocab else x
+        top = mx.partition(p, vocab - count, axis=-1)[:, vocab - count :] if count < vocab else p
         top = mx.sort(top, axis=-1)[:, ::-1]
-        none = mx.array(-mx.inf)
         rank = mx.clip(self._top_k - 1, 0, count - 1).astype(mx.int32)
-        by_k = mx.where(self._top_k > 0, mx.take_along_axis(top, rank, axis=-1), none)
-        weights = mx.where(top >= by_k, mx.exp(top), 0.0)
+        by_k = mx.where(self._top_k > 0, mx.take_along_axis(top, rank, axis=-1), 0.0)
+        weights = mx.where(top >= by_k, top, 0.0)
         total = mx.where(
             self._top_k > 0,
             mx.sum(weights, axis=-1, keepdims=True),
@@ -179,10 +178,16 @@ class _RandomRows:
         before = mx.cumsum(weights, axis=-1) - weights  # mass of the likelier ones
         inside = before < self._top_p * total
         last = mx.maximum(mx.sum(inside, axis=-1, keepdims=True) - 1, 0)
-        by_p = mx.where(self._top_p < 1, mx.take_along_axis(top, last, axis=-1), none)
-        by_min = mx.where(self._min_p > 0, mx.log(self._min_p), none)
+        by_p = mx.where(self._top_p < 1, mx.take_along_axis(top, last, axis=-1), 0.0)
         # min_p of 1 or more must still leave the likeliest token.
-        return mx.minimum(mx.maximum(mx.maximum(by_k, by_p), by_min), 0.0)
+        return mx.minimum(mx.maximum(mx.maximum(by_k, by_p), self._min_p), 1.0)
+
+
+def _candidates(sampling: Sampling) -> int:
+    """How many of the likeliest tokens the filters of a row must look at."""
+    if sampling.top_k > 0:
+        return sampling.top_k
+    return MAX_CANDIDATES if sampling.top_p < 1 else 1
 
 
 def _column(values: list[float]) -> mx.array:

@@ -25,13 +25,18 @@ class ManyGroups(TypeError):
 
 
 class _Elsewhere(NamedTuple):
-    """Stands for keys or values that lie in the groups' buffers."""
+    """Stands for keys or values that lie in the groups' buffers of a layer."""
 
+    layer: AttentionLayer
     dtype: mx.Dtype  # some models give attention's output the type of the values
 
     def astype(self, dtype: mx.Dtype) -> _Elsewhere:
         """Attention computes in the widest type of its arguments anyway."""
         return self
+
+    def attend(self, *arguments: Any) -> mx.array:
+        """For layers without a cache of their own, which use the keys of another."""
+        return self.layer.attend(*arguments)
 
 
 class _Window(NamedTuple):
@@ -102,7 +107,7 @@ class AttentionLayer:
         if self._batch.mixed:
             buffer = self.values[self._batch.active[0]]
             assert buffer is not None
-            elsewhere = _Elsewhere(buffer.dtype)
+            elsewhere = _Elsewhere(self, buffer.dtype)
             return elsewhere, elsewhere
         return self._view(self._batch.active[0])
 
