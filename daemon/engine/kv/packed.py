@@ -64,6 +64,8 @@ def prefill(model: nn.Module, prompts: list[list[int]], rows: list[LayerCaches])
     parts = leaves(batch)
     for row, caches in enumerate(rows):
         for source, target in zip(parts, leaves(caches), strict=True):
+            if source.keys is None:  # a layer without attention
+                continue
             target.keys = source.keys[row : row + 1, :, padding[row] : longest]
             target.values = source.values[row : row + 1, :, padding[row] : longest]
             target.offset = longest - padding[row]
