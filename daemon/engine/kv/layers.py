@@ -314,6 +314,12 @@ class StateLayer(ArraysCache):
             joined = mx.concatenate(rows) if len(rows) > 1 else rows[0]
             self.arrays[index] = joined[mx.array(order)] if order else None
 
+    def replace(self, row: int, source: ArraysCache) -> None:
+        """Puts a row's own state into its place."""
+        for array, own in zip(self.arrays, source.cache, strict=True):
+            if array is not None and own is not None:
+                array[row : row + 1] = own
+
     def extract_row(self, row: int, empty: ArraysCache) -> None:
         """Fills the row's state into an empty cache of mlx-lm's."""
         empty.cache = [None if a is None else a[row : row + 1] for a in self.arrays]

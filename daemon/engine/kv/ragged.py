@@ -137,6 +137,20 @@ class RaggedBatch:
                 layer.extract_row(row, leaf)
         return empty
 
+    def rows_of_length(self, length: int) -> list[int]:
+        """The rows that hold so many tokens."""
+        lengths = [n for group in self.groups for n in group.lengths]
+        return [row for row, n in enumerate(lengths) if n == length]
+
+    def replace(self, row: int, caches: LayerCaches) -> None:
+        """Puts caches of as many tokens as the row has into its place."""
+        number, place = self._place(row)
+        for layer, source in zip(self._leaves, leaves(caches), strict=True):
+            if isinstance(layer, AttentionLayer):
+                layer.put(number, place, source, self.groups[number].lengths[place])
+            else:
+                layer.replace(row, source)
+
     def _reorder_states(self, order: list[int], joining: list[list[Any]]) -> None:
         for i, layer in enumerate(self._leaves):
             if isinstance(layer, StateLayer):

@@ -18,8 +18,9 @@ class TextRunner:
     A single row keeps mlx-lm's plain caches: at batch 1 nothing of the batch machinery costs
     anything. More rows form a ragged batch, or, where the architecture cannot batch (`batches`
     False), run one after the other. `together` says whether groups of different lengths may share
-    one forward, `pack_limit` up to how many tokens prompts may share a prefill, and `mixes` whether
-    a chunk of a prompt may take part in a decode step.
+    one forward, `pack_limit` up to how many tokens prompts may share a prefill, `mixes` whether a
+    chunk of a prompt may take part in a decode step, and `starts` whether a prompt's first token
+    may (otherwise prompts of one token, which have no prefill, are computed alone first).
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,6 +30,7 @@ class TextRunner:
         self.together = True
         self.pack_limit = packed.limit(self.new_cache())
         self.mixes = self.pack_limit > 0
+        self.starts = True
         self._plain: list[LayerCaches] = []  # rows that are not in the batch
         self._lengths: list[int] = []  # tokens in their caches
         self._batch: RaggedBatch | None = None
@@ -90,7 +92,13 @@ class TextRunner:
     def decode(self, tokens: mx.array) -> mx.array:
         """One token a row, int [rows] → logits [rows, vocabulary] of the next one, lazily."""
         if self._batch is not None:
-            return self._batch.decode(self.model, tokens, together=self.together)
+            first = [] if self.starts else self._batch.rows_of_length(0)
+            logits = self._batch.decode(self.model, tokens, together=self.together)
+            for row in first:
+                caches = self.new_cache()
+                logits[row] = self.model(tokens[row : row + 1, None], cache=caches)[0, -1]
+                self._batch.replace(row, caches)
+            return logits
         self._lengths = [length + 1 for length in self._lengths]
         if len(self._plain) == 1:
             return self.model(tokens[:, None], cache=self._plain[0])[:, -1]

@@ -37,10 +37,10 @@ class Warmed(NamedTuple):
 def warm_up(runner: TextRunner) -> Warmed:
     """Runs a few small steps. Takes `runner.batches` and `runner.together` back where the model
     answers wrongly."""
-    together = [LONGER, SHORT]
-    if any(isinstance(leaf, ArraysCache) for leaf in leaves(runner.new_cache())):
-        together += [TWO, ONE]  # a state may have another shape as long as little went into it
-    alone = {len(prompt): _decode(runner, [prompt]) for prompt in (*together, LONG)}
+    states = any(isinstance(leaf, ArraysCache) for leaf in leaves(runner.new_cache()))
+    # A state may have another shape, or be none, as long as little went into it.
+    few = [TWO, ONE] if states else []
+    alone = {len(prompt): _decode(runner, [prompt]) for prompt in (LONGER, SHORT, LONG, *few)}
     vocab_size = alone[len(SHORT)].shape[-1]
     kv_bytes = _kv_bytes_per_token(_prefilled(runner, LONGER))
     if not runner.batches:
@@ -53,7 +53,9 @@ def warm_up(runner: TextRunner) -> Warmed:
         alone[short] = _decode(runner, prompts[:1])
         if _fault(runner, alone, prompts, packed=True) is not None:
             runner.pack_limit = 0
-    fault = _fault(runner, alone, together)
+    if few and _fault(runner, alone, [LONGER, ONE]) is not None:
+        runner.starts = False
+    fault = _fault(runner, alone, [LONGER, SHORT, *few])
     runner.mixes = runner.mixes and fault is None and _mixes(runner, alone[len(LONGER)])
     if fault is not None:
         runner.batches = False
@@ -81,7 +83,7 @@ def _fault(
         together = _decode(runner, prompts, packed=packed)
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         runner.reset()
-        return str(error) or type(error).__name__
+        return (str(error) or type(error).__name__).splitlines()[0]
     expected = mx.concatenate([alone[len(prompt)] for prompt in prompts])
     return None if _agree(together, expected) else "they differ from single rows"
 
