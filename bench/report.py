@@ -59,6 +59,10 @@ class Report:
     def finish(self, json_file: Path | None) -> None:
         """Prints the table and writes the JSON file if one is wanted."""
         print(self.text(), flush=True)
+        self.write(json_file)
+
+    def write(self, json_file: Path | None) -> None:
+        """Writes the JSON file if one is wanted."""
         if json_file is not None:
             content = {
                 "question": self.question,

@@ -79,4 +79,4 @@ def test_the_help_says_what_the_script_asks(script: str):
 
 def test_every_script_is_listed_here():
     runnable = {path.stem for path in BENCH.glob("*.py") if "\ndef main()" in path.read_text()}
-    assert runnable == set(SCRIPTS)
+    assert runnable - {"architectures"} == set(SCRIPTS)  # which has a test file of its own
