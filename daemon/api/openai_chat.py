@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sanic import Blueprint
-from sanic.response import HTTPResponse
 
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
+from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
 from .openai_messages import read_messages, read_tools
-from .sse import send_events
 
 if TYPE_CHECKING:
     from sanic import Request
+    from sanic.response import HTTPResponse
 
 blueprint = Blueprint("openai_chat")
 
@@ -150,16 +149,13 @@ def _generation_prompt(fields: ChatFields) -> bool:
 async def chat(request: Request) -> HTTPResponse | None:
     front = request.app.ctx.front
     asked = read_chat(request.body, client=request.ip)
-    identity = (asked.request.meta.request_id, int(time.time()), asked.request.model)
-    events = front.generator.chat(asked.request)
-    if asked.stream:
-        writer = ChatStream(
-            *identity, version=front.version, usage=asked.include_usage, timings=asked.timings
-        )
-        await send_events(request, events, writer.encode, writer.encode_error)
-        return None
-    answer = ChatAnswer(*identity, version=front.version, timings=asked.timings)
-    async with aclosing(events):
-        async for event in events:
-            answer.add(event)
-    return HTTPResponse(answer.encode(), content_type="application/json")
+    envelope = Envelope(
+        request_id=asked.request.meta.request_id,
+        created=int(time.time()),
+        model=asked.request.model,
+        version=front.version,
+        usage=asked.include_usage,
+        timings=asked.timings,
+    )
+    answer = ChatStream(envelope) if asked.stream else ChatAnswer(envelope)
+    return await respond(request, front.generator.chat(asked.request), answer)

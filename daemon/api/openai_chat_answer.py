@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from ..protocol.events import (
+    ChoiceEvent,
     ChosenLogprob,
     Event,
     Finished,
@@ -21,13 +20,8 @@ from ..protocol.events import (
     ToolCallStarted,
     Usage,
 )
-from .errors import reply_to
-from .openai_usage import timings_object, usage_object
+from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
 from .sse import json_text
-
-_json = msgspec.json.Encoder().encode
-_CUT = "\x00cut"  # stands for the text while a chunk is cut in two
-_CUT_JSON = _json(_CUT)
 
 
 def logprob_object(chosen: ChosenLogprob) -> dict[str, Any]:
@@ -47,34 +41,13 @@ def logprobs_object(logprobs: Sequence[ChosenLogprob]) -> dict[str, Any]:
     return {"content": [logprob_object(each) for each in logprobs], "refusal": None}
 
 
-def fingerprint(version: str) -> str:
-    """`system_fingerprint`: equal as long as the same program answers."""
-    return f"fastmlx-{version}"
-
-
-class ChatStream:
+class ChatStream(Frames):
     """Events → frames of one stream; `encode` is called in order, once an event."""
 
-    def __init__(
-        self,
-        request_id: str,
-        created: int,
-        model: str,
-        *,
-        version: str,
-        usage: bool,
-        timings: bool,
-    ) -> None:
-        self._request_id = request_id
-        self._base = {
-            "id": request_id,
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
-            "system_fingerprint": fingerprint(version),
-        }
-        self._wants_usage = usage
-        self._wants_timings = timings
+    kind = "chat.completion.chunk"
+
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(envelope)
         self._text: dict[int, tuple[bytes, bytes]] = {}  # choice → around the text
         self._reasoning: dict[int, tuple[bytes, bytes, bytes]] = {}
         self._started: set[int] = set()
@@ -92,21 +65,18 @@ class ChatStream:
         self._started.add(event.index)
         return self._chunk(event.index, {"role": "assistant", "content": ""}) + frame
 
-    def encode_error(self, error: Exception) -> bytes:
-        return b"data: " + _json(reply_to(error, self._request_id).body) + b"\n\n"
-
-    def _encode(self, event: Event) -> bytes:
-        index = event.index  # pyright: ignore[reportAttributeAccessIssue]
+    def _encode(self, event: ChoiceEvent) -> bytes:
+        index = event.index
         match event:
             case TextDelta(logprobs=()):
-                self._text[index] = (before, after) = self._cut(index, {"content": _CUT})
+                self._text[index] = (before, after) = self._cut(index, {"content": CUT})
                 return before + json_text(event.text) + after
             case TextDelta():
                 return self._chunk(index, {"content": event.text}, logprobs=event.logprobs)
             case ReasoningDelta():
                 around = self._reasoning.get(index)
                 if around is None:
-                    delta = {"reasoning_content": _CUT, "reasoning": _CUT}
+                    delta = {"reasoning_content": CUT, "reasoning": CUT}
                     self._reasoning[index] = around = self._cut(index, delta)
                 return json_text(event.text).join(around)
             case ToolCallStarted():
@@ -134,21 +104,10 @@ class ChatStream:
             "logprobs": logprobs_object(logprobs) if logprobs else None,
             "finish_reason": finish_reason,
         }
-        return self._frame({"choices": [choice]} | ({"usage": None} if self._wants_usage else {}))
-
-    def _frame(self, rest: dict[str, Any]) -> bytes:
-        return b"data: " + _json(self._base | rest) + b"\n\n"
+        return self._choice(choice)
 
     def _cut(self, index: int, delta: dict[str, Any]) -> Any:
-        return tuple(self._chunk(index, delta).split(_CUT_JSON))
-
-    def _usage(self, usage: Usage) -> bytes:
-        rest: dict[str, Any] = {"choices": []}
-        if self._wants_usage:
-            rest["usage"] = usage_object(usage)
-        if self._wants_timings:
-            rest["timings"] = timings_object(usage)
-        return self._frame(rest) if len(rest) > 1 else b""
+        return tuple(self._chunk(index, delta).split(CUT_JSON))
 
 
 class _Choice:
@@ -179,28 +138,17 @@ class _Choice:
         return message
 
 
-class ChatAnswer:
+class ChatAnswer(Collected):
     """Events → the one object of a request that does not stream."""
 
-    def __init__(
-        self, request_id: str, created: int, model: str, *, version: str, timings: bool
-    ) -> None:
-        self._base = {
-            "id": request_id,
-            "object": "chat.completion",
-            "created": created,
-            "model": model,
-            "system_fingerprint": fingerprint(version),
-        }
-        self._wants_timings = timings
-        self._choices: dict[int, _Choice] = {}
-        self._usage = Usage(prompt_tokens=0, output_tokens=0)
+    kind = "chat.completion"
 
-    def add(self, event: Event) -> None:
-        if isinstance(event, Usage):
-            self._usage = event
-            return
-        choice = self._choices.setdefault(event.index, _Choice())
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(envelope)
+        self._collected: dict[int, _Choice] = {}
+
+    def _take(self, event: ChoiceEvent) -> None:
+        choice = self._collected.setdefault(event.index, _Choice())
         match event:
             case TextDelta():
                 choice.text.append(event.text)
@@ -214,17 +162,13 @@ class ChatAnswer:
             case Finished():
                 choice.finish_reason = event.reason
 
-    def encode(self) -> bytes:
-        choices = [
+    def _choices(self) -> list[dict[str, Any]]:
+        return [
             {
                 "index": index,
                 "message": choice.message(),
                 "logprobs": logprobs_object(choice.logprobs) if choice.logprobs else None,
                 "finish_reason": choice.finish_reason,
             }
-            for index, choice in sorted(self._choices.items())
+            for index, choice in sorted(self._collected.items())
         ]
-        answer = self._base | {"choices": choices, "usage": usage_object(self._usage)}
-        if self._wants_timings:
-            answer["timings"] = timings_object(self._usage)
-        return _json(answer)

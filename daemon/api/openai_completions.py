@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sanic import Blueprint
-from sanic.response import HTTPResponse
 
 from ..protocol.errors import BadRequest
 from ..protocol.requests import CompletionRequest, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
+from .openai_answer import Envelope, respond
 from .openai_completions_answer import CompletionAnswer, CompletionStream
-from .sse import send_events
 
 if TYPE_CHECKING:
     from sanic import Request
+    from sanic.response import HTTPResponse
 
 blueprint = Blueprint("openai_completions")
 
@@ -116,16 +115,13 @@ def _are_tokens(value: Any) -> bool:
 async def completions(request: Request) -> HTTPResponse | None:
     front = request.app.ctx.front
     asked = read_completion(request.body, client=request.ip)
-    identity = (asked.request.meta.request_id, int(time.time()), asked.request.model)
-    events = front.generator.complete(asked.request)
-    if asked.stream:
-        writer = CompletionStream(
-            *identity, version=front.version, usage=asked.include_usage, timings=asked.timings
-        )
-        await send_events(request, events, writer.encode, writer.encode_error)
-        return None
-    answer = CompletionAnswer(*identity, version=front.version, timings=asked.timings)
-    async with aclosing(events):
-        async for event in events:
-            answer.add(event)
-    return HTTPResponse(answer.encode(), content_type="application/json")
+    envelope = Envelope(
+        request_id=asked.request.meta.request_id,
+        created=int(time.time()),
+        model=asked.request.model,
+        version=front.version,
+        usage=asked.include_usage,
+        timings=asked.timings,
+    )
+    answer = CompletionStream(envelope) if asked.stream else CompletionAnswer(envelope)
+    return await respond(request, front.generator.complete(asked.request), answer)

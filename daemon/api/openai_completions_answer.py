@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from ..protocol.events import ChosenLogprob, Event, Finished, TextDelta, Usage
-from .errors import reply_to
-from .openai_chat_answer import fingerprint
-from .openai_usage import timings_object, usage_object
+from ..protocol.events import ChoiceEvent, ChosenLogprob, Event, Finished, TextDelta, Usage
+from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
 from .sse import json_text
-
-_json = msgspec.json.Encoder().encode
-_CUT = "\x00cut"  # stands for the text while a chunk is cut in two
-_CUT_JSON = _json(_CUT)
 
 
 def logprobs_object(logprobs: Sequence[ChosenLogprob], offset: int) -> dict[str, Any]:
@@ -37,33 +29,13 @@ def logprobs_object(logprobs: Sequence[ChosenLogprob], offset: int) -> dict[str,
     }
 
 
-def _identity(request_id: str, created: int, model: str, version: str) -> dict[str, Any]:
-    return {
-        "id": request_id,
-        "object": "text_completion",
-        "created": created,
-        "model": model,
-        "system_fingerprint": fingerprint(version),
-    }
-
-
-class CompletionStream:
+class CompletionStream(Frames):
     """Events → frames of one stream; `encode` is called in order, once an event."""
 
-    def __init__(
-        self,
-        request_id: str,
-        created: int,
-        model: str,
-        *,
-        version: str,
-        usage: bool,
-        timings: bool,
-    ) -> None:
-        self._request_id = request_id
-        self._base = _identity(request_id, created, model, version)
-        self._wants_usage = usage
-        self._wants_timings = timings
+    kind = "text_completion"
+
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(envelope)
         self._text: dict[int, tuple[bytes, bytes]] = {}  # choice → around the text
         self._offsets: dict[int, int] = {}
 
@@ -72,7 +44,7 @@ class CompletionStream:
             case TextDelta(logprobs=()):
                 around = self._text.get(event.index)
                 if around is None:
-                    before, after = self._chunk(event.index, _CUT).split(_CUT_JSON)
+                    before, after = self._chunk(event.index, CUT).split(CUT_JSON)
                     self._text[event.index] = around = (before, after)
                 self._advance(event)
                 return around[0] + json_text(event.text) + around[1]
@@ -90,9 +62,6 @@ class CompletionStream:
         tokens = sum(len(each.token) for each in delta.logprobs)
         self._offsets[delta.index] = self._offsets.get(delta.index, 0) + (tokens or len(delta.text))
 
-    def encode_error(self, error: Exception) -> bytes:
-        return b"data: " + _json(reply_to(error, self._request_id).body) + b"\n\n"
-
     def _chunk(
         self,
         index: int,
@@ -107,18 +76,7 @@ class CompletionStream:
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
-        return self._frame({"choices": [choice]} | ({"usage": None} if self._wants_usage else {}))
-
-    def _frame(self, rest: dict[str, Any]) -> bytes:
-        return b"data: " + _json(self._base | rest) + b"\n\n"
-
-    def _usage(self, usage: Usage) -> bytes:
-        rest: dict[str, Any] = {"choices": []}
-        if self._wants_usage:
-            rest["usage"] = usage_object(usage)
-        if self._wants_timings:
-            rest["timings"] = timings_object(usage)
-        return self._frame(rest) if len(rest) > 1 else b""
+        return self._choice(choice)
 
 
 class _Choice:
@@ -130,39 +88,30 @@ class _Choice:
         self.finish_reason: str | None = None
 
 
-class CompletionAnswer:
+class CompletionAnswer(Collected):
     """Events → the one object of a request that does not stream."""
 
-    def __init__(
-        self, request_id: str, created: int, model: str, *, version: str, timings: bool
-    ) -> None:
-        self._base = _identity(request_id, created, model, version)
-        self._wants_timings = timings
-        self._choices: dict[int, _Choice] = {}
-        self._usage = Usage(prompt_tokens=0, output_tokens=0)
+    kind = "text_completion"
 
-    def add(self, event: Event) -> None:
-        if isinstance(event, Usage):
-            self._usage = event
-            return
-        choice = self._choices.setdefault(event.index, _Choice())
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(envelope)
+        self._collected: dict[int, _Choice] = {}
+
+    def _take(self, event: ChoiceEvent) -> None:
+        choice = self._collected.setdefault(event.index, _Choice())
         if isinstance(event, TextDelta):
             choice.text.append(event.text)
             choice.logprobs += event.logprobs
         elif isinstance(event, Finished):
             choice.finish_reason = event.reason
 
-    def encode(self) -> bytes:
-        choices = [
+    def _choices(self) -> list[dict[str, Any]]:
+        return [
             {
                 "index": index,
                 "text": "".join(choice.text),
                 "logprobs": logprobs_object(choice.logprobs, 0) if choice.logprobs else None,
                 "finish_reason": choice.finish_reason,
             }
-            for index, choice in sorted(self._choices.items())
+            for index, choice in sorted(self._collected.items())
         ]
-        answer = self._base | {"choices": choices, "usage": usage_object(self._usage)}
-        if self._wants_timings:
-            answer["timings"] = timings_object(self._usage)
-        return _json(answer)

@@ -81,4 +81,5 @@ class Usage(msgspec.Struct, tag=True, frozen=True):
     duration_s: float = 0.0
 
 
-Event = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished | Usage
+ChoiceEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished
+Event = ChoiceEvent | Usage

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastmlx.daemon.api.openai_answer import Envelope
 from fastmlx.daemon.api.openai_chat_answer import ChatAnswer, ChatStream
 from fastmlx.daemon.api.openai_completions_answer import CompletionAnswer, CompletionStream
 from fastmlx.daemon.api.sse import DONE
@@ -25,31 +26,35 @@ LINE = "-" * 32 + "\n"
 CREATED = 1700000000
 
 
+def envelope(request_id: str, options: dict[str, Any]) -> Envelope:
+    return Envelope(request_id=request_id, created=CREATED, model="demo", version="1.0", **options)
+
+
 def chat_stream(events: list[Event], options: dict[str, Any]) -> bytes:
-    writer = ChatStream("chatcmpl-1", CREATED, "demo", version="1.0", **options)
+    writer = ChatStream(envelope("chatcmpl-1", options))
     return b"".join(writer.encode(event) for event in events) + DONE
 
 
 def chat_error(events: list[Event], options: dict[str, Any]) -> bytes:
-    writer = ChatStream("chatcmpl-1", CREATED, "demo", version="1.0", **options)
+    writer = ChatStream(envelope("chatcmpl-1", options))
     frames = [writer.encode(event) for event in events]
     return b"".join(frames) + writer.encode_error(EngineDied("The engine died twice.")) + DONE
 
 
 def chat_answer(events: list[Event], options: dict[str, Any]) -> bytes:
-    answer = ChatAnswer("chatcmpl-1", CREATED, "demo", version="1.0", **options)
+    answer = ChatAnswer(envelope("chatcmpl-1", options))
     for event in events:
         answer.add(event)
     return answer.encode() + b"\n"
 
 
 def completion_stream(events: list[Event], options: dict[str, Any]) -> bytes:
-    writer = CompletionStream("cmpl-1", CREATED, "demo", version="1.0", **options)
+    writer = CompletionStream(envelope("cmpl-1", options))
     return b"".join(writer.encode(event) for event in events) + DONE
 
 
 def completion_answer(events: list[Event], options: dict[str, Any]) -> bytes:
-    answer = CompletionAnswer("cmpl-1", CREATED, "demo", version="1.0", **options)
+    answer = CompletionAnswer(envelope("cmpl-1", options))
     for event in events:
         answer.add(event)
     return answer.encode() + b"\n"
