@@ -28,11 +28,21 @@ class _Elsewhere(NamedTuple):
     """Stands for keys or values that lie in the groups' buffers of a layer."""
 
     layer: AttentionLayer
+    part: int  # 0: keys, 1: values
+    dim: int
     dtype: mx.Dtype  # some models give attention's output the type of the values
 
     def astype(self, dtype: mx.Dtype) -> _Elsewhere:
         """Attention computes in the widest type of its arguments anyway."""
         return self
+
+    def swapaxes(self, first: int, second: int) -> mx.array:
+        """For latent attention, which computes a part of the scores itself and hands it on as the
+        mask: queries times this are the queries, and `attend` multiplies them by the rows' keys."""
+        if {first, second} != {-1, -2}:
+            raise ManyGroups("other axes than the last two")
+        self.layer.scored = self.part
+        return mx.eye(self.dim, dtype=self.dtype)
 
     def attend(self, *arguments: Any) -> mx.array:
         """For layers without a cache of their own, which use the keys of another."""
@@ -66,6 +76,7 @@ class AttentionLayer:
         self.keys: list[mx.array | None] = []
         self.values: list[mx.array | None] = []
         self.number = 0  # among the batch's leaves
+        self.scored: int | None = None  # the part that the model computes scores with itself
         self._batch = batch
         self._guest_views: list[tuple[mx.array, mx.array]] = []
 
@@ -93,6 +104,7 @@ class AttentionLayer:
                     buffer = buffers[number] = self._blank(group, new)
                 buffer[: group.rows, :, column : column + 1] = new if whole else new[start:stop]
             start = stop
+        self.scored = None
         self._guest_views.clear()
         for guest in self._batch.guests:
             stop = start + len(guest.tokens)
@@ -104,21 +116,23 @@ class AttentionLayer:
 
     def keys_and_values(self) -> tuple[Any, Any]:
         """What the rows may attend to, this step's token included."""
+        keys, values = self._view(self._batch.active[0])
         if self._batch.mixed:
-            buffer = self.values[self._batch.active[0]]
-            assert buffer is not None
-            elsewhere = _Elsewhere(self, buffer.dtype)
-            return elsewhere, elsewhere
-        return self._view(self._batch.active[0])
+            return (
+                _Elsewhere(self, 0, keys.shape[-1], keys.dtype),
+                _Elsewhere(self, 1, values.shape[-1], values.dtype),
+            )
+        return keys, values
 
     def make_mask(
         self, N: int, return_array: bool = False, window_size: int | None = None
     ) -> mx.array | _Window | None:
-        """Bool [rows, 1, 1, columns], or None where every row sees every column."""
+        """Bool [rows, 1, 1, columns], or None where every row sees every column, or `attend` masks
+        what they do not see."""
         if N != 1:
             raise ManyGroups("a batch decodes one token a row")
         if self._batch.mixed:
-            if return_array:
+            if return_array and window_size is not None:
                 raise ManyGroups("an array as mask")
             return None if window_size is None else _Window(window_size)
         group = self._batch.groups[self._batch.active[0]]
@@ -139,37 +153,44 @@ class AttentionLayer:
             return mx.fast.scaled_dot_product_attention(
                 queries, keys, values, scale=scale, mask=mask, sinks=sinks
             )
-        if mask is not None and not isinstance(mask, _Window):
+        if not isinstance(keys, _Elsewhere) or not isinstance(values, _Elsewhere):
+            raise ManyGroups("keys of the model's own")
+        part_scores = mask if isinstance(mask, mx.array) and self.scored is not None else None
+        if not (mask is None or part_scores is not None or isinstance(mask, _Window)):
             raise ManyGroups("a mask of the model's own")
         window_size = mask.size if isinstance(mask, _Window) else None
+
+        def rows_attend(
+            start: int, stop: int, parts: tuple[mx.array, mx.array], seen: Any, *, whole: bool
+        ) -> mx.array:
+            """Rows [start, stop): one token each, or `whole`, the tokens of one sequence."""
+            q, scored = queries[start:stop], part_scores
+            if scored is not None and self.scored is not None:
+                scored = scored[start:stop]
+                scored = scored.transpose(2, 1, 0, 3) if whole else scored
+                seen = _scores(scored, parts[self.scored], seen)
+            out = mx.fast.scaled_dot_product_attention(
+                q.transpose(2, 1, 0, 3) if whole else q,
+                parts[keys.part],
+                parts[values.part],
+                scale=scale,
+                mask=seen,
+                sinks=sinks,
+            )
+            return out.transpose(2, 1, 0, 3) if whole else out
+
         outputs: list[mx.array] = []
         start = 0
         for number in active:
             group = self._batch.groups[number]
             stop = start + group.rows
-            keys, values = self._view(number)
-            outputs.append(
-                mx.fast.scaled_dot_product_attention(
-                    queries[start:stop],
-                    keys,
-                    values,
-                    scale=scale,
-                    mask=self._batch.mask(group, self.window, window_size),
-                    sinks=sinks,
-                )
-            )
+            seen = self._batch.mask(group, self.window, window_size)
+            outputs.append(rows_attend(start, stop, self._view(number), seen, whole=False))
             start = stop
-        for guest, (keys, values) in zip(self._batch.guests, self._guest_views, strict=True):
+        for guest, parts in zip(self._batch.guests, self._guest_views, strict=True):
             stop = start + len(guest.tokens)
-            out = mx.fast.scaled_dot_product_attention(
-                queries[start:stop].transpose(2, 1, 0, 3),
-                keys,
-                values,
-                scale=scale,
-                mask=self._batch.guest_mask(guest, self.window, window_size),
-                sinks=sinks,
-            )
-            outputs.append(out.transpose(2, 1, 0, 3))
+            seen = self._batch.guest_mask(guest, self.window, window_size)
+            outputs.append(rows_attend(start, stop, parts, seen, whole=True))
             start = stop
         return mx.concatenate(outputs)
 
@@ -327,6 +348,17 @@ class StateLayer(ArraysCache):
     @property
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays if array is not None)
+
+
+def _scores(queries: mx.array, keys: mx.array, mask: Any) -> mx.array:
+    """A part of attention's scores, masked: [.., rows, columns] to be added to the rest."""
+    scores = queries @ keys.swapaxes(-1, -2)
+    if mask is None:
+        return scores
+    if isinstance(mask, str):  # "causal"
+        rows, columns = scores.shape[-2:]
+        mask = mx.arange(columns) <= mx.arange(columns - rows, columns)[:, None]
+    return mx.where(mask, scores, mx.array(mx.finfo(scores.dtype).min, scores.dtype))
 
 
 def _same_history(parts: list[mx.array]) -> list[mx.array]:
