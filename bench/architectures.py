@@ -26,7 +26,7 @@ from finding import Finding
 from report import Report, arguments
 
 # One of each kind: plain, sliding windows, shared keys, sinks, recurrent, hybrid, latent
-# attention, a state that grows, one whose first token is special, and one row by row.
+# attention, a state that grows, one whose first token is special, group by group, row by row.
 QUICK = (
     "afm7",
     "deepseek_v3",
@@ -36,6 +36,7 @@ QUICK = (
     "llama",
     "longcat_flash_ngram",
     "mamba",
+    "plamo",
     "qwen3_5",
     "recurrent_gemma",
 )

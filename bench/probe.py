@@ -7,8 +7,10 @@ warm-up and core, whose greedy answers in a changing batch are compared with mlx
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
+import io
 import json
 import math
 import random
@@ -43,9 +45,13 @@ def probe(file: str) -> Finding:
     """Finds out everything about one file. Raises nothing that a model file may raise."""
     finding = Finding(file)
     begin = time.perf_counter()
+    printed = io.StringIO()
     try:
-        _probe(finding)
-    except (Exception, SystemExit) as error:  # a model file may raise, or end, anything
+        with contextlib.redirect_stdout(printed):
+            _probe(finding)
+    except SystemExit:
+        finding.reason = f"it ends the process: {' '.join(printed.getvalue().split())}"
+    except Exception as error:  # a model file may raise anything
         finding.reason = "; ".join(filter(None, (finding.reason, _sentence(error))))
     finding.seconds = round(time.perf_counter() - begin, 2)
     return finding
@@ -108,6 +114,8 @@ def _draw(name: str, value: Any, key: mx.array) -> mx.array:
         drawn = mx.sign(noise)
     elif name.endswith("A_log"):  # slow decay: a lost history must show
         drawn = mx.log(mx.linspace(0.02, 0.3, value.size)).reshape(value.shape)
+    elif name.endswith("bias") and "w_lora" in name:  # likewise, of rwkv7
+        drawn = noise - 4
     elif name.endswith("sinks"):
         drawn = noise
     elif value.size == (value.shape[-1] if value.ndim else 1) or name.endswith(PACKED):

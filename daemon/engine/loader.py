@@ -53,6 +53,11 @@ def load(
         raise LoadError(f"a file of the model is missing: {error}") from error
     except json.JSONDecodeError as error:
         raise LoadError(f"config.json is not valid JSON: {error}") from error
+    except SystemExit as error:  # a model file that misses a package of its own (olmo)
+        raise LoadError(
+            "mlx-lm's file for this architecture gave up while it was imported: it may need a "
+            "package that is not installed; the log of the engine has what it printed"
+        ) from error
     except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
         # mlx-lm and MLX raise all of these for unknown architectures, misshapen or missing weights.
         reason = str(error).strip() or type(error).__name__
