@@ -1,1 +1,1 @@
-"""KV caches of the rows that decode together: `groups` decides, `layers` and `ragged` hold."""
+"""KV caches of the rows that decode together: `groups` decides, the others hold."""

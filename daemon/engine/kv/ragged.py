@@ -11,11 +11,12 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.base import create_causal_mask
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
+from .attention_layer import AttentionLayer
+from .forward import Forward, Guest
 from .groups import Group, choose, row_capacity
-from .layers import AttentionLayer, Guest, LayerList, StateLayer
+from .state_layer import StateLayer
 
 LayerCaches = list[Any]  # one cache object of mlx-lm a layer, of one row
 
@@ -39,6 +40,16 @@ def leaves(caches: LayerCaches) -> list[Any]:
     return found
 
 
+class LayerList:
+    """The parts of a layer with several caches (mlx-lm's CacheList)."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.caches = tuple(parts)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.caches[index]
+
+
 class RaggedBatch:
     """Rows in groups. The batch's order is group by group; `join` and `leave` tell how it changed.
 
@@ -46,7 +57,8 @@ class RaggedBatch:
     """
 
     def __init__(self, empty: LayerCaches) -> None:
-        self.groups: list[Group] = []
+        self._forward = Forward()
+        self.groups = self._forward.groups
         self.layers = [self._layer(cache) for cache in empty]
         self._leaves: list[AttentionLayer | StateLayer] = leaves_of(self.layers)
         for number, leaf in enumerate(self._leaves):
@@ -54,18 +66,13 @@ class RaggedBatch:
                 leaf.number = number
         self._attention = [leaf for leaf in self._leaves if isinstance(leaf, AttentionLayer)]
         self._windows: set[int | None] = {leaf.window for leaf in self._attention} or {None}
-        self.rows_before = 0
-        self.active: list[int] = []  # groups that the running forward covers
-        self.guests: list[Guest] = []  # chunks of prompts that it covers beside them
-        self.offsets = mx.array([], dtype=mx.int32)
-        self._masks: dict[tuple[int, int | None, int | None], Any] = {}
 
     def _layer(self, cache: Any) -> Any:
         if isinstance(cache, CacheList):
             return LayerList([self._layer(part) for part in cache.caches])
         if isinstance(cache, ArraysCache):
-            return StateLayer(self, len(cache.cache))
-        return AttentionLayer(self, getattr(cache, "max_size", None))
+            return StateLayer(self._forward, len(cache.cache))
+        return AttentionLayer(self._forward, getattr(cache, "max_size", None))
 
     @property
     def rows(self) -> int:
@@ -76,7 +83,7 @@ class RaggedBatch:
     def join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
         """Adds rows, each with its own caches and the number of tokens in them."""
         ids = self._ids()
-        self.rows_before = before = self.rows
+        before = self.rows
         for i, (caches, length) in enumerate(rows):
             group = choose(self.groups, length)
             if group is None:
@@ -89,7 +96,7 @@ class RaggedBatch:
             self._put(number, leaves(caches), length)
             ids[number].append(before + i)
         order = [row for group_ids in ids for row in group_ids]
-        self._reorder_states(order, [leaves(caches) for caches, _ in rows])
+        self._reorder_states(order, before, [leaves(caches) for caches, _ in rows])
         return order
 
     def _put(self, number: int, sources: list[Any], length: int) -> None:
@@ -106,7 +113,7 @@ class RaggedBatch:
     def leave(self, rows: list[int]) -> list[int]:
         """Removes rows; returns the order of those that stay."""
         ids = self._ids()
-        self.rows_before = self.rows
+        before = self.rows
         for row in sorted(rows, reverse=True):
             number, place = self._place(row)
             group = self.groups[number]
@@ -124,7 +131,7 @@ class RaggedBatch:
                 for layer in self._attention:
                     layer.drop_group(number)
         order = [row for group_ids in ids for row in group_ids]
-        self._reorder_states(order, [])
+        self._reorder_states(order, before, [])
         return order
 
     def extract(self, row: int, empty: LayerCaches) -> LayerCaches:
@@ -151,10 +158,10 @@ class RaggedBatch:
             else:
                 layer.replace(row, source)
 
-    def _reorder_states(self, order: list[int], joining: list[list[Any]]) -> None:
+    def _reorder_states(self, order: list[int], before: int, joining: list[list[Any]]) -> None:
         for i, layer in enumerate(self._leaves):
             if isinstance(layer, StateLayer):
-                layer.reorder(order, [sources[i] for sources in joining])
+                layer.reorder(order, before, [sources[i] for sources in joining])
 
     def _ids(self) -> list[list[int]]:
         start, ids = 0, []
@@ -185,25 +192,25 @@ class RaggedBatch:
         `together` runs all groups in one forward; otherwise each group has its own. `guests`, which
         want `together`, are computed into their own caches in the same forward.
         """
-        self._masks.clear()
-        self.guests = guests or []
+        forward = self._forward
+        forward.begin(guests or [])
         for number, group in enumerate(self.groups):
             self._make_columns(number, group)
         lengths = [n for group in self.groups for n in group.lengths]
-        for guest in self.guests:
+        for guest in forward.guests:
             tokens = mx.concatenate([tokens, mx.array(guest.tokens, dtype=tokens.dtype)])
             lengths += range(guest.offset, guest.offset + len(guest.tokens))
         positions = mx.array(lengths, dtype=mx.int32)
         if together or len(self.groups) == 1:
-            self.active = list(range(len(self.groups)))
-            self.offsets = positions
+            forward.active = list(range(len(self.groups)))
+            forward.offsets = positions
             logits = model(tokens[:, None], cache=self.layers)[: self.rows, -1]
         else:
             parts: list[mx.array] = []
             for number in range(len(self.groups)):
-                self.active = [number]
-                start, stop = self.active_rows
-                self.offsets = positions[start:stop]
+                forward.active = [number]
+                start, stop = forward.active_rows
+                forward.offsets = positions[start:stop]
                 parts.append(model(tokens[start:stop, None], cache=self.layers)[:, -1])
             logits = mx.concatenate(parts)
         for group in self.groups:
@@ -218,57 +225,6 @@ class RaggedBatch:
             for layer in self._attention:
                 if layer.window == window:
                     layer.relay(number, first, kept)
-
-    def mask(self, group: Group, window: int | None, window_size: int | None) -> mx.array | None:
-        """Bool [rows, 1, 1, columns] over what `group.visible(window)` shows, made once a step.
-        `window_size` narrows it further, for models that window a full cache themselves."""
-        first, end = group.visible(window)
-        width = end - first
-        narrowed = window_size is not None and window_size < width
-        if not narrowed and not group.padded(window):
-            return None
-        key = (id(group), window, window_size)
-        if key not in self._masks:
-            reach = min(width, window_size or width)
-            starts = [width - min(length + 1, reach) for length in group.lengths]
-            mask = mx.arange(width) >= mx.array(starts)[:, None]
-            self._masks[key] = mask[:, None, None]
-        return self._masks[key]
-
-    def guest_mask(self, guest: Guest, window: int | None, window_size: int | None) -> Any:
-        """The mask of a chunk, as mlx-lm's caches make it before they are updated: "causal", an
-        array bool [tokens, columns], or None."""
-        count, offset = len(guest.tokens), guest.offset
-        if window is not None:
-            offset = min(window - 1, offset)
-            window_size = window_size or window
-        if window_size is None or offset + count <= window_size:
-            return "causal" if count > 1 else None
-        key = (id(guest), window, window_size)
-        if key not in self._masks:
-            self._masks[key] = create_causal_mask(count, offset, window_size=window_size)
-        return self._masks[key]
-
-    @property
-    def mixed(self) -> bool:
-        """Whether the running forward covers more than the rows of one group."""
-        return len(self.active) + len(self.guests) > 1
-
-    # ---- what state layers ask during a forward
-
-    @property
-    def all_active(self) -> bool:
-        return len(self.active) == len(self.groups)
-
-    @property
-    def last_active(self) -> bool:
-        return self.active[-1] == len(self.groups) - 1
-
-    @property
-    def active_rows(self) -> tuple[int, int]:
-        """Rows [start, stop) of the one active group."""
-        start = sum(group.rows for group in self.groups[: self.active[0]])
-        return start, start + self.groups[self.active[0]].rows
 
     @property
     def nbytes(self) -> int:

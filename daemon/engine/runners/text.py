@@ -8,7 +8,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from .. import attention
 from ..kv import packed, ragged
-from ..kv.layers import Guest
+from ..kv.forward import Guest
 from ..kv.ragged import LayerCaches, RaggedBatch
 
 

@@ -1,4 +1,4 @@
-"""A layer's cache for a whole ragged batch, in the shapes that mlx-lm's models expect.
+"""An attention layer's cache for a whole ragged batch, in the shapes that mlx-lm's models expect.
 
 Models call `update_and_fetch`, `make_mask`, read `offset` and hand the cache on to
 `scaled_dot_product_attention`, which lets it attend itself (`..attention`). Where one group is
@@ -9,15 +9,13 @@ then run group by group.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import mlx.core as mx
-from mlx_lm.models.cache import ArraysCache, RotatingKVCache
+from mlx_lm.models.cache import RotatingKVCache
 
+from .forward import Forward
 from .groups import Group
-
-if TYPE_CHECKING:
-    from .ragged import RaggedBatch
 
 
 class ManyGroups(TypeError):
@@ -55,15 +53,6 @@ class _Window(NamedTuple):
     size: int | None
 
 
-class Guest(NamedTuple):
-    """A chunk of a prompt that takes part in a decode step: its tokens are rows of their own in the
-    linear layers, and one causal sequence in attention."""
-
-    leaves: list[Any]  # the prompt's own caches, in the order of the batch's leaves
-    tokens: list[int]
-    offset: int  # tokens in the caches before
-
-
 class AttentionLayer:
     """Keys and values of one attention layer: a pair of buffers per group.
 
@@ -71,13 +60,13 @@ class AttentionLayer:
     (a sliding-window layer); its buffer forgets what has left the window.
     """
 
-    def __init__(self, batch: RaggedBatch, window: int | None) -> None:
+    def __init__(self, forward: Forward, window: int | None) -> None:
         self.window = window
         self.keys: list[mx.array | None] = []
         self.values: list[mx.array | None] = []
         self.number = 0  # among the batch's leaves
         self.scored: int | None = None  # the part that the model computes scores with itself
-        self._batch = batch
+        self._forward = forward
         self._guest_views: list[tuple[mx.array, mx.array]] = []
 
     # ---- what models call
@@ -85,19 +74,19 @@ class AttentionLayer:
     @property
     def offset(self) -> mx.array:
         """int [rows]: the position of each row's next token."""
-        return self._batch.offsets
+        return self._forward.offsets
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
         """Writes one token a row; keys [rows, heads, 1, dim]."""
         if keys.shape[2] != 1:
             raise ManyGroups("a batch decodes one token a row")
-        active = self._batch.active
+        active = self._forward.active
         start = 0
         for number in active:
-            group = self._batch.groups[number]
+            group = self._forward.groups[number]
             column = group.spans[self.window].column(group.clock)
             stop = start + group.rows
-            whole = not self._batch.mixed
+            whole = not self._forward.mixed
             for buffers, new in ((self.keys, keys), (self.values, values)):
                 buffer = buffers[number]
                 if buffer is None:
@@ -106,7 +95,7 @@ class AttentionLayer:
             start = stop
         self.scored = None
         self._guest_views.clear()
-        for guest in self._batch.guests:
+        for guest in self._forward.guests:
             stop = start + len(guest.tokens)
             cache = guest.leaves[self.number]
             chunk = (part[start:stop].transpose(2, 1, 0, 3) for part in (keys, values))
@@ -116,8 +105,8 @@ class AttentionLayer:
 
     def keys_and_values(self) -> tuple[Any, Any]:
         """What the rows may attend to, this step's token included."""
-        keys, values = self._view(self._batch.active[0])
-        if self._batch.mixed:
+        keys, values = self._view(self._forward.active[0])
+        if self._forward.mixed:
             return (
                 _Elsewhere(self, 0, keys.shape[-1], keys.dtype),
                 _Elsewhere(self, 1, values.shape[-1], values.dtype),
@@ -131,12 +120,12 @@ class AttentionLayer:
         what they do not see."""
         if N != 1:
             raise ManyGroups("a batch decodes one token a row")
-        if self._batch.mixed:
+        if self._forward.mixed:
             if return_array and window_size is not None:
                 raise ManyGroups("an array as mask")
             return None if window_size is None else _Window(window_size)
-        group = self._batch.groups[self._batch.active[0]]
-        return self._batch.mask(group, self.window, window_size)
+        group = self._forward.groups[self._forward.active[0]]
+        return self._forward.mask(group, self.window, window_size)
 
     def attend(
         self,
@@ -148,8 +137,8 @@ class AttentionLayer:
         sinks: mx.array | None,
     ) -> mx.array:
         """Attention of queries [rows, heads, 1, dim] to the rows' keys, group by group."""
-        active = self._batch.active
-        if not self._batch.mixed:
+        active = self._forward.active
+        if not self._forward.mixed:
             return mx.fast.scaled_dot_product_attention(
                 queries, keys, values, scale=scale, mask=mask, sinks=sinks
             )
@@ -182,14 +171,14 @@ class AttentionLayer:
         outputs: list[mx.array] = []
         start = 0
         for number in active:
-            group = self._batch.groups[number]
+            group = self._forward.groups[number]
             stop = start + group.rows
-            seen = self._batch.mask(group, self.window, window_size)
+            seen = self._forward.mask(group, self.window, window_size)
             outputs.append(rows_attend(start, stop, self._view(number), seen, whole=False))
             start = stop
-        for guest, parts in zip(self._batch.guests, self._guest_views, strict=True):
+        for guest, parts in zip(self._forward.guests, self._guest_views, strict=True):
             stop = start + len(guest.tokens)
-            seen = self._batch.guest_mask(guest, self.window, window_size)
+            seen = self._forward.guest_mask(guest, self.window, window_size)
             outputs.append(rows_attend(start, stop, parts, seen, whole=True))
             start = stop
         return mx.concatenate(outputs)
@@ -199,7 +188,7 @@ class AttentionLayer:
         return mx.zeros((group.row_capacity, like.shape[1], columns, like.shape[3]), like.dtype)
 
     def _view(self, number: int) -> tuple[mx.array, mx.array]:
-        group = self._batch.groups[number]
+        group = self._forward.groups[number]
         first, end = group.visible(self.window)
         keys, values = self.keys[number], self.values[number]
         assert keys is not None
@@ -217,7 +206,7 @@ class AttentionLayer:
 
     def put(self, number: int, row: int, source: Any, length: int) -> None:
         """Copies a row's own cache of `length` tokens into its place; nothing else moves."""
-        group = self._batch.groups[number]
+        group = self._forward.groups[number]
         end = group.spans[self.window].column(group.clock)
         keys, values = source.keys, source.values
         if keys is None or not length:
@@ -246,7 +235,7 @@ class AttentionLayer:
     def relay(self, number: int, first: int, kept: int) -> None:
         """Lays the group's buffers out anew, in its present capacities: what were the `kept`
         columns from `first` on become the first ones."""
-        group = self._batch.groups[number]
+        group = self._forward.groups[number]
         columns = group.spans[self.window].capacity
         for buffers in (self.keys, self.values):
             old = buffers[number]
@@ -258,7 +247,7 @@ class AttentionLayer:
 
     def extract(self, number: int, row: int, empty: Any) -> None:
         """Fills the row's tokens into an empty cache of mlx-lm's; copies this row only."""
-        group = self._batch.groups[number]
+        group = self._forward.groups[number]
         length = group.lengths[row]
         end = group.spans[self.window].column(group.clock)
         tokens = length if self.window is None else min(length, self.window)
@@ -276,80 +265,6 @@ class AttentionLayer:
         return sum(buffer.nbytes for buffer in buffers if buffer is not None)
 
 
-class StateLayer(ArraysCache):
-    """Recurrent state of one layer: arrays [rows, …] in the order of the batch.
-
-    The model replaces the arrays at every step, so nothing is gained by keeping places free. It is
-    an ArraysCache because there are models that store their state in nothing else (mamba).
-    """
-
-    def __init__(self, batch: RaggedBatch, size: int) -> None:
-        super().__init__(size)
-        self.arrays: list[mx.array | None] = [None] * size
-        self.lengths = None  # models ask: no row is right-padded
-        self.left_padding = None
-        self._batch = batch
-        self._parts: list[list[mx.array]] = [[] for _ in range(size)]
-
-    # ---- what models call
-
-    def __getitem__(self, index: int) -> mx.array | None:
-        array = self.arrays[index]
-        if array is None or self._batch.all_active:
-            return array
-        start, stop = self._batch.active_rows
-        return array[start:stop]
-
-    def __setitem__(self, index: int, value: mx.array) -> None:
-        if self._batch.all_active:
-            self.arrays[index] = value
-            return
-        parts = self._parts[index]
-        parts.append(value)
-        if self._batch.last_active:
-            self.arrays[index] = mx.concatenate(parts)
-            parts.clear()
-
-    def make_mask(self, N: int) -> None:
-        return None
-
-    def advance(self, N: int) -> None:
-        """No row is padded: nothing to count."""
-
-    # ---- what the batch calls
-
-    def reorder(self, order: list[int], joining: list[ArraysCache]) -> None:
-        """Rows become `order`, indices into the old rows followed by the joining ones."""
-        for index, old in enumerate(self.arrays):
-            new = [cache[index] for cache in joining]
-            parts = [part for part in (old, *new) if part is not None]
-            if not parts:
-                continue
-            blank = mx.zeros((1, *parts[0].shape[1:]), parts[0].dtype)
-            rows = [part if part is not None else blank for part in new]
-            if old is not None:
-                rows.insert(0, old)
-            elif self._batch.rows_before:
-                rows = [blank] * self._batch.rows_before + rows
-            rows = _same_history(rows)
-            joined = mx.concatenate(rows) if len(rows) > 1 else rows[0]
-            self.arrays[index] = joined[mx.array(order)] if order else None
-
-    def replace(self, row: int, source: ArraysCache) -> None:
-        """Puts a row's own state into its place."""
-        for array, own in zip(self.arrays, source.cache, strict=True):
-            if array is not None and own is not None:
-                array[row : row + 1] = own
-
-    def extract_row(self, row: int, empty: ArraysCache) -> None:
-        """Fills the row's state into an empty cache of mlx-lm's."""
-        empty.cache = [None if a is None else a[row : row + 1] for a in self.arrays]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(array.nbytes for array in self.arrays if array is not None)
-
-
 def _scores(queries: mx.array, keys: mx.array, mask: Any) -> mx.array:
     """A part of attention's scores, masked: [.., rows, columns] to be added to the rest."""
     scores = queries @ keys.swapaxes(-1, -2)
@@ -359,26 +274,3 @@ def _scores(queries: mx.array, keys: mx.array, mask: Any) -> mx.array:
         rows, columns = scores.shape[-2:]
         mask = mx.arange(columns) <= mx.arange(columns - rows, columns)[:, None]
     return mx.where(mask, scores, mx.array(mx.finfo(scores.dtype).min, scores.dtype))
-
-
-def _same_history(parts: list[mx.array]) -> list[mx.array]:
-    """States [rows, tokens, …] that hold up to so many last tokens: zeros go before shorter ones,
-    as before the beginning of a prompt. The warm-up checks that the model means it so."""
-    if any(part.ndim < 2 for part in parts):
-        return parts
-    longest = max(part.shape[1] for part in parts)
-    missing = [longest - part.shape[1] for part in parts]
-    return [
-        mx.pad(part, [(0, 0), (count, 0)] + [(0, 0)] * (part.ndim - 2)) if count else part
-        for part, count in zip(parts, missing, strict=True)
-    ]
-
-
-class LayerList:
-    """The parts of a layer with several caches (mlx-lm's CacheList)."""
-
-    def __init__(self, parts: list[Any]) -> None:
-        self.caches = tuple(parts)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.caches[index]
