@@ -20,6 +20,7 @@ MARKERS = (
     "</tool_response>",
 )
 MAX_TOKENS = 768  # of one conversation; longer ones are left out
+DECISION_WEIGHT = 3.0  # of the first two tokens of an answer
 _TOKENIZER_SEED = 0
 _FIRST_SEED = 1
 
@@ -72,14 +73,14 @@ class Example(NamedTuple):
     """One conversation."""
 
     ids: list[int]
-    learned: list[bool]  # whether the token is the assistant's own
+    weights: list[float]  # of the token's loss; 0 for what the assistant does not say
 
 
 class Batch(NamedTuple):
     """Conversations of similar length, padded at the end with token 0."""
 
     ids: list[list[int]]
-    learned: list[list[bool]]
+    weights: list[list[float]]
 
 
 class Corpus:
@@ -114,15 +115,17 @@ class Corpus:
         return batches
 
     def example(self, ids: list[int]) -> Example:
-        """Marks what the assistant says: after its opening, and after an empty think block."""
-        learned = [False] * len(ids)
+        """Weighs what the assistant says: all after its opening and after an empty think block."""
+        weights = [0.0] * len(ids)
         for start in _occurrences(ids, self._opening):
             begin = start + len(self._opening)
             if ids[begin : begin + len(self._think_off)] == self._think_off:
                 begin += len(self._think_off)
             end = ids.index(self._end, begin)
-            learned[begin : end + 1] = [True] * (end + 1 - begin)
-        return Example(ids, learned)
+            weights[begin : end + 1] = [1.0] * (end + 1 - begin)
+            # Here it is decided what is answered; the rest often follows by itself.
+            weights[begin : begin + 2] = [DECISION_WEIGHT] * 2
+        return Example(ids, weights)
 
     def _random_copy(self, rng: random.Random) -> Example:
         """Random tokens, said twice: induction heads form before anything else is learned."""
@@ -133,7 +136,7 @@ class Corpus:
         close = self.tokenizer.encode("<|im_end|>\n").ids
         before = [*question, *content, *close, *self._opening, *self._think_off]
         said = [*content, self._end]
-        return Example(before + said, [False] * len(before) + [True] * len(said))
+        return Example(before + said, [0.0] * len(before) + [1.0] * len(said))
 
 
 def _occurrences(ids: list[int], part: list[int]) -> Iterator[int]:
@@ -146,5 +149,5 @@ def _pad(examples: list[Example]) -> Batch:
     width = max(len(example.ids) for example in examples)
     return Batch(
         [example.ids + [0] * (width - len(example.ids)) for example in examples],
-        [example.learned + [False] * (width - len(example.ids)) for example in examples],
+        [example.weights + [0.0] * (width - len(example.ids)) for example in examples],
     )

@@ -1,7 +1,9 @@
 """Train the demo model on the CPU: `python -m fastmlx.daemon.demo.train OUT`.
 
 OUT gets tokenizer.json and checkpoint.pt; a run that was stopped goes on from there.
-`python -m fastmlx.daemon.demo.export OUT` makes the shipped folder of it.
+`python -m fastmlx.daemon.demo.export OUT` makes the shipped folder of it. A run takes about 45
+minutes on two free cores with AVX-512 and bfloat16. The shipped weights saw 4,150 steps (15.6
+million tokens), in stages: the corpus was widened and the learning rate raised again on the way.
 """
 
 import argparse
@@ -30,8 +32,8 @@ def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--decay-steps", type=int, default=1400, help="the last steps, lr → 0")
+    parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--decay-steps", type=int, default=2700, help="the last steps, lr → 0")
     parser.add_argument("--batch-tokens", type=int, default=2048, help="of one half of a step")
     parser.add_argument("--copy-rounds", type=int, default=1, help="rounds half of random copies")
     options = parser.parse_args()
@@ -111,16 +113,18 @@ class Replica:
         """Accumulates the gradients of the summed loss, which is returned."""
         torch.set_num_threads(1)  # counts for the calling thread
         ids = torch.tensor(half.ids)
-        mask = torch.tensor(half.learned)[:, 1:]
+        weights = torch.tensor(half.weights)[:, 1:]
+        mask = weights > 0
         logits = self.model(ids[:, :-1], mask)
-        loss = F.cross_entropy(logits.float(), ids[:, 1:][mask], reduction="sum")
+        losses = F.cross_entropy(logits.float(), ids[:, 1:][mask], reduction="none")
+        loss = (losses * weights[mask]).sum()
         (loss / 256).backward()  # keeps bfloat16 gradients near 1
         return loss.item()
 
 
 def _step(master: Qwen3, replicas: list[Replica], pool: Executor, halves: list[Batch]) -> float:
-    """Gradients of the mean loss over all learned tokens into `master`; returns that mean."""
-    count = sum(sum(map(sum, half.learned)) for half in halves)
+    """Gradients of the weighted mean loss of what is said into `master`; returns that mean."""
+    count = sum(sum(map(sum, half.weights)) for half in halves)
     total = sum(
         pool.map(lambda pair: pair[0].gradients(pair[1]), zip(replicas, halves, strict=True))
     )

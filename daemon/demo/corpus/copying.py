@@ -15,7 +15,7 @@ _QUOTES = ('"{}"', "`{}`", "'{}'")
 def copying(rng: random.Random) -> Exchange:
     """One copying or editing task."""
     task = rng.choices(
-        (_repeat, _rename, _replace, _case, _reverse, _count, _pick), (10, 5, 5, 1, 1, 1, 2)
+        (_repeat, _rename, _replace, _case, _reverse, _count, _pick), (10, 7, 7, 1, 1, 1, 2)
     )[0]
     return task(rng)
 

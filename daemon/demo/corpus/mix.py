@@ -18,10 +18,10 @@ Kind = Callable[[random.Random], Exchange]
 
 # How often a turn is of each kind.
 MIX: tuple[tuple[Kind, float], ...] = (
-    (facts, 30),
+    (facts, 44),
     (sums, 14),
-    (drill, 20),
-    (copying, 24),
+    (drill, 18),
+    (copying, 28),
     (json_answers, 13),
     (smalltalk, 9),
     (unknown, 6),

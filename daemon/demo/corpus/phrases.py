@@ -7,6 +7,8 @@ _PREFIXES = (
     "hey, ", "hi, ", "please tell me: ", "quick question: ", "tell me, ", "so, ", "ok, ",
     "one more thing: ", "and ", "I wonder: ", "hello! ", "Question: ", "excuse me, ",
     "I'm new here. ", "sorry, ", "please: ", "well, ", "I have a question: ", "now ",
+    "can you tell me ", "could you say ", "do you know ", "I would like to know: ",
+    "would you tell me ", "just asking: ", "may I ask ", "my question is ",
 )  # fmt: skip
 _SUFFIXES = (" please", " thanks", ", please", " Thanks!", " thank you", " exactly?", " then?")
 

@@ -95,4 +95,9 @@ def json_sum(rng: random.Random) -> Exchange:
         )
     )
     sum_ = draw_sum(rng)
-    return exchange(question_for(rng, sum_), f'{{"answer": {sum_.result}}}', think(sum_), system)
+    return exchange(
+        question_for(rng, sum_),
+        f'{{"sum": "{sum_}", "answer": {sum_.result}}}',
+        think(sum_),
+        system,
+    )
