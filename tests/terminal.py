@@ -15,8 +15,12 @@ from typing import Self
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 # Makes stdin the terminal of its session, so that Ctrl-C becomes a signal, then is the command.
+# Like a shell it gives the command the usual signals: jobs in the background (a test run may be
+# one) have SIGINT ignored, and their children inherit that.
 OWN_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
