@@ -57,17 +57,14 @@ def warm_up(runner: TextRunner) -> Warmed:
         runner.starts = False
     fault = _fault(runner, alone, [LONGER, SHORT, *few])
     runner.mixes = runner.mixes and fault is None and _mixes(runner, alone[len(LONGER)])
+    if fault is None and _fault(runner, alone, [LONG, SHORT]) is not None:
+        # A chunk beside the rows of several groups would need them together, too.
+        runner.together = runner.mixes = False
+        note = "requests of different lengths run in groups, one group after the other"
+        fault = _fault(runner, alone, [LONG, SHORT])
     if fault is not None:
         runner.batches = False
         note = f"batches of this architecture are wrong ({fault}): requests run one at a time"
-    elif _fault(runner, alone, [LONG, SHORT]) is not None:
-        runner.together = False
-        fault = _fault(runner, alone, [LONG, SHORT])
-        if fault is not None:
-            runner.batches = False
-            note = f"batches of this architecture are wrong ({fault}): requests run one at a time"
-        else:
-            note = "requests of different lengths run in groups, one group after the other"
     return Warmed(vocab_size, kv_bytes, runner.batches, note)
 
 
