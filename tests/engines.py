@@ -78,12 +78,17 @@ def greedy(num_tokens: int, **fields: Any) -> Sampling:
 
 def alone(folder: Path, prompt: list[int], num_tokens: int) -> tuple[list[int], list[float]]:
     """mlx-lm's own greedy answer to the prompt by itself: tokens, and by how much each won."""
+    return answer(model_at(folder), prompt, num_tokens)
+
+
+def answer(model: Any, prompt: list[int], num_tokens: int) -> tuple[list[int], list[float]]:
+    """The same of a loaded model."""
     import mlx.core as mx
     from mlx_lm.generate import generate_step
 
     tokens: list[int] = []
     margins: list[float] = []
-    steps = generate_step(mx.array(prompt), model_at(folder), max_tokens=num_tokens)
+    steps = generate_step(mx.array(prompt), model, max_tokens=num_tokens)
     for token, logprobs in steps:
         top: Any = mx.topk(logprobs, 2).tolist()
         tokens.append(int(token))

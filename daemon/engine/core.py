@@ -74,6 +74,8 @@ class EngineCore:
             return "the prompt is empty"
         if not (min(request.prompt) >= 0 and max(request.prompt) < self._vocab_size):
             return f"token ids must be from 0 to {self._vocab_size - 1}"
+        if not 0 <= request.adapter <= self._runner.num_adapters:
+            return f"there is no adapter number {request.adapter}"
         if len(request.output) >= request.sampling.max_tokens:
             return "max_tokens are already generated"
         return None
@@ -153,7 +155,9 @@ class EngineCore:
         else:
             cache = self._prefill_cache(guest.sequence)
             tokens = guest.sequence.slice(guest.start, guest.end)
-            logits = self._runner.decode_beside(self._inputs, cache, tokens, guest.start)
+            logits = self._runner.decode_beside(
+                self._inputs, cache, tokens, guest.start, guest.sequence.adapter
+            )
             self._prefilled(guest)
         sampled = self._sampler.sample(logits)
         mx.async_eval(*sampled.arrays())
@@ -183,7 +187,8 @@ class EngineCore:
         for sequence in joining:
             self._prefill_caches.pop(sequence.id, None)
         lengths = [s.num_prefilled for s in joining]
-        order = self._runner.join(list(zip(caches, lengths, strict=True)))
+        adapters = [s.adapter for s in joining]
+        order = self._runner.join(list(zip(caches, lengths, strict=True)), adapters)
         self._sampler.join(joining)
         first = mx.array([s.last_token for s in joining], dtype=mx.int32)
         inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
@@ -210,7 +215,8 @@ class EngineCore:
     def _prefill_packed(self, chunks: list[Chunk]) -> None:
         caches = [self._runner.new_cache() for _ in chunks]
         prompts = [chunk.sequence.slice(0, chunk.num_tokens) for chunk in chunks]
-        self._runner.prefill_packed(caches, prompts)
+        adapters = [chunk.sequence.adapter for chunk in chunks]
+        self._runner.prefill_packed(caches, prompts, adapters)
         for chunk, cache in zip(chunks, caches, strict=True):
             self._prefill_caches[chunk.sequence.id] = cache
             self._prefilled(chunk)
@@ -229,7 +235,7 @@ class EngineCore:
         sequence = chunk.sequence
         cache = self._prefill_cache(sequence)
         try:
-            self._runner.prefill(cache, sequence.slice(chunk.start, chunk.end))
+            self._runner.prefill(cache, sequence.slice(chunk.start, chunk.end), sequence.adapter)
         except ValueError as error:
             # This prompt's own fault (a shape that the model refuses): the others go on.
             self.abort(sequence.id)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..protocol.wire import NamedAdapter
 from . import device
+from .adapters.folder import AdapterError
+from .adapters.selection import Selection
 
 DEFAULT_CONTEXT = 4096  # tokens; for configs that say nothing
 
@@ -25,30 +28,44 @@ class LoadedModel:
     context: int  # tokens that a sequence may hold
     weights_bytes: int
     notes: tuple[str, ...]
+    selection: Selection | None = None  # where rows choose among named adapters
 
 
 def load(
-    folder: Path, adapters: tuple[str, ...], context: int | None, progress: Callable[[str], None]
+    folder: Path,
+    adapters: tuple[str, ...],
+    context: int | None,
+    progress: Callable[[str], None],
+    named: Sequence[NamedAdapter] = (),
 ) -> LoadedModel:
     """Loads weights and adapters and evaluates them.
 
-    `context` overrides what the config says. `progress` hears the name of each stage.
+    `adapters` are folders, always applied; rows choose among the `named`. `context` overrides what
+    the config says. `progress` hears the name of each stage.
     Raises LoadError for whatever is wrong with the folder.
     """
     progress("importing")
-    from mlx_lm.utils import load_adapters, load_model
+    from mlx_lm.utils import load_model
 
     progress("reading weights")
     notes: list[str] = []
+    selection = None
     try:
         model, config = load_model(folder, lazy=True)
-        for adapter in adapters:
-            model = load_adapters(model, adapter)
+        if adapters or named:
+            from .adapters.install import apply_always, make_selectable
+
+            for adapter in adapters:
+                model = apply_always(model, Path(adapter))
+            if named:
+                selection = make_selectable(model, [(a.name, Path(a.path)) for a in named])
         note = device.adapt(model)
         if note:
             notes.append(note)
         model.eval()
         mx.eval(model.parameters())
+    except AdapterError as error:
+        raise LoadError(str(error)) from error
     except FileNotFoundError as error:
         raise LoadError(f"a file of the model is missing: {error}") from error
     except json.JSONDecodeError as error:
@@ -65,7 +82,9 @@ def load(
             reason = f"config.json or the weights lack {reason}"
         raise LoadError(reason) from error
     weights_bytes = sum(p.nbytes for _, p in device.parameters(model))
-    return LoadedModel(model, context or config_context(config), weights_bytes, tuple(notes))
+    return LoadedModel(
+        model, context or config_context(config), weights_bytes, tuple(notes), selection
+    )
 
 
 def config_context(config: dict) -> int:

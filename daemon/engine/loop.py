@@ -91,9 +91,11 @@ def _load(pipe: Pipe, load: wire.Load):
         pipe.send(wire.Loading(stage, stages[stage]))
 
     try:
-        loaded = loader.load(Path(load.path), load.adapters, load.context, progress)
+        loaded = loader.load(
+            Path(load.path), load.adapters, load.context, progress, load.named_adapters
+        )
         progress("warming up")
-        runner = TextRunner(loaded.model)
+        runner = TextRunner(loaded.model, loaded.selection)
         warmed = warm_up(runner)
     except loader.LoadError as error:
         raise _Failed(str(error)) from error

@@ -31,13 +31,14 @@ class Sequence:
     prompt: list[int]
     output: list[int]  # read from the device; on a replay also what was delivered before
     sampling: Sampling
+    adapter: int = 0
     status: Status = Status.WAITING
     num_prefilled: int = 0
     num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
     cached_tokens: int = 0
     first_row_sent: bool = False
     stop_ids: frozenset[int] = field(default_factory=frozenset)
-    prompt_hash: int = 0  # equal for equal prompts
+    prompt_hash: int = 0  # equal for equal prompts of one adapter
     leader: Sequence | None = None  # whose prompt is the same: its prefill serves this one too
 
     @classmethod
@@ -47,9 +48,10 @@ class Sequence:
             prompt=request.prompt,
             output=list(request.output),
             sampling=request.sampling,
+            adapter=request.adapter,
             num_sampled=len(request.output),
             stop_ids=frozenset(request.sampling.stop_token_ids),
-            prompt_hash=hash(tuple(request.prompt)),
+            prompt_hash=hash((request.adapter, *request.prompt)),
         )
 
     @property
@@ -58,10 +60,10 @@ class Sequence:
         return len(self.prompt) + len(self.output) - 1
 
     def same_prompt(self, other: Sequence) -> bool:
-        """Whether both begin with just these tokens and no output."""
+        """Whether both begin with just these tokens, no output, and one adapter."""
         if self.output or other.output or self.prompt_hash != other.prompt_hash:
             return False
-        return self.prompt == other.prompt
+        return self.adapter == other.adapter and self.prompt == other.prompt
 
     @property
     def follows(self) -> bool:

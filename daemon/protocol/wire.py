@@ -16,12 +16,20 @@ from .sampling import Sampling
 # ---- front → engine
 
 
+class NamedAdapter(msgspec.Struct, array_like=True, frozen=True):
+    """A LoRA adapter that requests may choose."""
+
+    name: str
+    path: str  # folder
+
+
 class Load(msgspec.Struct, tag=True, frozen=True):
     """What to load. The first message, once."""
 
     name: str
     path: str  # folder with config.json and weights
-    adapters: tuple[str, ...] = ()  # folders
+    adapters: tuple[str, ...] = ()  # folders; always applied
+    named_adapters: tuple[NamedAdapter, ...] = ()  # numbered from 1 in `Generate`
     max_concurrent: int = 32  # running sequences
     context: int | None = None  # tokens; None: what the model's config says
     step_tokens: int = 512  # token budget of a step: decode rows first, then prefill chunks
@@ -37,6 +45,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     prompt: list[int]
     sampling: Sampling
     output: list[int] = []
+    adapter: int = 0  # number of one of `Load.named_adapters`; 0: the model as it is
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):

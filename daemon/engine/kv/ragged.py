@@ -7,6 +7,7 @@ into the hole. The batch's other rows stay where they are; buffers grow by doubl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -186,11 +187,13 @@ class RaggedBatch:
         *,
         together: bool,
         guests: list[Guest] | None = None,
+        covers: Callable[[int, int], None] | None = None,
     ) -> mx.array:
         """One token a row, int [rows] → logits [rows, vocabulary], lazily.
 
         `together` runs all groups in one forward; otherwise each group has its own. `guests`, which
-        want `together`, are computed into their own caches in the same forward.
+        want `together`, are computed into their own caches in the same forward. `covers(start,
+        stop)` is called before each forward that covers only these rows.
         """
         forward = self._forward
         forward.begin(guests or [])
@@ -211,6 +214,8 @@ class RaggedBatch:
                 forward.active = [number]
                 start, stop = forward.active_rows
                 forward.offsets = positions[start:stop]
+                if covers is not None:
+                    covers(start, stop)
                 parts.append(model(tokens[start:stop, None], cache=self.layers)[:, -1])
             logits = mx.concatenate(parts)
         for group in self.groups:

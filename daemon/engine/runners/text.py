@@ -7,6 +7,7 @@ import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
 from .. import attention
+from ..adapters.selection import NONE, Selection
 from ..kv import packed, ragged
 from ..kv.forward import Guest
 from ..kv.ragged import LayerCaches, RaggedBatch
@@ -21,11 +22,15 @@ class TextRunner:
     one forward, `pack_limit` up to how many tokens prompts may share a prefill, `mixes` whether a
     chunk of a prompt may take part in a decode step, and `starts` whether a prompt's first token
     may (otherwise prompts of one token, which have no prefill, are computed alone first).
+
+    With a `selection` each row has an adapter, by its number; 0 is the model as it is.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, selection: Selection | None = None) -> None:
         attention.install()
         self.model = model
+        self._selection = selection
+        self._adapters: list[int] = []  # of the rows, in their order
         self.batches = ragged.supports(self.new_cache())
         self.together = True
         self.pack_limit = packed.limit(self.new_cache())
@@ -40,27 +45,47 @@ class TextRunner:
         return make_prompt_cache(self.model)
 
     @property
+    def num_adapters(self) -> int:
+        """Rows may choose among so many."""
+        return len(self._selection.scales) - 1 if self._selection is not None else 0
+
+    @property
     def rows(self) -> int:
         return len(self._plain) + (self._batch.rows if self._batch else 0)
 
-    def prefill(self, cache: LayerCaches, tokens: list[int]) -> None:
+    def prefill(self, cache: LayerCaches, tokens: list[int], adapter: int = NONE) -> None:
         """Computes `tokens` into the row's caches. Submitted, not waited for.
 
         The logits are never evaluated, so the output projection of the prompt costs nothing.
         """
+        self._select([adapter])
         self.model(mx.array([tokens]), cache=cache)
         mx.async_eval(ragged.arrays(cache))
 
-    def prefill_packed(self, caches: list[LayerCaches], prompts: list[list[int]]) -> None:
+    def prefill_packed(
+        self,
+        caches: list[LayerCaches],
+        prompts: list[list[int]],
+        adapters: list[int] | None = None,
+    ) -> None:
         """The same for several whole prompts of at most `pack_limit` tokens, in one forward."""
+        self._select(adapters or [NONE] * len(prompts))
         packed.prefill(self.model, prompts, caches)
         mx.async_eval([ragged.arrays(cache) for cache in caches])
 
-    def join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
+    def join(
+        self, rows: list[tuple[LayerCaches, int]], adapters: list[int] | None = None
+    ) -> list[int]:
         """Prefilled rows, with the number of tokens in their caches, enter the decode batch.
 
         Returns the new order: indices into the rows before, followed by the joining ones.
         """
+        known = self._adapters + (adapters or [NONE] * len(rows))
+        order = self._join(rows)
+        self._adapters = [known[row] for row in order]
+        return order
+
+    def _join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
         if self._batch is None and (not self.batches or len(self._plain) + len(rows) == 1):
             self._plain += [caches for caches, _ in rows]
             self._lengths += [length for _, length in rows]
@@ -71,6 +96,11 @@ class TextRunner:
 
     def leave(self, rows: list[int]) -> list[int]:
         """Rows leave, their caches are freed; returns the order of those that stay."""
+        order = self._leave(rows)
+        self._adapters = [self._adapters[row] for row in order]
+        return order
+
+    def _leave(self, rows: list[int]) -> list[int]:
         if self._batch is None:
             gone = set(rows)
             stay = [row for row in range(len(self._plain)) if row not in gone]
@@ -88,33 +118,53 @@ class TextRunner:
     def reset(self) -> None:
         """All rows leave."""
         self._plain, self._lengths, self._batch = [], [], None
+        self._adapters = []
+
+    def _select(self, adapters: list[int]) -> None:
+        """The next forward covers rows with these adapters."""
+        if self._selection is not None:
+            self._selection.begin(adapters)
+
+    def _select_rows(self, start: int, stop: int) -> None:
+        self._select(self._adapters[start:stop])
 
     def decode(self, tokens: mx.array) -> mx.array:
         """One token a row, int [rows] → logits [rows, vocabulary] of the next one, lazily."""
         if self._batch is not None:
+            self._select(self._adapters)
             first = [] if self.starts else self._batch.rows_of_length(0)
-            logits = self._batch.decode(self.model, tokens, together=self.together)
+            logits = self._batch.decode(
+                self.model, tokens, together=self.together, covers=self._select_rows
+            )
             for row in first:
                 caches = self.new_cache()
+                self._select_rows(row, row + 1)
                 logits[row] = self.model(tokens[row : row + 1, None], cache=caches)[0, -1]
                 self._batch.replace(row, caches)
             return logits
         self._lengths = [length + 1 for length in self._lengths]
         if len(self._plain) == 1:
+            self._select(self._adapters)
             return self.model(tokens[:, None], cache=self._plain[0])[:, -1]
-        each = [
-            self.model(tokens[row : row + 1, None], cache=cache)[:, -1]
-            for row, cache in enumerate(self._plain)
-        ]
+        each: list[mx.array] = []
+        for row, cache in enumerate(self._plain):
+            self._select_rows(row, row + 1)
+            each.append(self.model(tokens[row : row + 1, None], cache=cache)[:, -1])
         return mx.concatenate(each)
 
     def decode_beside(
-        self, tokens: mx.array, caches: LayerCaches, chunk: list[int], offset: int
+        self,
+        tokens: mx.array,
+        caches: LayerCaches,
+        chunk: list[int],
+        offset: int,
+        adapter: int = NONE,
     ) -> mx.array:
         """Like `decode`, and computes `chunk` into a prompt's caches, which hold `offset` tokens,
         in the same forward: the weights are read once for both. Only where `mixes`."""
         if self._batch is None:
             self._batch = self._batch_of_plain()
+        self._select(self._adapters + [adapter] * len(chunk))
         guest = Guest(ragged.leaves(caches), chunk, offset)
         logits = self._batch.decode(self.model, tokens, together=True, guests=[guest])
         mx.async_eval(ragged.arrays(caches))

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import psutil
 import pytest
+from adapters import write_adapter
 from engines import greedy
 from fastmlx.daemon.protocol import channel, wire
 
@@ -236,27 +237,3 @@ def test_an_adapter_changes_the_answer_as_mlx_lm_says(
     while len(tokens) < 12:
         tokens += engine.wait_for(wire.Tokens).rows[0].tokens
     assert tokens == adapted
-
-
-def write_adapter(folder: Path, adapter: Path) -> Path:
-    import mlx.core as mx
-    from engines import model_at
-    from mlx.utils import tree_flatten, tree_map
-    from mlx_lm.tuner.utils import linear_to_lora_layers
-
-    parameters = {"rank": 4, "scale": 20.0, "dropout": 0.0}
-    model = model_at.__wrapped__(folder)
-    model.freeze()
-    linear_to_lora_layers(model, len(model.layers), parameters)
-    mx.random.seed(1)
-    random = tree_map(lambda p: mx.random.normal(p.shape) * 0.3, model.trainable_parameters())
-    adapter.mkdir()
-    weights: dict[str, mx.array] = dict(tree_flatten(random))  # type: ignore[arg-type]
-    mx.save_safetensors(str(adapter / "adapters.safetensors"), weights)
-    config = {
-        "fine_tune_type": "lora",
-        "num_layers": len(model.layers),
-        "lora_parameters": parameters,
-    }
-    (adapter / "adapter_config.json").write_text(json.dumps(config))
-    return adapter
