@@ -34,6 +34,9 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     context: int | None = None  # tokens; None: what the model's config says
     step_tokens: int = 512  # token budget of a step: decode rows first, then prefill chunks
     memory_limit_bytes: int | None = None  # given to MLX as its allocation limit
+    hot_bytes: int = 0  # what the prefix cache may hold in memory; 0: there is none
+    cache_directory: str | None = None  # of its tier on disk, shared by all engines; None: none
+    cold_bytes: int = 0  # what that tier may take on disk
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
@@ -58,7 +61,21 @@ class Stop(msgspec.Struct, tag=True, frozen=True):
     """Exit cleanly now; running sequences are dropped."""
 
 
-ToEngine = Load | Generate | Abort | Stop
+class CacheLimits(msgspec.Struct, tag=True, frozen=True):
+    """Other limits for the prefix cache from now on; what is too much is evicted at once."""
+
+    hot_bytes: int
+    cold_bytes: int
+
+
+class ClearCache(msgspec.Struct, tag=True, frozen=True):
+    """Forget every prefix of these tiers that no running sequence uses."""
+
+    hot: bool = True
+    cold: bool = True
+
+
+ToEngine = Load | Generate | Abort | Stop | CacheLimits | ClearCache
 
 # ---- engine → front
 
@@ -121,6 +138,29 @@ class Prefill(msgspec.Struct, array_like=True, frozen=True):
     total: int
 
 
+class CachedPrefix(msgspec.Struct, array_like=True, frozen=True):
+    """A prefix in the hot tier with all that goes on from it."""
+
+    tokens: int  # of the longest
+    bytes: int
+    hits: int
+    preview: list[int]  # its first tokens
+
+
+class CacheStats(msgspec.Struct, frozen=True):
+    """The books of the prefix cache. Counters are since the start."""
+
+    hot_bytes: int
+    hot_limit_bytes: int
+    nodes: int
+    hits: int  # prompts of which something was found
+    hit_tokens: dict[str, int]  # by tier: "hot", "cold"
+    asked_tokens: int  # of all prompts that were looked up
+    misses: dict[str, int]  # prompts of which nothing was found, by reason
+    evictions: int
+    prefixes: list[CachedPrefix] = []  # the most used first
+
+
 class Stats(msgspec.Struct, tag=True, frozen=True):
     """The engine's books, sent when they changed, at most about twice a second."""
 
@@ -134,6 +174,7 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     output_tokens: int  # since the start
     prompt_tokens: int  # since the start, prefilled
     prefills: list[Prefill] = []
+    cache: CacheStats | None = None
 
 
 ToFront = Loading | Ready | LoadFailed | Tokens | Rejected | Stats
