@@ -46,7 +46,7 @@ class LogitsProcessor:
     def took(self, tokens: mx.array) -> None:
         """These tokens, int [rows], were sampled."""
         if self._penalties is not None:
-            self._penalties = self._penalties.took(tokens)
+            self._penalties.took(tokens)
 
 
 def _has_penalty(sequence: Sequence) -> bool:
@@ -62,39 +62,53 @@ class _Penalties:
     """
 
     def __init__(
-        self, rows: list[int], columns: mx.array, counts: mx.array, in_prompt: mx.array
+        self,
+        rows: list[int],
+        columns: mx.array,
+        counts: mx.array,
+        subtracted: mx.array,
+        seen: mx.array,
     ) -> None:
         self.rows = rows
         self.index = mx.array(rows)
-        self.columns = columns  # float [3, len(rows), 1]: repetition, presence, frequency
+        self.columns = columns  # float [4, len(rows), 1]: repetition, its inverse, presence,
+        # frequency
         self.counts = counts  # float [len(rows), vocabulary]: occurrences in the output
-        self.in_prompt = in_prompt  # bool [len(rows), vocabulary]
+        self.subtracted = subtracted  # float [len(rows), vocabulary]: frequency * counts + presence
+        self.seen = seen  # bool [len(rows), vocabulary]: in prompt or output
 
     @classmethod
     def of(cls, members: list[tuple[int, Sequence]], vocab_size: int) -> _Penalties:
         shape = (len(members), vocab_size)
         counts = np.zeros(shape, dtype=np.float32)
-        in_prompt = np.zeros(shape, dtype=np.uint8)
+        seen = np.zeros(shape, dtype=np.uint8)
         for i, (_, sequence) in enumerate(members):
-            in_prompt[i, sequence.prompt] = 1
             np.add.at(counts[i], sequence.output, 1.0)
+            seen[i, sequence.prompt] = True
+            seen[i, sequence.output] = True
         params = [s.sampling for _, s in members]
-        columns = mx.array(
+        columns = np.array(
             [
                 [p.repetition_penalty for p in params],
+                [1 / p.repetition_penalty for p in params],
                 [p.presence_penalty for p in params],
                 [p.frequency_penalty for p in params],
-            ]
+            ],
+            dtype=np.float32,
         )[:, :, None]
+        subtracted = columns[3] * counts + columns[2] * (counts > 0)
         rows = [row for row, _ in members]
-        return cls(rows, columns, mx.array(counts), mx.array(in_prompt) > 0)
+        return cls(
+            rows, mx.array(columns), mx.array(counts), mx.array(subtracted), mx.array(seen) > 0
+        )
 
     def plus(self, other: _Penalties) -> _Penalties:
         return _Penalties(
             self.rows + other.rows,
             mx.concatenate([self.columns, other.columns], axis=1),
             mx.concatenate([self.counts, other.counts]),
-            mx.concatenate([self.in_prompt, other.in_prompt]),
+            mx.concatenate([self.subtracted, other.subtracted]),
+            mx.concatenate([self.seen, other.seen]),
         )
 
     def keep(self, rows: list[int]) -> _Penalties | None:
@@ -103,26 +117,33 @@ class _Penalties:
         if not kept:
             return None
         index = mx.array([i for _, i in kept])
-        new_rows = [new for new, _ in kept]
         return _Penalties(
-            new_rows, self.columns[:, index], self.counts[index], self.in_prompt[index]
+            [new for new, _ in kept],
+            self.columns[:, index],
+            self.counts[index],
+            self.subtracted[index],
+            self.seen[index],
         )
 
     def apply(self, logits: mx.array) -> mx.array:
-        x = logits[self.index].astype(mx.float32)
-        repetition, presence, frequency = self.columns
-        used = self.counts > 0
-        penalised = mx.where(x > 0, x / repetition, x * repetition)
-        x = mx.where(used | self.in_prompt, penalised, x)
-        x = x - frequency * self.counts - presence * used
+        every = self.rows == list(range(logits.shape[0]))
+        x = (logits if every else logits[self.index]).astype(mx.float32)
+        repetition, inverse, _, _ = self.columns
+        x = mx.where(self.seen, x * mx.where(x > 0, inverse, repetition), x) - self.subtracted
+        if every:
+            return x
         result = logits.astype(mx.float32) if logits.dtype != mx.float32 else logits + 0
         result[self.index] = x
         return result
 
-    def took(self, tokens: mx.array) -> _Penalties:
-        mine = tokens[self.index]
-        counts = self.counts.at[mx.arange(len(self.rows)), mine].add(1.0)
-        return _Penalties(self.rows, self.columns, counts, self.in_prompt)
+    def took(self, tokens: mx.array) -> None:
+        """One more occurrence of each row's token."""
+        at = mx.arange(len(self.rows)), tokens[self.index]
+        _, _, presence, frequency = self.columns
+        counts = self.counts[at] + 1
+        self.counts[at] = counts
+        self.subtracted[at] = frequency[:, 0] * counts + presence[:, 0]
+        self.seen[at] = True
 
 
 class _SparseBias:

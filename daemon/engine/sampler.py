@@ -8,16 +8,18 @@ the token is found where it falls in the cumulative distribution.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from ..protocol.sampling import Sampling
+from .candidates import largest, weight_at_mass, weight_at_rank
 from .logits import LogitsProcessor
 from .sequence import Sequence
 
-# Without top_k, top_p looks at this many of the likeliest tokens: a nucleus wider than that is cut.
-# Finding the k largest is many times cheaper than sorting all.
+# Without top_k, top_p looks at this many of the likeliest tokens, or at all of a vocabulary up to
+# twice as large: a nucleus wider than that is cut.
 MAX_CANDIDATES = 1024
 
 # Below this a temperature is greedy: dividing by it would overflow.
@@ -91,15 +93,8 @@ class Sampler:
         Reads each sequence's `num_sampled` as the position of its token. Everything stays lazy.
         """
         processed = self._processor.apply(logits)
-        tokens = mx.argmax(processed, axis=-1)
-        random = self._random
-        if random.rows:
-            chosen = random.sample(processed, [row.num_sampled for row in self._rows])
-            if len(random.rows) == len(self._rows):
-                tokens = chosen
-            else:
-                tokens[random.index] = chosen
-        tokens = tokens.astype(mx.int32)
+        tokens = mx.argmax(processed, axis=-1).astype(mx.int32)
+        tokens = self._random.replace(tokens, processed, self._rows).astype(mx.int32)
         self._processor.took(tokens)
         return Sampled(tokens, self._logprobs(logits, tokens) if self._logprob_rows else None)
 
@@ -125,69 +120,95 @@ class Sampler:
 
 
 class _RandomRows:
-    """The rows with a temperature, and their parameters as columns."""
+    """The rows with a temperature, in kinds that differ in what has to be looked at."""
 
     def __init__(self, sequences: list[Sequence]) -> None:
-        self.rows = [
-            i for i, s in enumerate(sequences) if s.sampling.temperature >= LEAST_TEMPERATURE
+        by_kind: dict[type[_Kind], list[int]] = {}
+        for row, sequence in enumerate(sequences):
+            if sequence.sampling.temperature >= LEAST_TEMPERATURE:
+                by_kind.setdefault(_kind_of(sequence.sampling), []).append(row)
+        self._kinds = [
+            kind(rows, [sequences[row].sampling for row in rows]) for kind, rows in by_kind.items()
         ]
-        if not self.rows:
-            return
-        params = [sequences[row].sampling for row in self.rows]
-        self.index = mx.array(self.rows)
+
+    def replace(self, tokens: mx.array, logits: mx.array, sequences: list[Sequence]) -> mx.array:
+        """tokens int [rows] with those of the random rows drawn from logits [rows, vocabulary]."""
+        for kind in self._kinds:
+            positions = [sequences[row].num_sampled for row in kind.rows]
+            if len(kind.rows) == len(sequences):
+                return kind.sample(logits, positions)
+            tokens[kind.index] = kind.sample(logits[kind.index], positions).astype(tokens.dtype)
+        return tokens
+
+
+class _Kind:
+    """Rows without top_k and top_p, and their parameters as columns."""
+
+    def __init__(self, rows: list[int], params: list[Sampling]) -> None:
+        self.rows = rows
+        self.index = mx.array(rows)
         self._seeds = [p.seed for p in params]
-        self._inverse_temperature = _column([1.0 / p.temperature for p in params])
-        self._filters = any(p.top_k > 0 or p.top_p < 1 or p.min_p > 0 for p in params)
-        if not self._filters:
-            return
-        self._candidates = max(_candidates(p) for p in params)
-        self._top_k = _column([float(p.top_k) for p in params])
-        self._top_p = _column([p.top_p for p in params])
-        self._min_p = _column([max(p.min_p, 0.0) for p in params])
+        # Powers of two: MLX's CPU backend computes them twice as fast as those of e.
+        self._scale = _column([math.log2(math.e) / p.temperature for p in params])
+        # Above 1 min_p must still leave the likeliest token.
+        least = [min(max(p.min_p, 0.0), 1.0) for p in params]
+        self._least = _column(least) if any(least) else None
 
     def sample(self, logits: mx.array, positions: list[int]) -> mx.array:
-        """logits [all rows, vocabulary] → int [rows with a temperature]."""
-        if len(self.rows) < logits.shape[0]:
-            logits = logits[self.index]
-        x = logits.astype(mx.float32) * self._inverse_temperature
-        p = mx.exp(x - mx.max(x, axis=-1, keepdims=True))
-        if self._filters:
-            p = mx.where(p >= self._threshold(p), p, 0.0)
-        u = _column([uniform(s, positions[r]) for s, r in zip(self._seeds, self.rows, strict=True)])
-        cumulative = mx.cumsum(p, axis=-1)
+        """logits [these rows, vocabulary] → int [these rows]."""
+        x = logits.astype(mx.float32) * self._scale
+        weights = mx.power(2.0, x - mx.max(x, axis=-1, keepdims=True))  # 1 for the likeliest
+        threshold = self._threshold(weights)
+        if self._least is not None:
+            least = self._least
+            threshold = least if threshold is None else mx.maximum(threshold, least)
+        if threshold is not None:
+            weights = mx.where(weights >= threshold, weights, 0.0)
+        seeds = zip(self._seeds, positions, strict=True)
+        u = _column([uniform(seed, position) for seed, position in seeds])
+        cumulative = mx.cumsum(weights, axis=-1)
         # In vocabulary order, not by rank: near-ties that swap ranks from one batch to another
         # do not change what is sampled. The min keeps rounding from stepping past the last token.
-        target = mx.minimum(u * cumulative[:, -1:], cumulative[:, -1:] * (1 - 2**-22))
+        total = cumulative[:, -1:]
+        target = mx.minimum(u * total, total * (1 - 2**-22))
         return mx.sum(cumulative <= target, axis=-1)
 
-    def _threshold(self, p: mx.array) -> mx.array:
-        """The smallest weight [rows, 1] that top_k, top_p (of what top_k keeps) and min_p let
-        pass. `p` are probabilities up to a factor: the likeliest token has 1."""
-        vocab = p.shape[-1]
-        count = min(self._candidates, vocab)
-        top = mx.partition(p, vocab - count, axis=-1)[:, vocab - count :] if count < vocab else p
-        top = mx.sort(top, axis=-1)[:, ::-1]
-        rank = mx.clip(self._top_k - 1, 0, count - 1).astype(mx.int32)
-        by_k = mx.where(self._top_k > 0, mx.take_along_axis(top, rank, axis=-1), 0.0)
-        weights = mx.where(top >= by_k, top, 0.0)
-        total = mx.where(
-            self._top_k > 0,
-            mx.sum(weights, axis=-1, keepdims=True),
-            mx.sum(p, axis=-1, keepdims=True),
-        )
-        before = mx.cumsum(weights, axis=-1) - weights  # mass of the likelier ones
-        inside = before < self._top_p * total
-        last = mx.maximum(mx.sum(inside, axis=-1, keepdims=True) - 1, 0)
-        by_p = mx.where(self._top_p < 1, mx.take_along_axis(top, last, axis=-1), 0.0)
-        # min_p of 1 or more must still leave the likeliest token.
-        return mx.minimum(mx.maximum(mx.maximum(by_k, by_p), self._min_p), 1.0)
+    def _threshold(self, weights: mx.array) -> mx.array | None:
+        """The smallest weight [rows, 1] that top_k and top_p let pass, None when they pass all."""
+        return None
 
 
-def _candidates(sampling: Sampling) -> int:
-    """How many of the likeliest tokens the filters of a row must look at."""
+class _TopP(_Kind):
+    """Rows with top_p and no top_k."""
+
+    def __init__(self, rows: list[int], params: list[Sampling]) -> None:
+        super().__init__(rows, params)
+        self._top_p = _column([p.top_p for p in params])
+
+    def _threshold(self, weights: mx.array) -> mx.array:
+        mass = self._top_p * mx.sum(weights, axis=-1, keepdims=True)
+        if weights.shape[-1] > 2 * MAX_CANDIDATES:
+            weights = largest(weights, MAX_CANDIDATES)
+        return weight_at_mass(weights, mass)
+
+
+class _TopK(_Kind):
+    """Rows with top_k, and perhaps top_p of what that keeps."""
+
+    def __init__(self, rows: list[int], params: list[Sampling]) -> None:
+        super().__init__(rows, params)
+        self._count = max(p.top_k for p in params)
+        self._top_k = _column([float(p.top_k) for p in params])
+        self._top_p = _column([p.top_p for p in params])
+
+    def _threshold(self, weights: mx.array) -> mx.array:
+        return weight_at_rank(largest(weights, self._count), self._top_k, self._top_p)
+
+
+def _kind_of(sampling: Sampling) -> type[_Kind]:
     if sampling.top_k > 0:
-        return sampling.top_k
-    return MAX_CANDIDATES if sampling.top_p < 1 else 1
+        return _TopK
+    return _TopP if sampling.top_p < 1 else _Kind
 
 
 def _column(values: list[float]) -> mx.array:
