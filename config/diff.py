@@ -7,7 +7,8 @@ from typing import cast
 
 from pydantic import BaseModel
 
-from .settings import Change, Settings
+from .section import Change
+from .settings import Settings
 
 
 @dataclass(frozen=True)

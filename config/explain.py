@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -113,6 +113,10 @@ def _section(loc: Loc) -> type[BaseModel] | None:
     for part in loc:
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]
+        elif get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
+            if get_origin(annotation) is Annotated:
+                annotation = get_args(annotation)[0]
         elif (section := _model(annotation)) is not None:
             info = section.model_fields.get(str(part))
             annotation = info.annotation if info is not None else None

@@ -116,6 +116,16 @@ def _with_folders(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         is_folder = isinstance(value, str) and looks_like_folder(value)
         return absolute(value, loc) if is_folder else value
 
+    def adapter(value: Any, loc: Loc) -> Any:
+        if isinstance(value, dict) and "path" in value:
+            return value | {"path": maybe(value["path"], (*loc, "path"))}
+        return maybe(value, loc)
+
+    def adapters(value: Any, loc: Loc) -> Any:
+        if isinstance(value, list):
+            return [adapter(item, (*loc, index)) for index, item in enumerate(value)]
+        return adapter(value, loc)
+
     def each(value: Any, loc: Loc) -> Any:
         if isinstance(value, list):
             return [maybe(item, (*loc, index)) for index, item in enumerate(value)]
@@ -129,7 +139,7 @@ def _with_folders(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "discover" in result:
         result["discover"] = each(result["discover"], ("discover",))
     if isinstance(models, dict):
-        of_key = {"path": maybe, "chat_template": absolute, "adapters": each}
+        of_key = {"path": maybe, "chat_template": absolute, "adapters": adapters}
         result["models"] = {
             name: spec
             if not isinstance(spec, dict)

@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .adapters import Adapters
+from .section import Section, setting, without_nulls
 from .units import Bytes, Seconds, Size
 from .values import (
     Codec,
@@ -37,32 +39,6 @@ from .values import (
     TierSize,
     Whole,
 )
-
-Change = Literal["live", "reload", "restart"]
-
-
-def setting(description: str, *, change: Change, unit: str = "", **kwargs: Any) -> Any:
-    """A pydantic Field that carries what the documentation, diff and the edit form need."""
-    extra: dict[str, JsonValue] = {"change": change, "unit": unit}
-    return Field(description=description, json_schema_extra=extra, **kwargs)
-
-
-class Section(BaseModel):
-    """A mapping of config.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_means_default(cls, data: Any) -> Any:
-        return without_nulls(cls, data)
-
-
-def without_nulls(cls: type[BaseModel], data: Any) -> Any:
-    """`data` less its known keys whose value is null; unknown keys stay, to be refused."""
-    if not isinstance(data, dict):
-        return data
-    return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
 
 
 class ServerSettings(Section):
@@ -225,7 +201,25 @@ class ModelSpec(Section):
     reasoning_parser: Text = setting("Format of reasoning.", change="live", default="auto")
     kv_cache: KVCacheSpec = setting("The KV cache.", change="reload", default=KVCacheSpec())
     draft: DraftSpec = setting("Speculative decoding.", change="reload", default=DraftSpec())
-    adapters: OneOrMany = setting("LoRA adapters: folders.", change="reload", default=())
+    adapters: Adapters = setting(
+        "LoRA adapters: folders, always applied, or {name, path}, chosen by requests.",
+        change="reload",
+        default=(),
+    )
+
+    @property
+    def always_adapters(self) -> tuple[str, ...]:
+        """Paths of the adapters that every request uses."""
+        return tuple(adapter.path for adapter in self.adapters if adapter.name is None)
+
+    @property
+    def named_adapters(self) -> dict[str, str]:
+        """Name → path of the adapters that requests choose, in their order."""
+        return {a.name: a.path for a in self.adapters if a.name is not None}
+
+    def adapter_asked(self, own: str, asked: str) -> str | None:
+        """The adapter that the id `asked` means of the entry `own`; None for none."""
+        return next((name for name in self.named_adapters if asked == f"{own}:{name}"), None)
 
 
 class Declared(NamedTuple):
@@ -295,16 +289,31 @@ class Settings(BaseSettings):
                 )
                 place = ("models", name, "aliases", index)
                 clashes.append(InitErrorDetails(type=problem, loc=place, input=alias))
+        for name, spec in self.models.items():
+            for index, adapter in enumerate(spec.adapters):
+                served = f"{name}:{adapter.name}"
+                if adapter.name is None:
+                    continue
+                if served not in owners:
+                    owners[served] = name
+                    continue
+                problem = PydanticCustomError(
+                    "adapter_taken",
+                    "'{served}' is already the name of something else",
+                    {"served": served},
+                )
+                place = ("models", name, "adapters", index, "name")
+                clashes.append(InitErrorDetails(type=problem, loc=place, input=adapter.name))
         if clashes:
             raise ValidationError.from_exception_data("Settings", clashes)
         return self
 
     def find(self, name: str) -> Declared | None:
-        """The model that answers to `name`: its own name or an alias."""
+        """The model that answers to `name`: its own name, an alias, or MODEL:ADAPTER."""
         if name in self.models:
             return Declared(name, self.models[name])
         for own, spec in self.models.items():
-            if name in spec.aliases:
+            if name in spec.aliases or spec.adapter_asked(own, name) is not None:
                 return Declared(own, spec)
         return None
 

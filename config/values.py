@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 from .units import Seconds, Size, SizeValue, parse_size
 
 _NAME = re.compile(r"[^\W_][\w.:@+-]*")
+_ADAPTER_NAME = re.compile(r"[^\W_][\w.@+-]*")
 _MAX_NAME = 128
 
 # Words that the configuration will accept one day; said apart from mistakes.
@@ -43,6 +44,14 @@ def _model_name(value: str) -> str:
         raise ValueError(
             f"'{value}' cannot be a model's name: letters, digits and . : @ + - _ can; "
             "other names, such as organisation/name, can be aliases"
+        )
+    return value
+
+
+def _adapter_name(value: str) -> str:
+    if len(value) > _MAX_NAME or not _ADAPTER_NAME.fullmatch(value):
+        raise ValueError(
+            f"'{value[:_MAX_NAME]}' cannot be an adapter's name: letters, digits and . @ + - _ can"
         )
     return value
 
@@ -104,6 +113,7 @@ Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=65535)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 OneOrMany = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
+AdapterName = Annotated[str, AfterValidator(_adapter_name)]
 ModelKind = Annotated[str, AfterValidator(_choice(("auto", "text"), _LATER_KINDS))]
 Codec = Annotated[str, AfterValidator(_choice(("none",), _LATER_CODECS))]
 DraftKind = Annotated[str, AfterValidator(_choice(("auto", "none"), _LATER_DRAFTS))]

@@ -1,6 +1,7 @@
 """GET /v1/models and /v1/models/{id}: what is declared, by every name it answers to.
 
-Source: https://platform.openai.com/docs/api-reference/models; `max_model_len` is vLLM's.
+Source: https://platform.openai.com/docs/api-reference/models; `max_model_len` and `parent`
+(of an adapter) are vLLM's.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ blueprint = Blueprint("models")
 
 
 def model_objects(front: Front) -> Iterator[dict[str, Any]]:
-    """Declared models in their order, each followed by its aliases."""
+    """Declared models in their order, each followed by its aliases and adapters."""
     statuses = {status.name: status for status in front.supervisor.status()}
     for name, spec in front.config.settings.models.items():
         status = statuses.get(name)
         context = spec.context if isinstance(spec.context, int) else None
         if status is not None and status.context is not None:
             context = status.context
-        for each in (name, *spec.aliases):
+        adapted = {f"{name}:{adapter}" for adapter in spec.named_adapters}
+        for each in (name, *spec.aliases, *sorted(adapted)):
             yield {
                 "id": each,
                 "object": "model",
                 "created": int(front.started_at),
                 "owned_by": "fastmlx",
                 "root": name,
+                "parent": name if each in adapted else None,
                 "aliases": list(spec.aliases),
                 "max_model_len": context,
                 "context_length": context,

@@ -78,5 +78,5 @@ def _missing_files(name: str, spec: ModelSpec) -> Iterator[str]:
     if spec.chat_template is not None and not spec.chat_template.is_file():
         yield f"models.{name}.chat_template: there is no file {spec.chat_template}"
     for index, adapter in enumerate(spec.adapters):
-        if Path(adapter).is_absolute() and not Path(adapter).is_dir():
-            yield f"models.{name}.adapters[{index}]: there is no folder {adapter}"
+        if Path(adapter.path).is_absolute() and not Path(adapter.path).is_dir():
+            yield f"models.{name}.adapters[{index}]: there is no folder {adapter.path}"

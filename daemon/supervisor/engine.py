@@ -117,9 +117,9 @@ class EngineProcess:
             self.error = None
             self._become(State.STOPPED)
 
-    def generate(self, prompt: list[int], sampling: Sampling) -> Generation:
+    def generate(self, prompt: list[int], sampling: Sampling, adapter: int = 0) -> Generation:
         """Start a sequence now, or as soon as a restarting engine is ready."""
-        generation = Generation(next(self._ids), prompt, sampling, self._aborted)
+        generation = Generation(next(self._ids), prompt, sampling, self._aborted, adapter)
         if self.state is State.FAILED:
             generation.fail(ModelFailed(self.error or f"{self.name} cannot be started."))
         elif self.state not in (State.READY, State.STARTING):

@@ -32,6 +32,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         "_on_abort",
         "_rows",
         "_waiter",
+        "adapter",
         "deaths",
         "id",
         "output",
@@ -47,10 +48,12 @@ class Generation(AsyncIterator[wire.TokenRow]):
         prompt: list[int],
         sampling: Sampling,
         on_abort: Callable[[Generation], None],
+        adapter: int = 0,
     ) -> None:
         self.id = id
         self.prompt = prompt
         self.sampling = sampling
+        self.adapter = adapter
         self.output: list[int] = []  # the replay log: every token delivered so far
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
@@ -69,7 +72,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
 
     def message(self) -> wire.Generate:
         """What an engine needs to continue from here."""
-        return wire.Generate(self.id, self.prompt, self.sampling, self.output)
+        return wire.Generate(self.id, self.prompt, self.sampling, self.output, self.adapter)
 
     def __aiter__(self) -> Generation:
         return self

@@ -18,22 +18,29 @@ class Lease:
     """Held inside `async with supervisor.lease(name)`: the model is ready and will not be unloaded
     or evicted. When it is given back, generations that still run are aborted."""
 
-    __slots__ = ("_engine", "_generations", "folder", "name", "ready", "spec")
+    __slots__ = ("_adapter", "_engine", "_generations", "folder", "name", "ready", "spec")
 
     def __init__(
-        self, name: str, spec: ModelSpec, folder: Path, ready: wire.Ready, engine: EngineProcess
+        self,
+        name: str,
+        spec: ModelSpec,
+        folder: Path,
+        ready: wire.Ready,
+        engine: EngineProcess,
+        adapter: int = 0,
     ) -> None:
-        self.name = name  # the declared name, also when leased by an alias
+        self.name = name  # the declared name, also when leased by an alias or with an adapter
         self.spec = spec
         self.folder = folder
         self.ready = ready
         self._engine = engine
+        self._adapter = adapter  # its number in the engine; 0: none
         self._generations: list[Generation] = []
 
     def generate(self, prompt: list[int], sampling: Sampling) -> Generation:
         """Start a sequence; returns at once, rows come through the iterator. `prompt` must not be
         changed afterwards: it is kept for a replay."""
-        generation = self._engine.generate(prompt, sampling)
+        generation = self._engine.generate(prompt, sampling, self._adapter)
         self._generations.append(generation)
         return generation
 

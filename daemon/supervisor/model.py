@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...config.diff import change_class
@@ -14,11 +15,25 @@ from ..hub.describe import ModelInfo, describe
 from ..protocol import wire
 from ..protocol.errors import FastMLXError, Overloaded
 from .engine import EngineProcess
+from .lease import Lease
 from .memory import resident_bytes
 from .status import LoadProgress, ModelStatus, State
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
+
+
+class Adapters(NamedTuple):
+    """Where the adapters of a model lie."""
+
+    always: list[Path]
+    named: dict[str, Path]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of their weights."""
+        folders = [*self.always, *self.named.values()]
+        return sum(f.stat().st_size for each in folders for f in each.glob("*.safetensors"))
 
 
 class Declaration(NamedTuple):
@@ -35,12 +50,15 @@ class Declaration(NamedTuple):
         return None if self.spec.context == "auto" else self.spec.context
 
     def load_message(
-        self, name: str, info: ModelInfo, adapters: tuple[str, ...], limit_bytes: int
+        self, name: str, info: ModelInfo, adapters: Adapters, limit_bytes: int
     ) -> wire.Load:
         return wire.Load(
             name=name,
             path=str(info.folder),
-            adapters=adapters,
+            adapters=tuple(map(str, adapters.always)),
+            named_adapters=tuple(
+                wire.NamedAdapter(name, str(folder)) for name, folder in adapters.named.items()
+            ),
             max_concurrent=self.max_concurrent,
             context=self.context,
             memory_limit_bytes=limit_bytes,
@@ -86,6 +104,16 @@ class Model:
 
     # ---- facts
 
+    def answers_to(self, name: str) -> bool:
+        """Whether clients mean this model, as it is or with one of its adapters."""
+        spec = self.declared.spec
+        return name in spec.aliases or spec.adapter_asked(self.name, name) is not None
+
+    def adapter_number(self, adapter: str | None) -> int | None:
+        """What the engine calls the adapter, 0 for no adapter; None when there is none such."""
+        names = [None, *self.declared.spec.named_adapters]
+        return names.index(adapter) if adapter in names else None
+
     @property
     def in_use(self) -> bool:
         return self.leases > 0 or self.pending > 0
@@ -119,6 +147,13 @@ class Model:
     def is_going(self) -> bool:
         """Its memory is as good as free: the process is being ended for good."""
         return self.departure is not None and not self.leases and not self.load_again
+
+    def new_lease(self, adapter: int) -> Lease:
+        """Of the engine that is ready now."""
+        assert self.engine.ready is not None
+        assert self.info is not None
+        spec, folder = self.declared.spec, self.info.folder
+        return Lease(self.name, spec, folder, self.engine.ready, self.engine, adapter)
 
     def check_queue(self) -> None:
         """Raises Overloaded when one more request may neither run nor wait."""
@@ -185,6 +220,7 @@ class Model:
         return ModelStatus(
             name=self.name,
             aliases=tuple(spec.aliases),
+            adapters=tuple(spec.named_adapters),
             state=state,
             pid=pid,
             memory_bytes=memory_bytes,
@@ -206,10 +242,12 @@ class Model:
         )
 
 
-def inspect(spec: ModelSpec) -> tuple[ModelInfo, tuple[str, ...]]:
+def inspect(spec: ModelSpec) -> tuple[ModelInfo, Adapters]:
     """What the model is, and where its adapters lie. Blocking. Raises ModelFailed."""
     info = describe(resolve(spec.path, spec.revision))
-    return info, tuple(str(resolve(adapter)) for adapter in spec.adapters)
+    always = [resolve(path) for path in spec.always_adapters]
+    named = {name: resolve(path) for name, path in spec.named_adapters.items()}
+    return info, Adapters(always, named)
 
 
 def file_name(name: str) -> str:

@@ -33,6 +33,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     aliases: tuple[str, ...]
+    adapters: tuple[str, ...] = ()  # served as NAME:ADAPTER
     state: State
     pid: int | None  # of the engine process
     memory_bytes: int  # footprint of the engine process; 0 when there is none

@@ -123,7 +123,8 @@ class Supervisor:
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[Lease]:
-        """Use a model, by its name or an alias; until the block ends it is not unloaded.
+        """Use a model, by its name, an alias or NAME:ADAPTER; until the block ends it is not
+        unloaded.
 
             the model is        a request
             not declared        ModelNotFound
@@ -140,22 +141,22 @@ class Supervisor:
         A request that is cancelled while it waits leaves; the load it began goes on.
         """
         model = self._find(name)
+        adapter = model.declared.spec.adapter_asked(model.name, name)
         model.check_queue()
         model.pending += 1
         self._watch_idleness(model)
         self._notify()
         try:
             await self._until_ready(model)
+            number = model.adapter_number(adapter)
+            if number is None:  # the entry was edited while the request waited
+                raise self._not_found(name)
             model.leases += 1
             model.drained.clear()
         finally:
             model.pending -= 1
             self._watch_idleness(model)
-        assert model.engine.ready is not None
-        assert model.info is not None
-        lease = Lease(
-            model.name, model.declared.spec, model.info.folder, model.engine.ready, model.engine
-        )
+        lease = model.new_lease(number)
         began = time.monotonic()
         try:
             yield lease
@@ -259,7 +260,7 @@ class Supervisor:
             while True:
                 declared = model.declared
                 model.info, adapters = await asyncio.to_thread(inspect, declared.spec)
-                need_bytes = load_bytes(model.info, declared.context)
+                need_bytes = load_bytes(model.info, declared.context) + adapters.num_bytes
                 evict = evict or model.pending > 0
                 for victim in self._room.reserve(model, need_bytes, evict=evict):
                     logger.info("%s is evicted for %s", victim.name, model.name)
@@ -379,7 +380,7 @@ class Supervisor:
         if name in self._models:
             return self._models[name]
         for model in self._models.values():
-            if name in model.declared.spec.aliases:
+            if model.answers_to(name):
                 return model
         raise self._not_found(name)
 

@@ -108,8 +108,10 @@ class Generator:
     async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
         try:
             check(plan.sampling)
-            name, spec = find_model(self._config.settings, books.model)
-            books.model = name
+            asked = books.model
+            name, spec = find_model(self._config.settings, asked)
+            served = asked if spec.adapter_asked(name, asked) is not None else name
+            books.model = served
             side = await self._texts.get(name, spec)
             if plan.text_length > LONG_TEXT:
                 prompts = await asyncio.to_thread(plan.prompts, side)
@@ -119,7 +121,7 @@ class Generator:
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)
-            async with self._supervisor.lease(name) as lease:
+            async with self._supervisor.lease(served) as lease:
                 generations, streams = self._start(plan, prompts, lease, side)
                 books.engine_took_it(sum(len(prompt.tokens) for prompt in prompts), streams)
                 for index in range(len(streams)):

@@ -109,7 +109,7 @@ models:
     near = settings.models["near"]
     assert near.path == "/home/ann/.fastmlx/models/y"
     assert near.chat_template == Path("/home/ann/.fastmlx/t.jinja")
-    assert near.adapters == ("/home/ann/.fastmlx/lora", "org/lora")
+    assert near.always_adapters == ("/home/ann/.fastmlx/lora", "org/lora")
     assert settings.models["far"].path == "/data/model"
     assert settings.models["home"].path == str(Path.home() / "model")
     assert settings.models["hub"].path == "org/model"
