@@ -12,6 +12,7 @@ Key and field names are those of config.yaml. null means "as if not written" eve
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
@@ -165,7 +166,9 @@ class ModelSpec(Section):
         "Branch, tag or commit on the Hub.", change="reload", default=None
     )
     kind: ModelKind = setting("What the model does.", change="reload", default="auto")
-    aliases: OneOrMany = setting("Other names it answers to.", change="live", default=())
+    aliases: OneOrMany = setting(
+        "Other names it answers to; * stands for any text (claude-*).", change="live", default=()
+    )
     preload: bool = setting(
         "Load when declared, not at the first request.", change="live", default=False
     )
@@ -225,6 +228,11 @@ class ModelSpec(Section):
 class Declared(NamedTuple):
     name: str
     spec: ModelSpec
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """`*` is any text; all other characters are themselves."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
 
 
 class Settings(BaseSettings):
@@ -309,11 +317,15 @@ class Settings(BaseSettings):
         return self
 
     def find(self, name: str) -> Declared | None:
-        """The model that answers to `name`: its own name, an alias, or MODEL:ADAPTER."""
+        """The model that answers to `name`: by its own name, an alias, MODEL:ADAPTER, or the first
+        alias with a `*`, which stands for any text, that matches."""
         if name in self.models:
             return Declared(name, self.models[name])
         for own, spec in self.models.items():
             if name in spec.aliases or spec.adapter_asked(own, name) is not None:
+                return Declared(own, spec)
+        for own, spec in self.models.items():
+            if any("*" in alias and _matches(alias, name) for alias in spec.aliases):
                 return Declared(own, spec)
         return None
 

@@ -83,7 +83,7 @@ def daemon(
 models:
   tiny:
     path: {tiny_model("qwen3")}
-    aliases: [tiny-alias]
+    aliases: [tiny-alias, "claude-*"]
   other:
     path: {tiny_model("llama")}
 """

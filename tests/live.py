@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import httpx
 
 if TYPE_CHECKING:
+    from anthropic import Anthropic
     from openai import OpenAI
 
 
@@ -145,6 +146,13 @@ class LiveDaemon:
 
         options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0} | options
         return OpenAI(base_url=self.url + "/v1", **options)
+
+    def anthropic(self, **options: Any) -> Anthropic:
+        """A client of Anthropic's package that talks to this daemon and does not retry."""
+        from anthropic import Anthropic
+
+        options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0} | options
+        return Anthropic(base_url=self.url, **options)
 
     def http(self, **options: Any) -> httpx.Client:
         """An httpx client with the daemon's address as its base."""

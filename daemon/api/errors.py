@@ -1,4 +1,4 @@
-"""Errors on the wire, in OpenAI's shape:
+"""Errors on the wire, each dialect's in its own shape; OpenAI's is the one of all other paths:
 
     {"error": {"message": …, "type": …, "param": …, "code": …}}
 
@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
@@ -22,6 +23,7 @@ from sanic.http import Http
 from sanic.response import HTTPResponse
 
 from ..protocol.errors import FastMLXError, TooLarge
+from .anthropic_errors import anthropic_body, speaks_anthropic
 
 if TYPE_CHECKING:
     from sanic import Request, Sanic
@@ -39,6 +41,17 @@ TYPES = {
 LINGER_BYTES = 1024**3  # of a body that is too large: read and dropped
 
 
+class Problem(NamedTuple):
+    """What went wrong, free of any dialect."""
+
+    error: BaseException
+    status: int
+    message: str
+    code: str  # a stable word for programs
+    param: str | None = None
+    headers: dict[str, str] = {}  # noqa: RUF012 (never changed)
+
+
 class ErrorReply(msgspec.Struct, frozen=True):
     """An error, ready for the wire."""
 
@@ -47,42 +60,48 @@ class ErrorReply(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-def reply_to(error: BaseException, request_id: str) -> ErrorReply:
+Shape = Callable[[Problem, str], dict[str, Any]]  # with the request's id → the JSON body
+
+
+def reply_to(error: BaseException, request_id: str, shape: Shape | None = None) -> ErrorReply:
     """The reply for any exception; unknown ones are logged here, with their traceback."""
+    problem = _problem(error, request_id)
+    body = (shape or openai_body)(problem, request_id)
+    return ErrorReply(problem.status, body, problem.headers)
+
+
+def openai_body(problem: Problem, request_id: str) -> dict[str, Any]:
+    status = problem.status
+    kind = TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": problem.message, "type": kind}
+    return {"error": error | {"param": problem.param, "code": problem.code}}
+
+
+def _problem(error: BaseException, request_id: str) -> Problem:
     if isinstance(error, FastMLXError):
-        return _reply(
-            error.status, error.message, error.code, error.param, _retry_after(error.retry_after_s)
-        )
+        headers = _retry_after(error.retry_after_s)
+        return Problem(error, error.status, error.message, error.code, error.param, headers)
     if isinstance(error, SanicException) and error.status_code != 500:
         return _from_sanic(error)
     log.error("request %s failed", request_id, exc_info=error)
     message = f"Something went wrong inside fastmlx; the log tells more under {request_id}."
-    return _reply(500, message, "internal_error")
+    return Problem(error, 500, message, "internal_error")
 
 
-def _from_sanic(error: SanicException) -> ErrorReply:
+def _from_sanic(error: SanicException) -> Problem:
     status = error.status_code
     message = str(error)
     headers = {name: str(value) for name, value in (error.headers or {}).items()}
     if isinstance(error, PayloadTooLarge):
-        return _reply(status, "The request is larger than this server accepts.", TooLarge.code)
+        message = "The request is larger than this server accepts."
+        return Problem(error, status, message, TooLarge.code)
     if isinstance(error, NotFound):
-        return _reply(status, f"There is nothing here: {message}", "not_found", headers=headers)
+        message = f"There is nothing here: {message}"
+        return Problem(error, status, message, "not_found", headers=headers)
     if isinstance(error, MethodNotAllowed):
-        return _reply(status, message, "method_not_allowed", headers=headers)
-    return _reply(status, message or "The request failed.", "invalid_request", headers=headers)
-
-
-def _reply(
-    status: int,
-    message: str,
-    code: str,
-    param: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> ErrorReply:
-    kind = TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
-    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    return ErrorReply(status, body, headers or {})
+        return Problem(error, status, message, "method_not_allowed", headers=headers)
+    message = message or "The request failed."
+    return Problem(error, status, message, "invalid_request", headers=headers)
 
 
 def _retry_after(seconds: float | None) -> dict[str, str]:
@@ -91,10 +110,11 @@ def _retry_after(seconds: float | None) -> dict[str, str]:
 
 
 def install(app: Sanic[Any, Any]) -> None:
-    """Makes `app` answer every exception in this shape."""
+    """Makes `app` answer every exception in the shape of the dialect that was spoken."""
 
     async def handle(request: Request, error: Exception) -> HTTPResponse:
-        reply = reply_to(error, str(request.id))
+        anthropic = speaks_anthropic(request.path, request.headers)
+        reply = reply_to(error, str(request.id), anthropic_body if anthropic else openai_body)
         if isinstance(error, PayloadTooLarge):
             _read_on(request)
         return HTTPResponse(

@@ -1,5 +1,7 @@
 """GET /v1/models and /v1/models/{id}: what is declared, by every name it answers to.
 
+Clients that send `anthropic-version` get Anthropic's shape (`anthropic_models`), others OpenAI's.
+
 Source: https://platform.openai.com/docs/api-reference/models; `max_model_len` and `parent`
 (of an adapter) are vLLM's.
 """
@@ -15,6 +17,8 @@ from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from ..tasks.lookup import find_model
+from .anthropic_errors import speaks_anthropic
+from .anthropic_models import model_info, page
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -33,7 +37,8 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
         if status is not None and status.context is not None:
             context = status.context
         adapted = {f"{name}:{adapter}" for adapter in spec.named_adapters}
-        for each in (name, *spec.aliases, *sorted(adapted)):
+        aliases = [alias for alias in spec.aliases if "*" not in alias]
+        for each in (name, *aliases, *sorted(adapted)):
             yield {
                 "id": each,
                 "object": "model",
@@ -51,6 +56,8 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
 @blueprint.get("/v1/models", name="list")
 async def list_models(request: Request) -> HTTPResponse:
     data = list(model_objects(request.app.ctx.front))
+    if speaks_anthropic(request.path, request.headers):
+        return _json(page(data, request.args))
     return _json({"object": "list", "data": data})
 
 
@@ -58,8 +65,12 @@ async def list_models(request: Request) -> HTTPResponse:
 async def one_model(request: Request, model_id: str) -> HTTPResponse:
     front: Front = request.app.ctx.front
     wanted = unquote(model_id)
-    find_model(front.config.settings, wanted)
-    return _json(next(model for model in model_objects(front) if model["id"] == wanted))
+    name = find_model(front.config.settings, wanted).name
+    models = {model["id"]: model for model in model_objects(front)}
+    # A name may match an alias with a *, which the list leaves out.
+    model = models.get(wanted) or models[name] | {"id": wanted}
+    anthropic = speaks_anthropic(request.path, request.headers)
+    return _json(model_info(model) if anthropic else model)
 
 
 def _json(value: Any) -> HTTPResponse:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from sanic.response import HTTPResponse
 
-from ..protocol.events import ChoiceEvent, Event, Usage
+from ..protocol.events import ChoiceEvent, Event, Prefilled, Usage
 from .errors import reply_to
 from .openai_usage import timings_object, usage_object
 from .sse import send_events
@@ -91,7 +91,7 @@ class Collected(ABC):
         """Called in order, once an event."""
         if isinstance(event, Usage):
             self._usage = event
-        else:
+        elif not isinstance(event, Prefilled):
             self._take(event)
 
     @abstractmethod

@@ -14,6 +14,7 @@ from ..protocol.events import (
     ChosenLogprob,
     Event,
     Finished,
+    Prefilled,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -59,6 +60,8 @@ class ChatStream(Frames):
                 return around[0] + json_text(event.text) + around[1]
         if isinstance(event, Usage):
             return self._usage(event)
+        if isinstance(event, Prefilled):
+            return b""
         frame = self._encode(event)
         if event.index in self._started:
             return frame

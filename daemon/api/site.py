@@ -10,7 +10,7 @@ from sanic import Sanic
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
 from ..auth import check_request, cors_headers, preflight_headers
-from . import errors, models, native, openai_chat, openai_completions
+from . import anthropic_messages, errors, models, native, openai_chat, openai_completions
 from .metrics import Metrics
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ BLUEPRINTS = (
     models.blueprint,
     openai_chat.blueprint,
     openai_completions.blueprint,
+    anthropic_messages.blueprint,
 )
 
 

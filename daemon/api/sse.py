@@ -3,8 +3,9 @@
     push ──► frames ──► (once a turn of the loop) ──► one chunk ──► socket
 
 Frames that are ready in the same turn of the event loop leave in one write: a reader that is
-slower than the model costs fewer system calls, not more. While nothing is generated a comment
-keeps the connection awake. When the client reads slowly, `drain` makes the stream's producer wait.
+slower than the model costs fewer system calls, not more. While nothing is generated a heartbeat, in
+the form that the dialect's clients bear, keeps the connection awake. When the client reads slowly,
+`drain` makes the stream's producer wait.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -59,8 +60,10 @@ class EventStream:
     that is, whether an error must travel inside the stream.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, heartbeat: bytes = PING) -> None:
+        """`heartbeat` is the frame that says that we are alive."""
         self._request = request
+        self._heartbeat = heartbeat
         self._loop = asyncio.get_running_loop()
         transport = request.transport
         assert transport is not None
@@ -160,7 +163,7 @@ class EventStream:
         if now - self._wrote_at >= HEARTBEAT_S:
             self._wrote_at = now
             if self._transport.get_write_buffer_size() == 0:
-                self._write(PING)
+                self._write(self._heartbeat)
         self._timer = self._loop.call_at(self._wrote_at + HEARTBEAT_S, self._beat)
 
 
@@ -170,14 +173,16 @@ async def send_events(
     encode: Callable[[Event], bytes],
     encode_error: Callable[[Exception], bytes],
     end: bytes = DONE,
+    heartbeat: bytes = PING,
 ) -> None:
     """Answers `request` with a stream: every event through `encode` (b"" is nothing), then `end`.
+    After HEARTBEAT_S without a frame `heartbeat` is sent, again and again.
 
     An error before the headers have left is raised, for the status that it deserves; later it
     becomes a last frame. `events` is closed in any case, also when the client goes away (Sanic then
     cancels this task), and takes its sequence out of the engine.
     """
-    async with EventStream(request) as out, aclosing(events):
+    async with EventStream(request, heartbeat) as out, aclosing(events):
         try:
             opened = False
             async for event in events:

@@ -38,9 +38,21 @@ class BadRequest(FastMLXError):
 
 
 class ContextTooLong(BadRequest):
-    """The prompt, or the prompt and `max_tokens`, does not fit the model's context."""
+    """The prompt does not fit the model's context: `num_tokens` against `context`, in tokens."""
 
     code = "context_length_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        num_tokens: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.num_tokens = num_tokens
+        self.context = context
 
 
 class Unauthorized(FastMLXError):

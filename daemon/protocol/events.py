@@ -1,6 +1,7 @@
 """What a running request tells its dialect. `index` is the choice's number.
 
-Order for every index: any number of deltas, then one `Finished`. After all choices: one `Usage`.
+Order for every index: any number of deltas, then one `Finished`. Before the first generated token:
+one `Prefilled`. After all choices: one `Usage`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ class ChosenLogprob(msgspec.Struct, frozen=True):
     token_bytes: bytes
     logprob: float
     top: tuple[tuple[str, bytes, float], ...] = ()
+
+
+class Prefilled(msgspec.Struct, tag=True, frozen=True):
+    """The prompt is computed and the first token is there. `cached_tokens` is known of the choice
+    whose token it is; Usage has the sum."""
+
+    prompt_tokens: int
+    cached_tokens: int = 0
 
 
 class TextDelta(msgspec.Struct, tag=True, frozen=True):
@@ -82,4 +91,4 @@ class Usage(msgspec.Struct, tag=True, frozen=True):
 
 
 ChoiceEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished
-Event = ChoiceEvent | Usage
+Event = ChoiceEvent | Prefilled | Usage

@@ -54,6 +54,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     tools: list[dict[str, Any]] = []
     tool_choice: Literal["auto", "none"] = "auto"
     chat_template_kwargs: dict[str, Any] = {}
+    chat_template_defaults: dict[str, Any] = {}  # where neither kwargs nor the model's entry says
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     sampling: SamplingRequest

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..protocol.errors import FastMLXError
-from ..protocol.events import Usage
+from ..protocol.events import Prefilled, Usage
 from ..store.rows import UsageRow
 
 if TYPE_CHECKING:
@@ -41,11 +41,14 @@ class Books:
         self._prompt_tokens = prompt_tokens
         self._streams = streams
 
-    def first_row(self, row: TokenRow) -> None:
-        """The first row of a sequence came; `cached_tokens` counts once a sequence."""
-        if self._ttft_s is None:
-            self._ttft_s = self._elapsed_s()
+    def first_row(self, row: TokenRow) -> Prefilled | None:
+        """The first row of a sequence came; `cached_tokens` counts once a sequence. Returns what
+        is to be told at the request's very first row."""
         self._cached_tokens += row.cached_tokens
+        if self._ttft_s is not None:
+            return None
+        self._ttft_s = self._elapsed_s()
+        return Prefilled(self._prompt_tokens, min(self._cached_tokens, self._prompt_tokens))
 
     def failed(self, error: BaseException) -> None:
         """How it ended, other than well."""

@@ -72,21 +72,15 @@ class Generator:
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
         any two. Close the generator (`aclosing`) to give the request up."""
-        tools = request.tools if request.tool_choice != "none" else []
+        return self._run(_chat_plan(request), Books(request.model, request.meta))
 
-        def prompts(side: ModelSide) -> list[Prompt]:
-            made = side.text.chat_prompt(
-                request.messages,
-                tools or None,
-                request.add_generation_prompt,
-                request.continue_final_message,
-                request.chat_template_kwargs,
-            )
-            return [Prompt(made.tokens, made.reasoning_open, made.continues)]
-
-        length = _text_length(request.messages) + _text_length(tools)
-        plan = _Plan(request.sampling, request.n, True, bool(tools), prompts, length)
-        return self._run(plan, Books(request.model, request.meta))
+    async def count(self, request: ChatRequest) -> int:
+        """Tokens of the prompt that `chat` would send for this request. Needs the tokenizer alone:
+        nothing is loaded, nothing waits, no usage row. Raises FastMLXError."""
+        name, spec = find_model(self._config.settings, request.model)
+        side = await self._texts.get(name, spec)
+        (prompt,) = await _made(_chat_plan(request), side)
+        return len(prompt.tokens)
 
     def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
         """The same for a completion; choice index = prompt index * n + i."""
@@ -113,10 +107,7 @@ class Generator:
             served = asked if spec.adapter_asked(name, asked) is not None else name
             books.model = served
             side = await self._texts.get(name, spec)
-            if plan.text_length > LONG_TEXT:
-                prompts = await asyncio.to_thread(plan.prompts, side)
-            else:
-                prompts = plan.prompts(side)
+            prompts = await _made(plan, side)
             context = spec.context if isinstance(spec.context, int) else side.context
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
@@ -176,6 +167,31 @@ class Generator:
         return generations, streams
 
 
+def _chat_plan(request: ChatRequest) -> _Plan:
+    tools = request.tools if request.tool_choice != "none" else []
+
+    def prompts(side: ModelSide) -> list[Prompt]:
+        made = side.text.chat_prompt(
+            request.messages,
+            tools or None,
+            request.add_generation_prompt,
+            request.continue_final_message,
+            request.chat_template_kwargs,
+            request.chat_template_defaults,
+        )
+        return [Prompt(made.tokens, made.reasoning_open, made.continues)]
+
+    length = _text_length(request.messages) + _text_length(tools)
+    return _Plan(request.sampling, request.n, True, bool(tools), prompts, length)
+
+
+async def _made(plan: _Plan, side: ModelSide) -> list[Prompt]:
+    """The prompts; long ones in a thread, as they take tens of milliseconds."""
+    if plan.text_length > LONG_TEXT:
+        return await asyncio.to_thread(plan.prompts, side)
+    return plan.prompts(side)
+
+
 async def _one(
     generation: Generation, stream: TextStream, books: Books
 ) -> AsyncGenerator[Event, None]:
@@ -187,7 +203,8 @@ async def _one(
         async for row in generation:
             if first:
                 first = False
-                books.first_row(row)
+                if prefilled := books.first_row(row):
+                    yield prefilled
             for event in push(row):
                 yield event
             if stream.stopped:
@@ -208,7 +225,8 @@ async def _many(
             async for number, row in rows:
                 if number not in seen:
                     seen.add(number)
-                    books.first_row(row)
+                    if prefilled := books.first_row(row):
+                        yield prefilled
                 for event in streams[number].push(row):
                     last[number] = event
                     yield event

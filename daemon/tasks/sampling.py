@@ -122,6 +122,8 @@ def room(prompt_tokens: int, context: int) -> int:
             f"This model's maximum context length is {context} tokens, but the prompt has "
             f"{prompt_tokens} tokens. Please shorten it.",
             param="messages",
+            num_tokens=prompt_tokens,
+            context=context,
         )
     return context - prompt_tokens
 

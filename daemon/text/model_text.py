@@ -91,8 +91,13 @@ class ModelText:
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         kwargs: dict[str, Any] | None = None,
+        defaults: dict[str, Any] | None = None,
     ) -> ChatPrompt:
-        """Raises BadRequest: no chat template, or the template refuses the messages."""
+        """`kwargs` are variables of the template that go before those of the model's entry in
+        config.yaml, `defaults` those that come after.
+
+        Raises BadRequest: no chat template, or the template refuses the messages.
+        """
         template = self._templates.get("tool_use") if tools else None
         template = template or self._templates.get("default")
         if template is None:
@@ -107,7 +112,7 @@ class ModelText:
             tools,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
-            variables=self._template_args | (kwargs or {}),
+            variables=(defaults or {}) | self._template_args | (kwargs or {}),
         )
         return ChatPrompt(
             self.tokenizer.encode(text),  # the template has written bos, if the model wants it

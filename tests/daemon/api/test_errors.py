@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from fastmlx.daemon.api.anthropic_errors import anthropic_body
 from fastmlx.daemon.api.errors import reply_to
 from fastmlx.daemon.protocol import errors
 from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
@@ -26,6 +27,31 @@ def test_every_error_of_ours_has_openais_shape(kind: type[errors.FastMLXError]) 
     assert error["param"] == "model"
     assert error["code"] == kind.code
     assert error["type"].endswith("_error")
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_of_ours_has_anthropics_shape(kind: type[errors.FastMLXError]) -> None:
+    reply = reply_to(kind("A sentence.", param="model"), "r1", anthropic_body)
+    assert reply.status == kind.status
+    assert set(reply.body) == {"type", "error", "request_id"}
+    assert (reply.body["type"], reply.body["request_id"]) == ("error", "r1")
+    assert reply.body["error"]["message"] == "A sentence."
+    assert reply.body["error"]["type"] in {
+        400: {"invalid_request_error"},
+        401: {"authentication_error"},
+        403: {"permission_error"},
+        404: {"not_found_error"},
+        413: {"request_too_large"},
+        500: {"api_error"},
+        503: {"overloaded_error"},
+    }.get(reply.status, {"invalid_request_error", "api_error"})
+
+
+def test_anthropics_clients_read_the_two_numbers_of_a_prompt_that_is_too_long() -> None:
+    error = errors.ContextTooLong("Too long.", num_tokens=9000, context=4096)
+    reply = reply_to(error, "r1", anthropic_body)
+    assert reply.body["error"]["message"] == "prompt is too long: 9000 tokens > 4096 maximum"
+    assert reply_to(error, "r1").body["error"]["message"] == "Too long."
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (2.0, "2"), (2.1, "3")])

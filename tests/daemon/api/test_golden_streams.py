@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastmlx.daemon.api import anthropic_answer
 from fastmlx.daemon.api.openai_answer import Envelope
 from fastmlx.daemon.api.openai_chat_answer import ChatAnswer, ChatStream
 from fastmlx.daemon.api.openai_completions_answer import CompletionAnswer, CompletionStream
@@ -60,9 +61,42 @@ def completion_answer(events: list[Event], options: dict[str, Any]) -> bytes:
     return answer.encode() + b"\n"
 
 
+def message_envelope(options: dict[str, Any]) -> anthropic_answer.Envelope:
+    return anthropic_answer.Envelope(
+        **{"message_id": "msg_1", "request_id": "r1", "model": "demo", "max_tokens": 9} | options
+    )
+
+
+def message_stream(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = anthropic_answer.MessageStream(message_envelope(options))
+    return b"".join(writer.encode(event) for event in events)
+
+
+def message_error(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = anthropic_answer.MessageStream(message_envelope(options))
+    frames = [writer.encode(event) for event in events]
+    return b"".join(frames) + writer.encode_error(EngineDied("The engine died twice."))
+
+
+def message_answer(events: list[Event], options: dict[str, Any]) -> bytes:
+    answer = anthropic_answer.MessageAnswer(message_envelope(options))
+    for event in events:
+        answer.add(event)
+    return answer.encode() + b"\n"
+
+
 WRITERS: dict[str, Callable[[list[Event], dict[str, Any]], bytes]] = {
     each.__name__: each
-    for each in (chat_stream, chat_error, chat_answer, completion_stream, completion_answer)
+    for each in (
+        chat_stream,
+        chat_error,
+        chat_answer,
+        completion_stream,
+        completion_answer,
+        message_stream,
+        message_error,
+        message_answer,
+    )
 }
 
 

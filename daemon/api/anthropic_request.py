@@ -1,0 +1,137 @@
+"""The body of POST /v1/messages and /v1/messages/count_tokens → `ChatRequest`.
+
+Source: https://platform.claude.com/docs/en/api/messages/create
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from ..protocol.errors import BadRequest
+from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
+from .anthropic_blocks import has_cache_marks, read_messages, read_tools
+from .body import convert, read_json
+from .openai_fields import MAX_STOP_LENGTH, MAX_STOPS, check_model
+
+# The switches of chat templates: Qwen's and most others', DeepSeek's and Granite's.
+_THINK = {"enable_thinking": True, "thinking": True}
+_DO_NOT_THINK = {"enable_thinking": False, "thinking": False}
+
+
+class MessagesFields(msgspec.Struct, kw_only=True):
+    """The fields that we carry out. All others (metadata, service_tier, context_management,
+    mcp_servers, safeguards, and next month's) are accepted and change nothing."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    max_tokens: int | None = None
+    system: str | list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: dict[str, Any] | None = None
+    thinking: dict[str, Any] | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    output_config: dict[str, Any] | None = None
+    output_format: dict[str, Any] | None = None
+
+
+class Asked(msgspec.Struct):
+    """A request and how it wants to be answered."""
+
+    request: ChatRequest
+    stream: bool
+    cache_marks: bool  # the client said what to keep: what is read anew counts as written
+    hide_thinking: bool
+
+
+def read_request(body: bytes, *, client: str | None = None, counting: bool = False) -> Asked:
+    """Raises BadRequest. `counting`: of a request for count_tokens, which says less."""
+    raw = read_json(body)
+    fields = convert(raw, MessagesFields)
+    if fields.max_tokens is None and not counting:
+        raise BadRequest("max_tokens: this field is required.", param="max_tokens")
+    tools = read_tools(fields.tools)
+    prefill = _is_prefill(fields.messages)
+    stream = bool(fields.stream)
+    thinking = fields.thinking or {}
+    return Asked(
+        request=ChatRequest(
+            model=check_model(fields.model),
+            messages=read_messages(fields.system, fields.messages),
+            tools=tools,
+            tool_choice=_tool_choice(fields.tool_choice, tools),
+            chat_template_kwargs=_template_kwargs(fields),
+            chat_template_defaults={} if thinking else _DO_NOT_THINK,
+            add_generation_prompt=not prefill,
+            continue_final_message=prefill,
+            sampling=SamplingRequest(
+                temperature=fields.temperature,
+                top_p=fields.top_p,
+                top_k=fields.top_k,
+                max_tokens=fields.max_tokens,
+                stop=_stops(fields.stop_sequences),
+            ),
+            meta=RequestMeta(
+                request_id=f"msg_{uuid.uuid4().hex}",
+                dialect="anthropic_messages",
+                client=client,
+                stream=stream,
+            ),
+        ),
+        stream=stream,
+        cache_marks=has_cache_marks(raw),
+        hide_thinking=thinking.get("display") == "omitted",
+    )
+
+
+def _template_kwargs(fields: MessagesFields) -> dict[str, Any]:
+    kwargs: dict[str, Any] = {}
+    match fields.thinking:
+        case {"type": "enabled" | "adaptive"}:
+            kwargs |= _THINK
+        case {"type": "disabled"}:
+            kwargs |= _DO_NOT_THINK
+    effort = (fields.output_config or {}).get("effort")
+    if isinstance(effort, str):
+        kwargs["reasoning_effort"] = effort
+    return kwargs
+
+
+def _tool_choice(choice: dict[str, Any] | None, tools: list[dict[str, Any]]) -> Any:
+    kind = (choice or {}).get("type", "auto")
+    if kind not in ("auto", "none"):
+        raise BadRequest(
+            f"tool_choice.type: '{str(kind)[:100]}' is not supported yet; auto and none are.",
+            param="tool_choice.type",
+        )
+    return kind
+
+
+def _is_prefill(messages: list[dict[str, Any]]) -> bool:
+    """Whether the last message is the beginning of the answer: the assistant's, of text alone."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant":
+        return False
+    content = last.get("content")
+    if isinstance(content, str):
+        return bool(content)
+    if not isinstance(content, list) or not content:
+        return False
+    kinds = {block.get("type") for block in content if isinstance(block, dict)}
+    return "text" in kinds and "tool_use" not in kinds
+
+
+def _stops(stops: list[str] | None) -> tuple[str, ...]:
+    if stops and (len(stops) > MAX_STOPS or max(map(len, stops)) > MAX_STOP_LENGTH):
+        raise BadRequest(
+            f"stop_sequences: at most {MAX_STOPS} texts of up to {MAX_STOP_LENGTH} characters are "
+            "accepted.",
+            param="stop_sequences",
+        )
+    return tuple(text for text in stops or () if text)
