@@ -35,6 +35,7 @@ from .values import (
     Number,
     OneOrMany,
     Port,
+    Processes,
     Seed,
     Text,
     TierSize,
@@ -158,6 +159,37 @@ class DraftSpec(Section):
     kind: DraftKind = setting("auto or none.", change="reload", default="auto")
 
 
+class DistributedSpec(Section):
+    """`distributed:` of a model that is split over several processes or machines."""
+
+    processes: Processes | None = setting(
+        "So many processes on this machine.", change="reload", unit="processes", default=None
+    )
+    hosts: OneOrMany = setting(
+        "Machines, reached by ssh: [user@]host; the first is this one, as the others reach it.",
+        change="reload",
+        default=(),
+    )
+    mode: Literal["tensor", "pipeline"] = setting(
+        "tensor: each computes a part of every layer; pipeline: each has some of the layers.",
+        change="reload",
+        default="tensor",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_where(self) -> DistributedSpec:
+        if (self.processes is None) == (not self.hosts):
+            raise ValueError("takes either processes or hosts")
+        if len(self.hosts) == 1:
+            raise ValueError("hosts must be at least 2: the first is this machine")
+        return self
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The host of each process."""
+        return self.hosts or ("127.0.0.1",) * (self.processes or 1)
+
+
 class ModelSpec(Section):
     """One entry of `models:`."""
 
@@ -209,6 +241,15 @@ class ModelSpec(Section):
         change="reload",
         default=(),
     )
+    distributed: DistributedSpec | None = setting(
+        "Split over several processes or machines.", change="reload", default=None
+    )
+
+    @model_validator(mode="after")
+    def _adapters_are_not_split(self) -> ModelSpec:
+        if self.adapters and self.distributed is not None:
+            raise ValueError("adapters cannot be used together with distributed")
+        return self
 
     @property
     def always_adapters(self) -> tuple[str, ...]:

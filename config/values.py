@@ -108,6 +108,7 @@ def _context(value: Any) -> int | Literal["auto"]:
 Text = Annotated[str, AfterValidator(_text)]
 Whole = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=2**31 - 1)]
+Processes = Annotated[int, BeforeValidator(_no_bool), Field(ge=2, le=64)]
 Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**63 - 1)]
 Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=65535)]
 Number = Annotated[float, BeforeValidator(_no_bool)]

@@ -1,4 +1,7 @@
-"""`python -m fastmlx.daemon.engine --fd N`: run by the front, never by a person."""
+"""`python -m fastmlx.daemon.engine --fd N`: run by the front, never by a person.
+
+`--rank I` instead of `--fd N` is run by the engine of a model that is split over several processes.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,14 @@ def main() -> int:
         prog="fastmlx.daemon.engine",
         description="Serves one model to the fastmlx daemon over an inherited socket.",
     )
-    parser.add_argument("--fd", type=int, required=True, help="the connected stream socket")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--fd", type=int, help="the connected stream socket")
+    which.add_argument("--rank", type=int, help="serve rank 0 over stdin and stdout as this rank")
     arguments = parser.parse_args()
+    if arguments.rank is not None:
+        from .ranks import follower
+
+        return follower.run(arguments.rank)
     try:
         connection = socket.socket(fileno=arguments.fd)
     except OSError as error:

@@ -50,7 +50,8 @@ class EngineCore:
         self.output_tokens = 0
         self._runner = runner
         self._vocab_size = vocab_size
-        self._sampler = Sampler(vocab_size)
+        self._lockstep = runner.lockstep
+        self._sampler = Sampler(vocab_size, runner.lockstep.first)
         self._sequences: dict[int, Sequence] = {}
         self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
         self._submitted: _Submitted | None = None
@@ -96,7 +97,7 @@ class EngineCore:
     def step(self) -> list[TokenRow]:
         """Runs one step and returns the tokens of the step before."""
         self._leave()
-        plan = self.scheduler.plan(self._pacer.tokens)
+        plan = self.scheduler.plan(self._lockstep.agree(self._pacer.tokens))
         before = self.prompt_tokens
         previous = self._submitted
         self._submitted = self._decode(self._guest(plan))

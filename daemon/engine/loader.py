@@ -37,11 +37,13 @@ def load(
     context: int | None,
     progress: Callable[[str], None],
     named: Sequence[NamedAdapter] = (),
+    split: Callable[[nn.Module, dict], None] = lambda model, config: None,
 ) -> LoadedModel:
     """Loads weights and adapters and evaluates them.
 
     `adapters` are folders, always applied; rows choose among the `named`. `context` overrides what
-    the config says. `progress` hears the name of each stage.
+    the config says. `progress` hears the name of each stage. `split` may take away what other
+    processes compute, before any weight is read.
     Raises LoadError for whatever is wrong with the folder.
     """
     progress("importing")
@@ -59,6 +61,7 @@ def load(
                 model = apply_always(model, Path(adapter))
             if named:
                 selection = make_selectable(model, [(a.name, Path(a.path)) for a in named])
+        split(model, config)
         note = device.adapt(model)
         if note:
             notes.append(note)

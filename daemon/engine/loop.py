@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import queue
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..protocol import wire
 from .pipe import Pipe
+from .ranks.lockstep import Lockstep
+
+if TYPE_CHECKING:
+    from .core import EngineCore
+    from .stats import StatsReporter
 
 # While idle the loop wakes this often to report statistics that changed last.
 IDLE_TICK_S = 0.5
@@ -28,8 +36,9 @@ def run(connection: socket.socket) -> int:
     if not isinstance(load, wire.Load):
         return 0  # stopped before it was told anything
     try:
-        core, reporter = _load(pipe, load)
-    except _Failed as failure:
+        lockstep = _lockstep(pipe, load)
+        core, reporter = prepare(load, lockstep, pipe.send)
+    except Failed as failure:
         pipe.send(wire.LoadFailed(str(failure)))
         pipe.close()
         return 1
@@ -41,17 +50,13 @@ def run(connection: socket.socket) -> int:
         if not messages and core.idle and not tidy:
             release_unused_memory()
             tidy = True
+        if messages or not core.idle:
+            messages = lockstep.share(messages)
         for message in messages:
-            match message:
-                case wire.Generate():
-                    core.add(message)
-                case wire.Abort(id=request_id):
-                    core.abort(request_id)
-                case wire.Stop():
-                    pipe.close()
-                    return 0
-                case wire.Load():
-                    pass  # only the first one counts
+            if not handle(core, message):
+                lockstep.stop()
+                pipe.close()
+                return 0
         if not core.idle:
             tidy = False
             rows = core.step()
@@ -65,16 +70,52 @@ def run(connection: socket.socket) -> int:
             core.rejected.clear()
         stats = reporter.due(time.monotonic())
         if stats is not None:
-            pipe.send(stats)
+            pipe.send(lockstep.sum(stats))
 
 
-class _Failed(Exception):
-    pass
+class Failed(Exception):
+    """The model cannot be loaded; the message is for the user."""
 
 
-def _load(pipe: Pipe, load: wire.Load):
-    """Everything slow before Ready; imports of mlx among it, so that progress is seen early."""
-    pipe.send(wire.Loading("importing", 0.0))
+def handle(core: EngineCore, message: wire.ToEngine) -> bool:
+    """Does what the front said; False: to stop."""
+    match message:
+        case wire.Generate():
+            core.add(message)
+        case wire.Abort(id=request_id):
+            core.abort(request_id)
+        case wire.Stop():
+            return False
+        case wire.Load():
+            pass  # only the first one counts
+    return True
+
+
+def _lockstep(pipe: Pipe, load: wire.Load) -> Lockstep:
+    """Alone, or with the other ranks of the group, which start now."""
+    if load.distributed is None:
+        return Lockstep()
+    from .ranks.leader import Leader
+
+    def fail(message: str) -> None:
+        pipe.send(wire.LoadFailed(message))
+        pipe.close()
+        os._exit(1)
+
+    try:
+        return Leader(load, load.distributed, fail)
+    except OSError as error:
+        raise Failed(f"the group of processes cannot be started: {error}") from error
+
+
+def prepare(
+    load: wire.Load, lockstep: Lockstep, send: Callable[[Any], None]
+) -> tuple[EngineCore, StatsReporter]:
+    """Everything slow before Ready; imports of mlx among it, so that progress is seen early.
+
+    `send` is told the progress, and that all is ready. Raises Failed.
+    """
+    send(wire.Loading("importing", 0.0))
     from . import lean
 
     lean.install()
@@ -88,19 +129,28 @@ def _load(pipe: Pipe, load: wire.Load):
     stages = {"importing": 0.05, "reading weights": 0.2, "warming up": 0.9}
 
     def progress(stage: str) -> None:
-        pipe.send(wire.Loading(stage, stages[stage]))
+        send(wire.Loading(stage, stages[stage]))
 
     try:
+        lockstep.join()
+    except RuntimeError as error:
+        raise Failed(f"the processes of the group did not meet: {error}") from error
+    try:
         loaded = loader.load(
-            Path(load.path), load.adapters, load.context, progress, load.named_adapters
+            Path(load.path),
+            load.adapters,
+            load.context,
+            progress,
+            load.named_adapters,
+            lockstep.split,
         )
         progress("warming up")
-        runner = TextRunner(loaded.model, loaded.selection)
+        runner = TextRunner(loaded.model, loaded.selection, lockstep)
         warmed = warm_up(runner)
     except loader.LoadError as error:
-        raise _Failed(str(error)) from error
+        raise Failed(str(error)) from error
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
-        raise _Failed(f"the first step failed: {error or type(error).__name__}") from error
+        raise Failed(f"the first step failed: {error or type(error).__name__}") from error
     core = EngineCore(
         runner,
         vocab_size=warmed.vocab_size,
@@ -108,16 +158,15 @@ def _load(pipe: Pipe, load: wire.Load):
         step_tokens=load.step_tokens,
     )
     notes = (*loaded.notes, warmed.note) if warmed.note else loaded.notes
-    pipe.send(
-        wire.Ready(
-            context=loaded.context,
-            vocab_size=warmed.vocab_size,
-            memory_bytes=loaded.weights_bytes,
-            kv_bytes_per_token=warmed.kv_bytes_per_token,
-            batches=warmed.batches,
-            notes=notes,
-        )
+    ready = wire.Ready(
+        context=loaded.context,
+        vocab_size=warmed.vocab_size,
+        memory_bytes=loaded.weights_bytes,
+        kv_bytes_per_token=warmed.kv_bytes_per_token,
+        batches=warmed.batches,
+        notes=notes,
     )
+    send(lockstep.ready(ready))
     # What lives now lives until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()

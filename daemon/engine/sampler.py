@@ -9,6 +9,7 @@ the token is found where it falls in the cumulative distribution.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -67,7 +68,11 @@ class Sampled(NamedTuple):
 class Sampler:
     """Samples for the rows of the decode batch; told when rows join and leave."""
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(
+        self, vocab_size: int, first: Callable[[mx.array], mx.array] = lambda tokens: tokens
+    ) -> None:
+        """`first` gives the tokens of the rank that decides, where there are several."""
+        self._first = first
         self._rows: list[Sequence] = []
         self._processor = LogitsProcessor(vocab_size)
         self._random = _RandomRows([])
@@ -95,6 +100,7 @@ class Sampler:
         processed = self._processor.apply(logits)
         tokens = mx.argmax(processed, axis=-1).astype(mx.int32)
         tokens = self._random.replace(tokens, processed, self._rows).astype(mx.int32)
+        tokens = self._first(tokens)
         self._processor.took(tokens)
         return Sampled(tokens, self._logprobs(logits, tokens) if self._logprob_rows else None)
 

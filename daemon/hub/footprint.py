@@ -50,12 +50,16 @@ def kv_shape(config: Mapping[str, Any]) -> KVShape:
     return KVShape(full, sliding, window or 0, _numbers(config) * _bytes_per_number(config))
 
 
-def load_bytes(info: ModelInfo, context: int | None) -> int:
+def load_bytes(info: ModelInfo, context: int | None, *, processes: int = 1, here: int = 1) -> int:
     """Memory that must be free before this model is started: weights, room for activations, and
-    the KV cache of one sequence of `context` tokens (None: the model's own), at most 8,192."""
+    the KV cache of one sequence of `context` tokens (None: the model's own), at most 8,192.
+
+    Each of several `processes` has its share of weights and KV; `here` is how many of them run on
+    this machine."""
     tokens = min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
-    activations = max(ACTIVATION_MIN_BYTES, int(info.weights_bytes * ACTIVATION_SHARE))
-    return info.weights_bytes + activations + info.kv.bytes_of(tokens)
+    weights_bytes = info.weights_bytes / processes
+    activations = max(ACTIVATION_MIN_BYTES, int(weights_bytes * ACTIVATION_SHARE))
+    return int(here * (weights_bytes + activations + info.kv.bytes_of(tokens) / processes))
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,6 +16,21 @@ from .sampling import Sampling
 # ---- front → engine
 
 
+HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def is_here(host: str) -> bool:
+    """Whether `[user@]host` names this machine, in a group's hosts."""
+    return host.rpartition("@")[2] in HERE
+
+
+class Distributed(msgspec.Struct, frozen=True):
+    """The group of processes that one model is split over."""
+
+    hosts: tuple[str, ...]  # one a rank; 127.0.0.1 is this machine, others are reached by ssh
+    mode: str  # "tensor" | "pipeline"
+
+
 class NamedAdapter(msgspec.Struct, array_like=True, frozen=True):
     """A LoRA adapter that requests may choose."""
 
@@ -37,6 +52,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     hot_bytes: int = 0  # what the prefix cache may hold in memory; 0: there is none
     cache_directory: str | None = None  # of its tier on disk, shared by all engines; None: none
     cold_bytes: int = 0  # what that tier may take on disk
+    distributed: Distributed | None = None
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
@@ -96,6 +112,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     kv_bytes_per_token: int
     batches: bool  # False: this architecture's cache cannot batch; rows run one at a time
     notes: tuple[str, ...] = ()  # what a person should know, one sentence each
+    pids: tuple[int, ...] = ()  # of the processes of a group on this machine; rank 0 first
 
 
 class LoadFailed(msgspec.Struct, tag=True, frozen=True):

@@ -84,6 +84,13 @@ class EngineProcess:
         return self._child.pid if self._child is not None else None
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Of all processes on this machine, `pid` first."""
+        if self._child is None:
+            return ()
+        return self.ready.pids if self.ready is not None and self.ready.pids else (self._child.pid,)
+
+    @property
     def sequences(self) -> int:
         """Generations that are not finished."""
         return len(self._running)

@@ -49,9 +49,20 @@ class Declaration(NamedTuple):
         """Tokens; None for the model's own."""
         return None if self.spec.context == "auto" else self.spec.context
 
+    @property
+    def processes(self) -> tuple[int, int]:
+        """(of the model's group, of these on this machine)"""
+        if self.spec.distributed is None:
+            return 1, 1
+        hosts = self.spec.distributed.members
+        return len(hosts), 1 + sum(wire.is_here(host) for host in hosts[1:])
+
     def load_message(
         self, name: str, info: ModelInfo, adapters: Adapters, limit_bytes: int
     ) -> wire.Load:
+        spec = self.spec.distributed
+        group = wire.Distributed(spec.members, spec.mode) if spec is not None else None
+        _, here = self.processes
         return wire.Load(
             name=name,
             path=str(info.folder),
@@ -61,7 +72,8 @@ class Declaration(NamedTuple):
             ),
             max_concurrent=self.max_concurrent,
             context=self.context,
-            memory_limit_bytes=limit_bytes,
+            memory_limit_bytes=limit_bytes // here,
+            distributed=group,
         )
 
     def needs_new_engine(self, running: Declaration) -> bool:
@@ -214,15 +226,16 @@ class Model:
         if engine.ready is not None:
             context = engine.ready.context
         overflow = min(self.sequences_waiting, self.leases)
-        pid = engine.pid
-        memory_bytes = max(engine.memory_bytes, resident_bytes(pid)) if pid is not None else 0
+        pids = engine.pids
+        memory_bytes = max(engine.memory_bytes, sum(map(resident_bytes, pids)))
         idle = state is State.READY and not self.in_use
         return ModelStatus(
             name=self.name,
             aliases=tuple(spec.aliases),
             adapters=tuple(spec.named_adapters),
             state=state,
-            pid=pid,
+            pid=pids[0] if pids else None,
+            pids=pids,
             memory_bytes=memory_bytes,
             requests_running=self.leases - overflow,
             requests_waiting=self.pending + overflow,

@@ -36,6 +36,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     adapters: tuple[str, ...] = ()  # served as NAME:ADAPTER
     state: State
     pid: int | None  # of the engine process
+    pids: tuple[int, ...] = ()  # of all its processes on this machine, `pid` first
     memory_bytes: int  # footprint of the engine process; 0 when there is none
     requests_running: int
     requests_waiting: int  # for the model to load, or for a free row of the batch

@@ -260,7 +260,11 @@ class Supervisor:
             while True:
                 declared = model.declared
                 model.info, adapters = await asyncio.to_thread(inspect, declared.spec)
-                need_bytes = load_bytes(model.info, declared.context) + adapters.num_bytes
+                processes, here = declared.processes
+                need_bytes = load_bytes(
+                    model.info, declared.context, processes=processes, here=here
+                )
+                need_bytes += adapters.num_bytes
                 evict = evict or model.pending > 0
                 for victim in self._room.reserve(model, need_bytes, evict=evict):
                     logger.info("%s is evicted for %s", victim.name, model.name)

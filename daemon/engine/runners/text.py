@@ -11,6 +11,7 @@ from ..adapters.selection import NONE, Selection
 from ..kv import packed, ragged
 from ..kv.forward import Guest
 from ..kv.ragged import LayerCaches, RaggedBatch
+from ..ranks.lockstep import Lockstep
 
 
 class TextRunner:
@@ -26,9 +27,15 @@ class TextRunner:
     With a `selection` each row has an adapter, by its number; 0 is the model as it is.
     """
 
-    def __init__(self, model: nn.Module, selection: Selection | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        selection: Selection | None = None,
+        lockstep: Lockstep | None = None,
+    ) -> None:
         attention.install()
         self.model = model
+        self.lockstep = lockstep or Lockstep()
         self._selection = selection
         self._adapters: list[int] = []  # of the rows, in their order
         self.batches = ragged.supports(self.new_cache())

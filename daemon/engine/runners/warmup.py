@@ -82,7 +82,7 @@ def _fault(
         runner.reset()
         return (str(error) or type(error).__name__).splitlines()[0]
     expected = mx.concatenate([alone[len(prompt)] for prompt in prompts])
-    return None if _agree(together, expected) else "they differ from single rows"
+    return None if _agree(runner, together, expected) else "they differ from single rows"
 
 
 def _mixes(runner: TextRunner, expected: mx.array) -> bool:
@@ -98,16 +98,17 @@ def _mixes(runner: TextRunner, expected: mx.array) -> bool:
         runner.reset()
     runner.join([(cache, len(LONGER) - 1)])
     logits = _two_steps(runner, [LONGER], [0])
-    return _agree(logits, expected)
+    return _agree(runner, logits, expected)
 
 
-def _agree(logits: mx.array, expected: mx.array) -> bool:
+def _agree(runner: TextRunner, logits: mx.array, expected: mx.array) -> bool:
     # Some models give tokens that must not be chosen a logit of minus infinity.
     chosen = mx.isfinite(expected)
     error = mx.max(mx.abs(mx.where(logits == expected, 0.0, logits - expected)))
     mean = mx.sum(mx.where(chosen, expected, 0.0)) / mx.sum(chosen)
     variance = mx.sum(mx.where(chosen, mx.square(expected - mean), 0.0)) / mx.sum(chosen)
-    return bool((error <= TOLERANCE * mx.sqrt(variance)).item())
+    agree = (error <= TOLERANCE * mx.sqrt(variance)).item()
+    return bool(runner.lockstep.agree(int(agree)))
 
 
 def _prefilled(runner: TextRunner, prompt: list[int]) -> LayerCaches:
