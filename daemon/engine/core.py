@@ -97,7 +97,7 @@ class EngineCore:
     def step(self) -> list[TokenRow]:
         """Runs one step and returns the tokens of the step before."""
         self._leave()
-        plan = self.scheduler.plan(self._lockstep.agree(self._pacer.tokens))
+        plan = self.scheduler.plan(self._pacer.tokens)
         before = self.prompt_tokens
         previous = self._submitted
         self._submitted = self._decode(self._guest(plan))
@@ -118,7 +118,7 @@ class EngineCore:
         The device is a step behind: the prefill that delayed these tokens was submitted in one of
         the last two steps, so their mean is what counts in a run of steps.
         """
-        now_s = time.perf_counter()
+        now_s = self._lockstep.agree(time.perf_counter())
         if self._read_at_s is not None:
             mean = sum(self._recent_prefill) / len(self._recent_prefill)
             self._pacer.observe(now_s - self._read_at_s, mean)

@@ -95,6 +95,8 @@ def _lockstep(pipe: Pipe, load: wire.Load) -> Lockstep:
     """Alone, or with the other ranks of the group, which start now."""
     if load.distributed is None:
         return Lockstep()
+    if load.adapters or load.named_adapters:
+        raise Failed("adapters cannot be used with a model that is split over processes")
     from .ranks.leader import Leader
 
     def fail(message: str) -> None:

@@ -86,7 +86,7 @@ class Follower(Lockstep):
         assert isinstance(shared, Messages), "the ranks are out of step"
         return shared.messages
 
-    def agree(self, value: int) -> int:
+    def agree(self, value: float) -> float:
         decision = self._inbox.get()
         assert isinstance(decision, Decision), "the ranks are out of step"
         return decision.value

@@ -71,7 +71,7 @@ class Leader(Lockstep):
         self._tell(Messages(messages))
         return messages
 
-    def agree(self, value: int) -> int:
+    def agree(self, value: float) -> float:
         self._tell(Decision(value))
         return value
 

@@ -31,7 +31,7 @@ class Lockstep:
         """What rank 0 heard from the front: called before each step, there with its messages."""
         return messages
 
-    def agree(self, value: int) -> int:
+    def agree(self, value: float) -> float:
         """What rank 0 has in this place."""
         return value
 

@@ -27,9 +27,9 @@ class Messages(msgspec.Struct, tag=True, frozen=True):
 
 
 class Decision(msgspec.Struct, tag=True, frozen=True):
-    """What rank 0 decided by its clock or its rounding."""
+    """What rank 0 read off its clock, or decided by its rounding."""
 
-    value: int
+    value: float
 
 
 FromLeader = Start | Messages | Decision

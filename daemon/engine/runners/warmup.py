@@ -107,8 +107,8 @@ def _agree(runner: TextRunner, logits: mx.array, expected: mx.array) -> bool:
     error = mx.max(mx.abs(mx.where(logits == expected, 0.0, logits - expected)))
     mean = mx.sum(mx.where(chosen, expected, 0.0)) / mx.sum(chosen)
     variance = mx.sum(mx.where(chosen, mx.square(expected - mean), 0.0)) / mx.sum(chosen)
-    agree = (error <= TOLERANCE * mx.sqrt(variance)).item()
-    return bool(runner.lockstep.agree(int(agree)))
+    agree = bool((error <= TOLERANCE * mx.sqrt(variance)).item())
+    return bool(runner.lockstep.agree(agree))
 
 
 def _prefilled(runner: TextRunner, prompt: list[int]) -> LayerCaches:
