@@ -72,7 +72,7 @@ class Leader(Lockstep):
         return messages
 
     def agree(self, value: float) -> float:
-        self._tell(Decision(value))
+        self._tell(Decision(float(value)))
         return value
 
     def first(self, tokens: mx.array) -> mx.array:
