@@ -225,12 +225,18 @@ class AttentionLayer:
                 buffer = buffers[number] = self._blank(group, new)
             buffer[row : row + 1, :, end - tokens : end] = new[..., new.shape[2] - tokens :, :]
 
-    def move(self, number: int, source: int, target: int) -> None:
-        """Row `source` of the group takes the place of row `target`."""
+    def keep(self, number: int, rows: list[int]) -> None:
+        """The group's rows become `rows`, in this order.
+
+        One gather: assigning rows of a buffer to other rows of it cannot happen in place while a
+        step that reads it is under way, so that every moved row would copy all of them.
+        """
+        spare = self._forward.groups[number].row_capacity - len(rows)
+        index = mx.array(rows + [0] * spare)
         for buffers in (self.keys, self.values):
             buffer = buffers[number]
             if buffer is not None:
-                buffer[target] = buffer[source]
+                buffers[number] = buffer[index]
 
     def relay(self, number: int, first: int, kept: int) -> None:
         """Lays the group's buffers out anew, in its present capacities: what were the `kept`

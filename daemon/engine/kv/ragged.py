@@ -1,8 +1,8 @@
 """The KV caches of all rows that decode together, however different their lengths.
 
-Joining copies the row's own cache into a free place of a group; leaving moves the group's last row
-into the hole. The batch's other rows stay where they are; buffers grow by doubling rows and by
-`groups.growth` columns, so what that copies is amortised.
+Joining copies the row's own cache into a free place of a group; rows that leave together cost their
+group one copy of what stays, or nothing when they were its last ones. Other groups stay as they
+are; buffers grow by doubling rows and by `groups.growth` columns, so what that copies is amortised.
 """
 
 from __future__ import annotations
@@ -114,18 +114,17 @@ class RaggedBatch:
     def leave(self, rows: list[int]) -> list[int]:
         """Removes rows; returns the order of those that stay."""
         ids = self._ids()
+        sizes = list(map(len, ids))
         before = self.rows
         for row in sorted(rows, reverse=True):
             number, place = self._place(row)
             group = self.groups[number]
             last = group.rows - 1
-            if place != last:
-                for layer in self._attention:
-                    layer.move(number, last, place)
-                group.lengths[place] = group.lengths[last]
-                ids[number][place] = ids[number][last]
+            group.lengths[place] = group.lengths[last]
+            ids[number][place] = ids[number][last]
             group.lengths.pop()
             ids[number].pop()
+        self._move(ids, sizes)
         for number in reversed(range(len(self.groups))):
             if not self.groups[number].rows:
                 del self.groups[number], ids[number]
@@ -134,6 +133,19 @@ class RaggedBatch:
         order = [row for group_ids in ids for row in group_ids]
         self._reorder_states(order, before, [])
         return order
+
+    def _move(self, ids: list[list[int]], sizes: list[int]) -> None:
+        """Rows take the places that `ids` gives them; `sizes` were the groups' rows before."""
+        first = 0
+        for number, (kept, size) in enumerate(zip(ids, sizes, strict=True)):
+            places = [row - first for row in kept]
+            if places != list(range(len(kept))):
+                group = self.groups[number]
+                if 4 * len(kept) <= group.row_capacity:
+                    group.row_capacity = row_capacity(2 * len(kept))
+                for layer in self._attention:
+                    layer.keep(number, places)
+            first += size
 
     def extract(self, row: int, empty: LayerCaches) -> LayerCaches:
         """A copy of the row's caches, filled into empty ones of mlx-lm's."""
