@@ -18,6 +18,7 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 SCRIPTS = (
     "decode",
     "ragged",
+    "adapters",
     "churn",
     "sampling",
     "fairness",

@@ -10,9 +10,9 @@ from typing import Any
 
 import openai
 import pytest
-from adapters import write_adapter
 from engines import answer, model_at
 from live import LiveDaemon
+from tiny_adapters import write_adapter
 
 PROMPT = [5, 9, 200, 31, 77, 12]
 

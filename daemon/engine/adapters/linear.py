@@ -60,7 +60,10 @@ class AdaptedLinear(nn.Module):
             a, b = a[shares.ranks], b[shares.ranks]
         low = x @ a.T
         weights = along(shares.weights, x.shape[:-1]).astype(low.dtype)
-        return y + ((low * weights) @ b).astype(x.dtype)
+        low = low * weights
+        if low.dtype == y.dtype:
+            return mx.addmm(y, low, b)
+        return y + (low @ b).astype(x.dtype)
 
 
 def along(per_row: mx.array, shape: tuple[int, ...]) -> mx.array:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters import write_adapter
 from engines import answer, assert_same, greedy, model_at, run, tokens_of
 from fastmlx.daemon.protocol.wire import Generate, NamedAdapter
+from tiny_adapters import write_adapter
 
 LENGTHS = (1, 2, 9, 17, 40, 70, 130, 300)
 NUM_TOKENS = 12

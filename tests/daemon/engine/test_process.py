@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import psutil
 import pytest
-from adapters import write_adapter
 from engines import greedy
 from fastmlx.daemon.protocol import channel, wire
+from tiny_adapters import write_adapter
 
 T = TypeVar("T")
 
