@@ -262,6 +262,17 @@ class Index:
         self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def check(self) -> None:
+        """Asserts that the books balance: sums are those of the rows, files are not larger."""
+        with transaction(self._db):
+            sums = self._db.execute("SELECT model, count(*), sum(bytes) FROM blocks GROUP BY model")
+            totals = self._db.execute("SELECT id, blocks, bytes FROM models WHERE blocks != 0")
+            assert sorted(sums) == sorted(totals), "the sums are not those of the rows"
+            for block, size in self._db.execute("SELECT hash, bytes FROM blocks"):
+                path = layout.block_path(self.directory, block)
+                if path.exists():
+                    assert layout.disk_bytes(path.stat().st_size) <= size, path
+
     # ---- within a transaction
 
     def _used_bytes(self) -> int:

@@ -75,14 +75,14 @@ class Reader:
         path = layout.block_path(self._directory, block)
         try:
             return decode(block, memoryview(read_file(path)))
-        except FileNotFoundError:
-            pass  # evicted a moment ago, or deleted by someone: nothing to tell
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # never stored, evicted a moment ago, or deleted by someone: nothing to tell
         except BadFile as error:
             log.warning("%s is dropped: %s", path, error)
+            self._counters.add(bad_blocks=1)
         except (OSError, MemoryError) as error:
             log.warning("%s cannot be read: %s", path, error)
             return None
-        self._counters.add(bad_blocks=1)
         self._forget(block)
         return None
 

@@ -26,7 +26,7 @@ class ColdStats:
     no_room_blocks: int = 0  # refused by the size limit
     failed_blocks: int = 0  # could not be written
     evicted_blocks: int = 0
-    bad_blocks: int = 0  # files that were missing, torn or foreign, found when they were read
+    bad_blocks: int = 0  # files that were torn or foreign, found when they were read
     queued_bytes: int = 0
     directory_bytes: int = 0  # everything in the directory, of all models
     directory_blocks: int = 0

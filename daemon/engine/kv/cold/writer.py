@@ -62,7 +62,8 @@ class Writer:
         self._clock = clock
         self._owner = secrets.randbits(62)  # tells our rows from those of other writers
         self._index: Index | None = None
-        self._failures = 0  # in a row
+        self._failures = 0  # since blocks were last written
+        self._is_off = False
         self._due_s = 0.0  # when to do something although nothing waits to be written
         self._lock = threading.Lock()  # guards the orders below
         self._touched: dict[bytes, int] = {}
@@ -73,8 +74,8 @@ class Writer:
 
     @property
     def is_off(self) -> bool:
-        """Whether writes are refused, after trouble."""
-        return self._failures > 0
+        """Whether writes are refused for a while, after trouble."""
+        return self._is_off
 
     def touch(self, blocks: list[BlockHash]) -> None:
         """These were used just now."""
@@ -114,14 +115,14 @@ class Writer:
                 continue
             try:
                 self._due_s = time.monotonic() + (ORDERS_S if has_work else IDLE_S)
-                self._work(self._open(), has_work)
+                index = self._open()
+                self._note_open()
+                self._work(index, has_work)
             except (OSError, sqlite3.Error) as error:
                 self._note_trouble(error)
             except Exception as error:  # a bug of ours must cost blocks, not the engine
                 log.exception("the cold tier's writer failed")
                 self._note_trouble(error)
-            else:
-                self._note_success()
             self.opened.set()
         self._refuse()
         with contextlib.suppress(OSError, sqlite3.Error):
@@ -199,6 +200,7 @@ class Writer:
             raise
         if lost:  # the machine slept through STALE_MS: the files are there all the same
             index.adopt([entries[BlockHash(block)] for block in lost], self._now_ms())
+        self._note_written()
         self._counters.add(
             written_blocks=len(reserved.accepted),
             written_bytes=sum(encoded[BlockHash(b)].length for b in reserved.accepted),
@@ -223,6 +225,7 @@ class Writer:
     # ---- trouble
 
     def _note_trouble(self, error: Exception) -> None:
+        self._is_off = True
         self._failures += 1
         pause_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1]
         self._due_s = time.monotonic() + pause_s
@@ -233,11 +236,15 @@ class Writer:
         self._refuse()
         self._drop_index()
 
-    def _note_success(self) -> None:
+    def _note_open(self) -> None:
+        if self._is_off:
+            self._is_off = False
+            self._counters.set(problem=None)
+
+    def _note_written(self) -> None:
         if self._failures:
             log.warning("the cold tier in %s works again", self._directory)
-            self._counters.set(problem=None)
-        self._failures = 0
+            self._failures = 0
 
     def _refuse(self) -> None:
         """Lets go of everything that was to be written."""

@@ -62,7 +62,10 @@ def test_what_the_engine_never_computes_with_does_not_change_it(folder: Path):
     assert weights_fingerprint(folder) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 64, (4).to_bytes(8, "little") + b"null"])
+NULL = (4).to_bytes(8, "little") + b"null"
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 64, NULL])
 def test_weights_that_cannot_be_read_are_left_to_the_loader_to_refuse(folder: Path, content: bytes):
     next(folder.glob("*.safetensors")).write_bytes(content)
     assert len(weights_fingerprint(folder)) == 20
