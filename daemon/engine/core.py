@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import deque
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
+from .cost import Work, work_of
 from .kv.packed import packs
 from .kv.ragged import LayerCaches
 from .pacer import Pacer
@@ -55,9 +55,10 @@ class EngineCore:
         self._sequences: dict[int, Sequence] = {}
         self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
         self._submitted: _Submitted | None = None
-        self._pacer = Pacer()
+        self._pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
-        self._recent_prefill: deque[int] = deque([0, 0], maxlen=2)  # tokens of the last steps
+        self._work = Work()  # prefill of this step
+        self._work_before = Work()  # of the step before
         self._inputs: mx.array | None = None  # int [running rows]: the next decode's input
 
     def add(self, request: Generate) -> None:
@@ -97,31 +98,30 @@ class EngineCore:
     def step(self) -> list[TokenRow]:
         """Runs one step and returns the tokens of the step before."""
         self._leave()
-        plan = self.scheduler.plan(self._pacer.tokens)
-        before = self.prompt_tokens
+        plan = self.scheduler.plan(self._pacer.budget(self.scheduler.step_prefill))
         previous = self._submitted
+        recent = self._work_before.plus(self._work).half()
+        self._work_before, self._work = self._work, Work()
         self._submitted = self._decode(self._guest(plan))
         rows: list[TokenRow] = []
         if previous is not None:
             rows = self._read(previous)
-            self._pace()
+            self._pace(recent)
         else:
             self._read_at_s = None
         self._prefill(plan)
-        self._recent_prefill.append(self.prompt_tokens - before)
         self.steps += 1
         return rows
 
-    def _pace(self) -> None:
+    def _pace(self, work: Work) -> None:
         """Tells the pacer how long it was since the last tokens came, and what was computed.
 
         The device is a step behind: the prefill that delayed these tokens was submitted in one of
-        the last two steps, so their mean is what counts in a run of steps.
+        the last two steps, so `work`, their mean, is what counts in a run of steps.
         """
         now_s = self._lockstep.agree(time.perf_counter())
         if self._read_at_s is not None:
-            mean = sum(self._recent_prefill) / len(self._recent_prefill)
-            self._pacer.observe(now_s - self._read_at_s, mean)
+            self._pacer.observe(now_s - self._read_at_s, work)
         self._read_at_s = now_s
 
     def _leave(self) -> None:
@@ -159,7 +159,7 @@ class EngineCore:
             logits = self._runner.decode_beside(
                 self._inputs, cache, tokens, guest.start, guest.sequence.adapter
             )
-            self._prefilled(guest)
+            self._prefilled(guest, forwards=0)
         sampled = self._sampler.sample(logits)
         mx.async_eval(*sampled.arrays())
         self._inputs = sampled.tokens
@@ -218,9 +218,9 @@ class EngineCore:
         prompts = [chunk.sequence.slice(0, chunk.num_tokens) for chunk in chunks]
         adapters = [chunk.sequence.adapter for chunk in chunks]
         self._runner.prefill_packed(caches, prompts, adapters)
-        for chunk, cache in zip(chunks, caches, strict=True):
+        for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
             self._prefill_caches[chunk.sequence.id] = cache
-            self._prefilled(chunk)
+            self._prefilled(chunk, forwards=int(number == 0))
 
     def _prefill_cache(self, sequence: Sequence) -> LayerCaches:
         cache = self._prefill_caches.get(sequence.id)
@@ -228,9 +228,10 @@ class EngineCore:
             cache = self._prefill_caches[sequence.id] = self._runner.new_cache()
         return cache
 
-    def _prefilled(self, chunk: Chunk) -> None:
+    def _prefilled(self, chunk: Chunk, *, forwards: int) -> None:
         self.scheduler.prefilled(chunk)
         self.prompt_tokens += chunk.num_tokens
+        self._work = self._work.plus(work_of(chunk.num_tokens, chunk.start, forwards=forwards))
 
     def _prefill_chunk(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
@@ -242,7 +243,7 @@ class EngineCore:
             self.abort(sequence.id)
             self.rejected.append(Rejected(sequence.id, f"the model refused the prompt: {error}"))
             return
-        self._prefilled(chunk)
+        self._prefilled(chunk, forwards=1)
 
     def _read(self, step: _Submitted) -> list[TokenRow]:
         """Waits for a step's tokens and books them."""

@@ -6,15 +6,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .budget import Budget
 from .sequence import Sequence, Status
 
 # With nobody decoding there is no stream to keep waiting: chunks as large as mlx-lm's default.
 ALONE_STEP_TOKENS = 2048
 # Prefill goes on with at least this much a step, however many rows decode.
 LEAST_CHUNK = 64
-# Prompts up to this length are computed at once: they soon decode with the others. Longer ones are
-# paced, so that they neither stop the running streams nor keep short requests waiting.
-SHORT_PROMPT = 256
 
 
 class Chunk(NamedTuple):
@@ -39,8 +37,7 @@ class Scheduler:
     """Waiting → prefill → running, first come first served.
 
     Every running row decodes in every step; what the token budget leaves goes to the prompts in
-    the order of their arrival. Long prompts share `paced` tokens a step (`pacer`), so that they
-    never stop the running streams.
+    the order of their arrival, as far as the step's time allows (`budget`).
     Invariant (`check`): a sequence is in exactly one of `waiting`, `prefilling`, `running`, and
     `len(prefilling) + len(running) <= max_concurrent`.
     """
@@ -64,38 +61,45 @@ class Scheduler:
         yield from self.prefilling
         yield from self.waiting
 
-    def plan(self, paced: int) -> Plan:
-        """Admits what fits and hands out the step's prefill tokens.
+    @property
+    def step_prefill(self) -> int:
+        """Tokens of prefill that the next step may carry."""
+        if not self.running:
+            return max(self.step_tokens, ALONE_STEP_TOKENS)
+        return max(self.step_tokens - len(self.running), LEAST_CHUNK)
 
-        Of these at most `paced` go to long prompts, as long as rows are running.
-        """
+    def plan(self, budget: Budget) -> Plan:
+        """Admits what fits and hands out the step's prefill; without running rows there is nobody
+        to keep waiting, and `step_prefill` alone bounds it."""
         while self.waiting and len(self.prefilling) + len(self.running) < self.max_concurrent:
             sequence = self.waiting.popleft()
             sequence.status = Status.PREFILL
             self.prefilling.append(sequence)
-        if self.running:
-            left = max(self.step_tokens - len(self.running), LEAST_CHUNK)
-        else:
-            left = paced = max(self.step_tokens, ALONE_STEP_TOKENS)
+        leading = [sequence for sequence in self.prefilling if not sequence.follows]
+        missing = [(s.prefill_tokens, s.num_prefilled) for s in leading]
+        granted = budget.grants(missing) if self.running else self._all_at_once(missing)
+        tokens = dict(zip(map(id, leading), granted, strict=True))
         chunks: list[Chunk] = []
         joining: list[Sequence] = []
         for sequence in self.prefilling:
-            if sequence.follows:
+            if id(sequence) not in tokens:
                 if sequence.leader in joining:
                     joining.append(sequence)
                 continue
-            missing = sequence.prefill_tokens - sequence.num_prefilled
-            num_tokens = min(missing, left)
-            if sequence.prefill_tokens > SHORT_PROMPT:
-                num_tokens = min(num_tokens, paced)
-                paced -= num_tokens
-            if num_tokens:
-                start = sequence.num_prefilled
-                chunks.append(Chunk(sequence, start, start + num_tokens))
-                left -= num_tokens
-            if num_tokens == missing:
+            start, end = sequence.num_prefilled, sequence.num_prefilled + tokens[id(sequence)]
+            if end > start:
+                chunks.append(Chunk(sequence, start, end))
+            if end == sequence.prefill_tokens:
                 joining.append(sequence)
         return Plan(chunks, joining)
+
+    def _all_at_once(self, prompts: list[tuple[int, int]]) -> list[int]:
+        left = self.step_prefill
+        granted: list[int] = []
+        for tokens, done in prompts:
+            granted.append(min(tokens - done, left))
+            left -= granted[-1]
+        return granted
 
     def prefilled(self, chunk: Chunk) -> None:
         """The chunk is in the sequence's cache."""

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from fastmlx.daemon.engine.budget import Budget
+from fastmlx.daemon.engine.cost import Cost
 from fastmlx.daemon.engine.scheduler import ALONE_STEP_TOKENS, LEAST_CHUNK, Scheduler
 from fastmlx.daemon.engine.sequence import Sequence, Status
 from fastmlx.daemon.protocol.sampling import Sampling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+SHORT = 256  # tokens of prompts that are computed at once
+
 
 def sequence(number: int, prompt_tokens: int, max_tokens: int = 4) -> Sequence:
     return Sequence(number, [number] * prompt_tokens, [], Sampling(max_tokens=max_tokens))
 
 
-def advance(scheduler: Scheduler, paced: int = 10_000) -> int:
+def advance(scheduler: Scheduler, long_tokens: int = 10_000) -> int:
     """One step as the engine does it, without arrays; returns the prefilled tokens."""
     for row in scheduler.running:
         row.num_sampled += 1
     scheduler.reorder([i for i, row in enumerate(scheduler.running) if not row.all_sampled])
-    plan = scheduler.plan(paced)
+    # A second buys a token.
+    budget = Budget(
+        tokens=scheduler.step_prefill,
+        cost=Cost(0, 1, 0),
+        long_s=long_tokens,
+        short_s=SHORT,
+        long_tokens=long_tokens,
+    )
+    plan = scheduler.plan(budget)
     for chunk in plan.prefill:
         assert chunk.num_tokens > 0
         scheduler.prefilled(chunk)
@@ -65,9 +77,9 @@ def test_a_long_prompt_is_paced_and_lets_short_ones_pass() -> None:
     scheduler.add(sequence(1, prompt_tokens=1, max_tokens=100))
     advance(scheduler)
     scheduler.add(sequence(2, prompt_tokens=10_000))
-    assert advance(scheduler, paced=30) == 30
+    assert advance(scheduler, long_tokens=30) == 30
     scheduler.add(sequence(3, prompt_tokens=100))
-    assert advance(scheduler, paced=30) == 30 + 99
+    assert advance(scheduler, long_tokens=30) == 30 + 99
     assert [row.id for row in scheduler.running] == [1, 3]
 
 

@@ -1,0 +1,99 @@
+"""The prefill that one step may do while rows are running. Pure.
+
+Short prompts are computed at once, as many as fit into their time, because they soon decode with
+the others. Long ones share a smaller time, in chunks, so that they neither stop the running streams
+nor keep short requests waiting.
+"""
+
+from __future__ import annotations
+
+from .cost import Cost, work_of
+
+FIRST_TOKENS = 16  # of long prompts, before anything is known
+FIRST_SHORT_TOKENS = 256  # of short ones
+
+
+class Budget:
+    """Hands out the tokens of one step, prompt after prompt in the order of their arrival."""
+
+    def __init__(
+        self,
+        *,
+        tokens: int,
+        cost: Cost | None = None,
+        long_s: float = 0.0,
+        short_s: float = 0.0,
+        long_tokens: int = FIRST_TOKENS,
+        guest_tokens: int = 0,
+        pause: bool = False,
+    ) -> None:
+        """`tokens` bounds all of it. `cost` None: nothing is known yet; then `long_tokens` and
+        FIRST_SHORT_TOKENS count. Chunks of up to `guest_tokens` need no forward of their own. In a
+        `pause` long prompts get nothing."""
+        self._tokens = tokens
+        self._cost = cost
+        self._long_s = long_s
+        self._short_s = self._short_left_s = max(short_s, long_s)
+        self._long_tokens = long_tokens
+        self._guest_tokens = guest_tokens
+        self._pause = pause
+        self._short_tokens = FIRST_SHORT_TOKENS
+        self._first_short = self._first_long = True
+
+    def grants(self, prompts: list[tuple[int, int]]) -> list[int]:
+        """Of each prompt, (its tokens, those computed before), how many tokens this step computes.
+
+        When several long ones wait they get more, up to the time of the short ones: else requests
+        would come in faster than they are taken up.
+        """
+        short = [self._is_short(tokens) for tokens, _ in prompts]
+        self._long_s = min(self._long_s * max(1, short.count(False)), self._short_s)
+        granted: list[int] = []
+        for (tokens, done), is_short in zip(prompts, short, strict=True):
+            wanted = (self._short if is_short else self._long)(tokens - done, done)
+            granted.append(min(wanted, self._tokens))
+            self._tokens -= granted[-1]
+        return granted
+
+    def _is_short(self, prompt_tokens: int) -> bool:
+        if self._cost is None:
+            return prompt_tokens <= FIRST_SHORT_TOKENS
+        return self._cost.seconds(work_of(prompt_tokens, 0, forwards=1)) <= self._short_s
+
+    def _short(self, missing: int, done: int) -> int:
+        """All or nothing, so that prompts can be packed; who comes later does not overtake."""
+        if self._cost is None:
+            fits = missing <= self._short_tokens
+            self._short_tokens -= missing if fits else self._short_tokens
+            return missing if fits else 0
+        work = work_of(missing, done, forwards=int(self._first_short))
+        seconds = self._cost.seconds(work)
+        fits = seconds <= self._short_left_s
+        self._short_left_s -= seconds if fits else self._short_left_s
+        self._first_short = self._first_short and not fits
+        return missing if fits else 0
+
+    def _long(self, missing: int, done: int) -> int:
+        """A chunk; the first long prompt gets at least a token."""
+        if self._pause:
+            return 0
+        first, self._first_long = self._first_long, False
+        fitting = self._long_tokens
+        if self._cost is not None:
+            fitting = min(fitting, self._chunk(self._cost, done, first=first))
+        granted = min(missing, max(fitting, int(first)))
+        if self._cost is None:
+            self._long_tokens -= granted
+        else:
+            self._long_s -= self._cost.seconds(work_of(granted, done))
+        return granted
+
+    def _chunk(self, cost: Cost, offset: int, *, first: bool) -> int:
+        """Only the first chunk may go beside the rows, and only as far as `guest_tokens`."""
+        guest_tokens = self._guest_tokens if first else 0
+        beside = cost.fitting(self._long_s, offset)
+        if beside < guest_tokens:
+            return beside
+        # Where a forward is needed, at least as much time again goes into what it computes.
+        own_s = max(self._long_s - cost.forward_s, cost.forward_s if first else 0.0)
+        return max(guest_tokens, cost.fitting(own_s, offset))
