@@ -1,14 +1,16 @@
-"""A load generator that costs little: raw sockets, time stamps now, parsing when all is over.
+"""A load generator that costs little: one loop over raw sockets, time stamps now, parsing when all
+is over.
 
-Every client is one loop: connect, ask for a chat completion, read to the end, again.
+Every client connects, asks for a chat completion, reads to the end, and does it again.
 Connections are not reused, so that servers with and without keep-alive are asked alike.
 """
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 import itertools
+import selectors
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,59 +75,99 @@ class Measured:
         return percentile(self.itl_s, percent) * 1000
 
 
-class _Answer(asyncio.Protocol):
+class _Answer:
     """One request on one connection; keeps all bytes and when they came."""
 
-    def __init__(self, head_and_body: bytes) -> None:
-        self._request = head_and_body
+    __slots__ = ("data", "ends", "error", "started", "times")
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
         self.data = bytearray()
         self.ends: list[int] = []  # size of `data` after each read
         self.times: list[float] = []
-        self.over = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        self.ends.append(len(self.data))
-        self.times.append(time.perf_counter())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.over.done():
-            self.over.set_result(exc)
+        self.error: str | None = None
 
 
-@dataclass
-class _Record:
-    started: float
-    answer: _Answer | None = None
-    error: str | None = None
+class _Client:
+    """Its requests one after the other: one connection, and so one socket, each."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, address: Any, requests: list[bytes]
+    ) -> None:
+        self._selector = selector
+        self._address = address  # as socket.getaddrinfo gives it
+        self._requests = iter(requests)
+        self._socket: socket.socket | None = None
+        self._unsent = memoryview(b"")
+        self.answers: list[_Answer] = []
+
+    def ask(self) -> bool:
+        """The next request begins; False when there are no more."""
+        request = next(self._requests, None)
+        if request is None:
+            return False
+        self.answers.append(_Answer())
+        self._unsent = memoryview(request)
+        self._socket = asking = socket.socket(self._address[0], socket.SOCK_STREAM)
+        asking.setblocking(False)
+        asking.connect_ex(self._address[4])
+        self._selector.register(asking, selectors.EVENT_WRITE, self)
+        return True
+
+    def ready(self) -> bool:
+        """Something can be written or read; whether the answer is over."""
+        asking, answer = self._socket, self.answers[-1]
+        assert asking is not None
+        try:
+            if self._unsent:
+                self._unsent = self._unsent[asking.send(self._unsent) :]
+                if not self._unsent:
+                    self._selector.modify(asking, selectors.EVENT_READ, self)
+                return False
+            data = asking.recv(1 << 16)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            answer.error = str(error)
+            data = b""
+        if data:
+            answer.times.append(time.perf_counter())
+            answer.data += data
+            answer.ends.append(len(answer.data))
+            return False
+        self._selector.unregister(asking)
+        asking.close()
+        return True
 
 
 def run(url: str, plan: Plan, *, timeout_s: float = 300.0) -> Measured:
-    """Carries out the plan against the server at `url`."""
-    return asyncio.run(_run(url, plan, timeout_s))
-
-
-async def _run(url: str, plan: Plan, timeout_s: float) -> Measured:
+    """Carries out the plan against the server at `url`. Raises TimeoutError."""
     address = urlsplit(url)
     assert address.hostname is not None
     host, port = address.hostname, address.port or 80
+    target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     requests = [
-        [
-            _http(host, port, plan.body(client, number))  # encoded before the clock starts
-            for number in range(plan.requests)
-        ]
+        [_http(host, port, plan.body(client, number)) for number in range(plan.requests)]
         for client in range(plan.clients)
     ]
-    start = time.perf_counter()
-    clients = (_client(host, port, messages) for messages in requests)
-    async with asyncio.timeout(timeout_s):
-        records = list(itertools.chain(*await asyncio.gather(*clients)))
-    end = max(r.answer.times[-1] for r in records if r.answer and r.answer.times)
-    return _measured(records, plan, end - start)
+    with selectors.DefaultSelector() as selector:
+        clients = [_Client(selector, target, messages) for messages in requests]
+        start = time.perf_counter()
+        _drive(selector, clients, start + timeout_s)
+    answers = [answer for client in clients for answer in client.answers]
+    end = max((answer.times[-1] for answer in answers if answer.times), default=start)
+    return _measured(answers, plan, end - start)
+
+
+def _drive(selector: selectors.BaseSelector, clients: list[_Client], deadline: float) -> None:
+    asking = sum([client.ask() for client in clients])
+    while asking:
+        left_s = deadline - time.perf_counter()
+        if left_s <= 0:
+            raise TimeoutError(f"{asking} clients had no complete answer")
+        for key, _ in selector.select(left_s):
+            if key.data.ready() and not key.data.ask():
+                asking -= 1
 
 
 def _http(host: str, port: int, body: bytes) -> bytes:
@@ -137,23 +179,6 @@ def _http(host: str, port: int, body: bytes) -> bytes:
         "Connection: close\r\n\r\n"
     )
     return head.encode() + body
-
-
-async def _client(host: str, port: int, requests: list[bytes]) -> list[_Record]:
-    loop = asyncio.get_running_loop()
-    records = []
-    for request in requests:
-        record = _Record(time.perf_counter())
-        records.append(record)
-        try:
-            _, record.answer = await loop.create_connection(
-                lambda request=request: _Answer(request), host, port
-            )
-            error = await record.answer.over
-            record.error = str(error) if error else None
-        except OSError as error:
-            record.error = str(error)
-    return records
 
 
 # ---- after the clock has stopped
@@ -181,23 +206,23 @@ class _Chunk(msgspec.Struct):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
-def _measured(records: list[_Record], plan: Plan, seconds: float) -> Measured:
+def _measured(answers: list[_Answer], plan: Plan, seconds: float) -> Measured:
     ttft_s: list[float] = []
     itl_s: list[float] = []
     errors: list[str] = []
     output_tokens = 0
-    for record in records:
-        error, tokens, times = record.error, 0, []
-        if record.answer is not None and error is None:
+    for answer in answers:
+        error, tokens, times = answer.error, 0, []
+        if error is None:
             parse = _parsed if plan.stream else _parsed_whole
-            error, tokens, times = parse(record.answer)
+            error, tokens, times = parse(answer)
         if error is None and tokens != plan.tokens:
             error = f"{tokens} tokens instead of {plan.tokens}"
         if error is not None:
             errors.append(error)
         output_tokens += tokens
         if times:
-            ttft_s.append(times[0] - record.started)
+            ttft_s.append(times[0] - answer.started)
             itl_s += [later - earlier for earlier, later in itertools.pairwise(times)]
     return Measured(seconds, output_tokens, ttft_s, itl_s, errors)
 
