@@ -1,7 +1,7 @@
 """How do we compare with other servers? The same model, machine, run and load, in turns.
 
 All servers run at once and are asked one after the other, so that whatever disturbs the machine
-disturbs them alike. Add a peer in bench/servers.py.
+disturbs them alike. A row with errors is not compared. Add a peer in bench/peers.py.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import itertools
 
 import load
 import models
+import peers
 import servers
 from report import Report, arguments, median, ratio
 
-STREAMS = (1, 8, 32)
+STREAMS = (1, 8, 32, 64)
 SAMPLINGS = {
     "greedy": {"temperature": 0.0},
     "T 0.7 top_p 0.9": {"temperature": 0.7, "top_p": 0.9},
 }
 SALTS = itertools.count()  # no prompt comes twice: prefix caches are another question
+TIMEOUT_S = 60.0  # of a round
 COLUMNS = (
     "streams",
     "sampling",
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=64, help="of a request (128 for one stream)")
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
+    peers.add_options(parser)
     options = parser.parse_args()
     rounds, streams = (1, (2,)) if options.quick else (options.rounds, options.streams)
     folder = models.folder_of(options.model or ("smallest" if options.quick else "small"))
@@ -58,12 +61,8 @@ def main() -> None:
         options.quick,
     )
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(servers.fastmlx(folder))]
-        for peer in servers.PEERS:
-            if peer.installed:
-                running.append(stack.enter_context(peer.start(folder)))
-            else:
-                report.notes.append(f"{peer.name} is not installed: skipped")
+        running = [stack.enter_context(servers.fastmlx(folder, max_concurrent=peers.STREAMS))]
+        running += peers.start_all(stack, folder, options.peers_dir, report)
         for count in streams:
             tokens = 8 if options.quick else options.tokens * (2 if count == 1 else 1)
             for name, sampling in SAMPLINGS.items():
@@ -82,7 +81,8 @@ def _compare(
 ) -> None:
     """One scenario on all servers, in turns; one row a server."""
     for server in running:  # not timed: kernels of a new sampler are compiled
-        load.run(server.url, load.Plan(server.model, streams, 1, 4, sampling, salt=next(SALTS)))
+        warming = load.Plan(server.model, streams, 1, 4, sampling, salt=next(SALTS))
+        load.run(server.url, warming, timeout_s=TIMEOUT_S)
     seen: list[list[load.Measured]] = [[] for _ in running]
     used_s = dict.fromkeys((server.name for server in running), 0.0)
     for _ in range(rounds):
@@ -91,7 +91,7 @@ def _compare(
             requests = 3 if streams == 1 else 2
             plan = load.Plan(server.model, streams, requests, tokens, sampling, salt)
             before_s = server.cpu_s()
-            measured.append(load.run(server.url, plan))
+            measured.append(load.run(server.url, plan, timeout_s=TIMEOUT_S))
             used_s[server.name] += server.cpu_s() - before_s
     ours = [m.tokens_per_s for m in seen[0]]
     for server, measured in zip(running, seen, strict=True):
@@ -109,10 +109,10 @@ def _compare(
             median(m.itl_ms(50) for m in measured),
             median(m.itl_ms(95) for m in measured),
             median(m.itl_ms(99) for m in measured),
-            used_s[server.name] / sum(m.output_tokens for m in measured) * 1000,
+            used_s[server.name] / max(1, sum(m.output_tokens for m in measured)) * 1000,
             server.rss_bytes() / 1e6,
             len(errors),
-            None if server is running[0] else ratio(ours, rates),
+            None if errors or server is running[0] else ratio(ours, rates),
         )
 
 

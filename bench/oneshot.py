@@ -17,6 +17,7 @@ import itertools
 
 import load
 import models
+import peers
 import servers
 from report import Report, arguments, median, ratio
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=30, help="of a client, a round")
     parser.add_argument("--clients", type=int, default=16)
+    peers.add_options(parser)
     options = parser.parse_args()
     rounds, requests = (1, 2) if options.quick else (options.rounds, options.requests)
     clients = 2 if options.quick else options.clients
@@ -51,11 +53,7 @@ def main() -> None:
     salts = itertools.count()  # no prompt comes twice: prefix caches are another question
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(servers.fastmlx(folder))]
-        for peer in servers.PEERS:
-            if peer.installed:
-                running.append(stack.enter_context(peer.start(folder)))
-            else:
-                report.notes.append(f"{peer.name} is not installed: skipped")
+        running += peers.start_all(stack, folder, options.peers_dir, report)
         seen: list[list[load.Measured]] = [[] for _ in running]
         used_s = [0.0 for _ in running]
         for server in running:  # not timed: the first requests compile kernels
@@ -84,7 +82,7 @@ def main() -> None:
             median(m.ttft_ms(95) for m in measured),
             used_s[number] / (asked * rounds) * 1000,
             len(errors),
-            ratio(ours, rates) if number else None,
+            ratio(ours, rates) if number and not errors else None,
         )
     report.finish(options.json)
 

@@ -1,15 +1,13 @@
-"""The servers that benchmarks ask: ours, and others beside it as far as they are installed."""
+"""The servers that benchmarks ask: ours, and others beside it (bench/peers.py)."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +43,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def fastmlx(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Our daemon with its defaults and the model of `folder`."""
-    config = f"models:\n  bench:\n    path: {folder}\n    preload: true\n"
+def fastmlx(
+    folder: Path, environment: dict[str, str] | None = None, max_concurrent: int = 32
+) -> Iterator[Running]:
+    """Our daemon with its defaults, but for `max_concurrent`, and the model of `folder`."""
+    entry = f"path: {folder}\n    preload: true\n    max_concurrent: {max_concurrent}"
+    config = f"models:\n  bench:\n    {entry}\n"
     with tempfile.TemporaryDirectory(prefix="fastmlx-bench-") as home:
         daemon = LiveDaemon(Path(home), config, environment=environment)
         with daemon:
@@ -56,29 +57,12 @@ def fastmlx(folder: Path, environment: dict[str, str] | None = None) -> Iterator
 
 
 @contextlib.contextmanager
-def mlx_lm(folder: Path) -> Iterator[Running]:
-    """mlx-lm's own server with its defaults."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(folder)]
-    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "WARNING"]
-    with _process([*command, *options], f"http://127.0.0.1:{port}/v1/models") as process:
-        yield Running("mlx_lm.server", f"http://127.0.0.1:{port}", str(folder), process.pid)
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Another server that may stand beside ours."""
-
-    name: str
-    package: str  # importable where the server is installed
-    start: Callable[[Path], contextlib.AbstractContextManager[Running]]
-
-    @property
-    def installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
-
-
-PEERS = (Peer("mlx_lm.server", "mlx_lm", mlx_lm),)
+def other(name: str, command: list[str], port: str, folder: Path) -> Iterator[Running]:
+    """Another server, which calls its model by its folder. Raises RuntimeError when it does not
+    start."""
+    url = f"http://127.0.0.1:{port}"
+    with _process(command, f"{url}/v1/models") as process:
+        yield Running(name, url, str(folder), process.pid)
 
 
 @contextlib.contextmanager

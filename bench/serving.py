@@ -24,7 +24,7 @@ import models
 import servers
 from report import Report, arguments, median, ratio
 
-CLIENTS = (1, 8, 32)
+CLIENTS = (1, 8, 32, 128)
 
 
 def engine_alone(folder: Path) -> None:
@@ -38,7 +38,7 @@ def engine_alone(folder: Path) -> None:
     print("{}", flush=True)
     for line in sys.stdin:
         plan = load.Plan(**json.loads(line))
-        core = engine.core_over(runner, folder, max_concurrent=max(32, plan.clients))
+        core = engine.core_over(runner, folder, max_concurrent=128)
         prompts = [
             [
                 tokenizer.encode(
@@ -100,7 +100,7 @@ def main() -> None:
         BLAS,
         options.quick,
     )
-    with engine_process(folder) as alone, servers.fastmlx(folder) as ours:
+    with engine_process(folder) as alone, servers.fastmlx(folder, max_concurrent=128) as ours:
         for clients in (1, 4) if options.quick else options.clients:
             engine_rates: list[float] = []
             http_rates: list[float] = []
