@@ -6,65 +6,15 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
+from engine_process import Engine
 from engines import greedy
-from fastmlx.daemon.protocol import channel, wire
+from fastmlx.daemon.protocol import wire
 from tiny_adapters import write_adapter
-
-T = TypeVar("T")
-
-
-class Engine:
-    """A real engine process and this end of its socket."""
-
-    def __init__(self) -> None:
-        self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(60)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "fastmlx.daemon.engine", "--fd", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        theirs.close()
-        self._decoder: channel.Decoder[wire.ToFront] = channel.Decoder(wire.ToFront)
-        self._messages: list[wire.ToFront] = []
-
-    def send(self, message: wire.ToEngine) -> None:
-        self.socket.sendall(channel.encode(message))
-
-    def messages(self) -> Iterator[wire.ToFront]:
-        """Everything the engine says, until it closes the socket."""
-        while True:
-            while self._messages:
-                yield self._messages.pop(0)
-            data = self.socket.recv(1 << 16)
-            if not data:
-                return
-            self._messages += self._decoder.feed(data)
-
-    def wait_for(self, kind: type[T]) -> T:
-        for message in self.messages():
-            if isinstance(message, kind):
-                return message
-        raise AssertionError(f"the engine ended without saying {kind.__name__}")
-
-    def load(self, folder: Path) -> wire.Ready:
-        self.send(wire.Load("m", str(folder)))
-        return self.wait_for(wire.Ready)
-
-    def close(self) -> None:
-        self.socket.close()
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
