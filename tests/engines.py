@@ -24,6 +24,7 @@ def model_at(folder: Path) -> Any:
 def core_at(folder: Path, *, max_concurrent: int = 32, step_tokens: int = 512) -> Any:
     """A fresh EngineCore over the (shared, loaded once) model of the folder."""
     from fastmlx.daemon.engine.core import EngineCore
+    from fastmlx.daemon.engine.grammar import GrammarCompiler
     from fastmlx.daemon.engine.runners.text import TextRunner
     from fastmlx.daemon.engine.runners.warmup import warm_up
 
@@ -34,6 +35,7 @@ def core_at(folder: Path, *, max_concurrent: int = 32, step_tokens: int = 512) -
         vocab_size=warmed.vocab_size,
         max_concurrent=max_concurrent,
         step_tokens=step_tokens,
+        grammars=GrammarCompiler(folder, warmed.vocab_size),
     )
 
 

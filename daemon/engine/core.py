@@ -4,7 +4,8 @@
 
 Step n+1 is submitted before the tokens of step n are read, so Python, detokenising and the
 socket work while the device computes. A row that turns out to have ended at step n was computed
-once more for nothing; rows that end by max_tokens are foreseen and were not.
+once more for nothing; rows that end by max_tokens are foreseen and were not. Where a row has a
+grammar, the tokens of n are read and the masks made while the device computes the logits of n+1.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import mlx.core as mx
 
 from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
+from .compiling import Compiling
 from .cost import Work, work_of
+from .grammar import GrammarCompiler
+from .grammar_masks import GrammarMasks
 from .kv.packed import packs
 from .kv.ragged import LayerCaches
+from .logits import Allowed
 from .pacer import Pacer
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
@@ -28,6 +33,8 @@ from .sequence import Sequence, Status
 
 # A guest's chunk is at most this long: its tokens pass the output projection for nothing.
 GUEST_TOKENS = 128
+# With nothing to compute but grammars, a step waits so long for one.
+GRAMMAR_WAIT_S = 0.005
 
 
 class _Submitted(NamedTuple):
@@ -41,7 +48,13 @@ class EngineCore:
     """Continuous batching over one runner. Not thread-safe: everything on the MLX thread."""
 
     def __init__(
-        self, runner: TextRunner, *, vocab_size: int, max_concurrent: int, step_tokens: int
+        self,
+        runner: TextRunner,
+        *,
+        vocab_size: int,
+        max_concurrent: int,
+        step_tokens: int,
+        grammars: GrammarCompiler | None = None,
     ) -> None:
         self.scheduler = Scheduler(max_concurrent=max_concurrent, step_tokens=step_tokens)
         self.rejected: list[Rejected] = []  # taken by the caller after each step
@@ -52,6 +65,12 @@ class EngineCore:
         self._vocab_size = vocab_size
         self._lockstep = runner.lockstep
         self._sampler = Sampler(vocab_size, runner.lockstep.first)
+        self._compiling = (
+            Compiling(grammars, together=not runner.lockstep.alone)
+            if grammars is not None
+            else None
+        )
+        self._masks = GrammarMasks()
         self._sequences: dict[int, Sequence] = {}
         self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
         self._submitted: _Submitted | None = None
@@ -69,7 +88,10 @@ class EngineCore:
             return
         sequence = Sequence.of(request)
         self._sequences[sequence.id] = sequence
-        self.scheduler.add(sequence)
+        if request.grammar is not None and self._compiling is not None:
+            self._compiling.start(sequence, request.grammar)
+        else:
+            self.scheduler.add(sequence)
 
     def _fault(self, request: Generate) -> str | None:
         if not request.prompt:
@@ -80,6 +102,8 @@ class EngineCore:
             return f"there is no adapter number {request.adapter}"
         if len(request.output) >= request.sampling.max_tokens:
             return "max_tokens are already generated"
+        if request.grammar is not None and self._compiling is None:
+            return "this engine has no tokenizer for grammars"
         return None
 
     def abort(self, request_id: int) -> None:
@@ -87,28 +111,38 @@ class EngineCore:
         sequence = self._sequences.pop(request_id, None)
         if sequence is None:
             return
-        self.scheduler.drop(sequence)
+        if self._compiling is None or not self._compiling.drop(request_id):
+            self.scheduler.drop(sequence)
         self._prefill_caches.pop(request_id, None)
         sequence.status = Status.FINISHED
 
     @property
     def idle(self) -> bool:
-        return self.scheduler.idle and self._submitted is None
+        return self.scheduler.idle and self._submitted is None and not self._compiling
 
     def step(self) -> list[TokenRow]:
         """Runs one step and returns the tokens of the step before."""
+        if self._compiling:
+            self._take_compiled(self._compiling)
         self._leave()
         plan = self.scheduler.plan(self._pacer.budget(self.scheduler.step_prefill))
         previous = self._submitted
         recent = self._work_before.plus(self._work).half()
         self._work_before, self._work = self._work, Work()
-        self._submitted = self._decode(self._guest(plan))
+        logits = self._decode(self._guest(plan))
+        grammars = logits is not None and any(row.grammar for row in self.scheduler.running)
+        if grammars:
+            mx.async_eval(logits)
+        else:
+            self._submitted = self._sample(logits)
         rows: list[TokenRow] = []
         if previous is not None:
             rows = self._read(previous)
             self._pace(recent)
         else:
             self._read_at_s = None
+        if grammars:
+            self._submitted = self._sample(logits, self._allowed())
         self._prefill(plan)
         self.steps += 1
         return rows
@@ -146,8 +180,26 @@ class EngineCore:
                 return chunk
         return None
 
-    def _decode(self, guest: Chunk | None) -> _Submitted | None:
-        """Submits the next token of every running row, and the guest's chunk."""
+    def _take_compiled(self, compiling: Compiling) -> None:
+        """Sequences whose grammar is ready begin to wait for their turn."""
+        nothing_else = self.scheduler.idle and self._submitted is None
+        ready, rejected = compiling.take(GRAMMAR_WAIT_S if nothing_else else 0.0)
+        for sequence in ready:
+            self.scheduler.add(sequence)
+        for each in rejected:
+            self._sequences.pop(each.id, None)
+        self.rejected += rejected
+
+    def _allowed(self) -> Allowed | None:
+        """What the grammars of the running rows allow after the tokens that were read."""
+        allowed, failed = self._masks.of(self.scheduler.running, self._vocab_size)
+        for sequence, message in failed:
+            self.abort(sequence.id)
+            self.rejected.append(Rejected(sequence.id, message))
+        return allowed
+
+    def _decode(self, guest: Chunk | None) -> mx.array | None:
+        """Logits of the next token of every running row; computes the guest's chunk beside it."""
         rows = self.scheduler.running
         if not rows or self._inputs is None:
             return None
@@ -160,7 +212,14 @@ class EngineCore:
                 self._inputs, cache, tokens, guest.start, guest.sequence.adapter
             )
             self._prefilled(guest, forwards=0)
-        sampled = self._sampler.sample(logits)
+        return logits
+
+    def _sample(self, logits: mx.array | None, allowed: Allowed | None = None) -> _Submitted | None:
+        """Submits the next token of every running row."""
+        if logits is None:
+            return None
+        rows = self.scheduler.running
+        sampled = self._sampler.sample(logits, allowed)
         mx.async_eval(*sampled.arrays())
         self._inputs = sampled.tokens
         for row in rows:

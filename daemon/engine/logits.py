@@ -1,4 +1,4 @@
-"""Logits processors: logit_bias, penalties and min_tokens, applied per row in one graph.
+"""Logits processors: logit_bias, penalties, min_tokens and grammars, per row in one graph.
 
 Rows that ask for none of them are not touched, and when no row asks `apply` returns its argument.
 The penalties' state lives on the device and grows by one scatter a step.
@@ -6,10 +6,22 @@ The penalties' state lives on the device and grows by one scatter a step.
 
 from __future__ import annotations
 
+import math
+from typing import Any, NamedTuple
+
 import mlx.core as mx
 import numpy as np
 
 from .sequence import Sequence
+
+
+class Allowed(NamedTuple):
+    """What the grammars of some rows allow."""
+
+    rows: list[int]
+    words: np.ndarray[
+        Any, np.dtype[np.uint32]
+    ]  # [len(rows), at least vocabulary / 32], a bit a token
 
 
 class LogitsProcessor:
@@ -36,12 +48,12 @@ class LogitsProcessor:
             self._penalties = self._penalties.keep(rows)
         self._sparse = _SparseBias(self._rows)
 
-    def apply(self, logits: mx.array) -> mx.array:
+    def apply(self, logits: mx.array, allowed: Allowed | None = None) -> mx.array:
         """logits [rows, vocabulary] → the logits to sample from."""
         logits = self._sparse.apply(logits)
         if self._penalties is not None:
             logits = self._penalties.apply(logits)
-        return logits
+        return logits if allowed is None else _only(allowed, logits)
 
     def took(self, tokens: mx.array) -> None:
         """These tokens, int [rows], were sampled."""
@@ -146,14 +158,24 @@ class _Penalties:
         self.seen[at] = True
 
 
+def _only(allowed: Allowed, logits: mx.array) -> mx.array:
+    bits = mx.array(allowed.words)[:, :, None] >> mx.arange(32, dtype=mx.uint32)
+    mask = (bits.reshape(len(allowed.rows), -1)[:, : logits.shape[1]] & 1) > 0
+    if len(allowed.rows) == logits.shape[0]:
+        return mx.where(mask, logits, -math.inf)
+    index = mx.array(allowed.rows)
+    result = logits + 0
+    result[index] = mx.where(mask, logits[index], -math.inf)
+    return result
+
+
 class _SparseBias:
-    """logit_bias, and stop tokens that min_tokens forbids, as (row, token, value) triples."""
+    """logit_bias, and stop tokens that min_tokens forbids, as (row, token, value) triples. Where a
+    row has a grammar, that knows when the row may stop."""
 
     def __init__(self, rows: list[Sequence]) -> None:
         self._rows = [
-            (i, row)
-            for i, row in enumerate(rows)
-            if row.sampling.logit_bias or (row.sampling.min_tokens and row.stop_ids)
+            (i, row) for i, row in enumerate(rows) if row.sampling.logit_bias or _min_tokens(row)
         ]
         self._banned: list[bool] | None = None
         self._triples: tuple[mx.array, mx.array, mx.array] | None = None
@@ -161,7 +183,7 @@ class _SparseBias:
     def apply(self, logits: mx.array) -> mx.array:
         if not self._rows:
             return logits
-        banned = [row.num_sampled < row.sampling.min_tokens for _, row in self._rows]
+        banned = [row.num_sampled < _min_tokens(row) for _, row in self._rows]
         if banned != self._banned:
             self._banned = banned
             self._triples = self._build(banned, logits.shape[-1])
@@ -184,3 +206,7 @@ class _SparseBias:
             return None
         index, ids, values = zip(*triples, strict=True)
         return mx.array(index), mx.array(ids), mx.array(values, dtype=mx.float32)
+
+
+def _min_tokens(row: Sequence) -> int:
+    return row.sampling.min_tokens if row.stop_ids and row.grammar is None else 0

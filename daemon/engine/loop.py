@@ -123,6 +123,7 @@ def prepare(
     lean.install()
     from . import device, loader
     from .core import EngineCore
+    from .grammar import GrammarCompiler
     from .runners.text import TextRunner
     from .runners.warmup import warm_up
     from .stats import StatsReporter
@@ -158,6 +159,7 @@ def prepare(
         vocab_size=warmed.vocab_size,
         max_concurrent=load.max_concurrent,
         step_tokens=load.step_tokens,
+        grammars=GrammarCompiler(Path(load.path), warmed.vocab_size),
     )
     notes = (*loaded.notes, warmed.note) if warmed.note else loaded.notes
     ready = wire.Ready(

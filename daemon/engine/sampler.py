@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from ..protocol.sampling import Sampling
 from .candidates import largest, weight_at_mass, weight_at_rank
-from .logits import LogitsProcessor
+from .logits import Allowed, LogitsProcessor
 from .sequence import Sequence
 
 # Without top_k, top_p looks at this many of the likeliest tokens, or at all of a vocabulary up to
@@ -92,12 +92,12 @@ class Sampler:
         self._random = _RandomRows(rows)
         self._logprob_rows = [i for i, row in enumerate(rows) if row.sampling.top_logprobs >= 0]
 
-    def sample(self, logits: mx.array) -> Sampled:
-        """Samples one token a row from logits [rows, vocabulary].
+    def sample(self, logits: mx.array, allowed: Allowed | None = None) -> Sampled:
+        """Samples one token a row from logits [rows, vocabulary], of what is `allowed`.
 
         Reads each sequence's `num_sampled` as the position of its token. Everything stays lazy.
         """
-        processed = self._processor.apply(logits)
+        processed = self._processor.apply(logits, allowed)
         tokens = mx.argmax(processed, axis=-1).astype(mx.int32)
         tokens = self._random.replace(tokens, processed, self._rows).astype(mx.int32)
         tokens = self._first(tokens)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from ..protocol.sampling import Sampling
 from ..protocol.wire import Generate
+
+if TYPE_CHECKING:
+    from .grammar import GrammarState
 
 
 class Status(Enum):
@@ -39,6 +43,7 @@ class Sequence:
     first_row_sent: bool = False
     stop_ids: frozenset[int] = field(default_factory=frozenset)
     prompt_hash: int = 0  # equal for equal prompts of one adapter
+    grammar: GrammarState | None = None  # follows `output`
     leader: Sequence | None = None  # whose prompt is the same: its prefill serves this one too
 
     @classmethod
@@ -90,8 +95,12 @@ class Sequence:
     def accept(self, token: int) -> str | None:
         """Books one token that was read; returns the finish reason when it is the last one."""
         self.output.append(token)
-        if token in self.stop_ids and len(self.output) > self.sampling.min_tokens:
-            return "stop"
+        if self.grammar is not None:
+            self.grammar.take(token)
+        if token in self.stop_ids and (
+            len(self.output) > self.sampling.min_tokens or self.grammar is not None
+        ):
+            return "stop"  # a grammar may end before min_tokens: then nothing else could follow
         if len(self.output) >= self.sampling.max_tokens:
             return "length"
         return None

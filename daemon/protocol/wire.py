@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from .events import TokenLogprob
+from .grammar import Grammar
 from .sampling import Sampling
 
 # ---- front → engine
@@ -65,6 +66,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     sampling: Sampling
     output: list[int] = []
     adapter: int = 0  # number of one of `Load.named_adapters`; 0: the model as it is
+    grammar: Grammar | None = None  # that prompt's continuation, `output` included, keeps to
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):

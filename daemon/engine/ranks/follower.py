@@ -29,6 +29,7 @@ _IDLE_S = 0.5  # after which freed memory is given back
 
 class Follower(Lockstep):
     leads = False
+    alone = False
 
     def __init__(self, rank: int) -> None:
         """Takes stdin and stdout for itself; what others print goes to stderr."""

@@ -35,6 +35,8 @@ class Leader(Lockstep):
     """Plain pipes carry what is shared, not collectives: a rank that waits for a pipe costs
     nothing, the payload needs no length sent ahead, and the end of a pipe is the end of a rank."""
 
+    alone = False
+
     def __init__(self, load: Load, group: Distributed, fail: Callable[[str], None]) -> None:
         """Starts the other ranks. `fail` hears from another thread why one could not load, and
         must end the process. Raises OSError."""

@@ -19,6 +19,7 @@ class Lockstep:
     """Of an engine that is one process: everything is as this process has it."""
 
     leads = True  # speaks to the front
+    alone = True  # there are no other ranks
 
     def join(self) -> None:
         """Meets the other ranks. mlx is imported by now."""
