@@ -23,6 +23,7 @@ from .adapters import Adapters
 from .section import Section, setting, without_nulls
 from .units import Bytes, Seconds, Size
 from .values import (
+    Budget,
     Codec,
     Context,
     Count,
@@ -81,16 +82,23 @@ class CacheSettings(Section):
     """`cache:` the KV prefix cache."""
 
     hot: TierSize = setting(
-        "Tier in RAM: a size, or a share of the memory limit; 0 turns it off.",
-        change="reload",
+        "Tier in RAM, of all models together: a size, or a share of the memory limit; "
+        "0 turns it off.",
+        change="live",
         unit="bytes",
         default=Size(percent=25),
     )
     cold: TierSize = setting(
         "Tier on SSD: a size, or a share of the disk; 0 turns it off.",
-        change="reload",
+        change="live",
         unit="bytes",
         default=Size(num_bytes=20 * 1024**3),
+    )
+    write_budget: Budget = setting(
+        "What may be written to the tier on SSD in a day, by all models; or unlimited.",
+        change="live",
+        unit="bytes",
+        default=50 * 1024**3,
     )
     directory: Folder | None = setting(
         "Folder of the tier on SSD; by default FASTMLX_HOME/cache.", change="reload", default=None
@@ -294,7 +302,7 @@ class Settings(BaseSettings):
 
     server: ServerSettings = setting("The server.", change="live", default=ServerSettings())
     memory: MemorySettings = setting("Memory.", change="live", default=MemorySettings())
-    cache: CacheSettings = setting("KV prefix cache.", change="reload", default=CacheSettings())
+    cache: CacheSettings = setting("KV prefix cache.", change="live", default=CacheSettings())
     defaults: DefaultSettings = setting(
         "What holds for models that do not say otherwise.", change="live", default=DefaultSettings()
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
-from .units import Seconds, Size, SizeValue, parse_size
+from .units import Seconds, Size, SizeValue, parse_bytes, parse_size
 
 _NAME = re.compile(r"[^\W_][\w.:@+-]*")
 _ADAPTER_NAME = re.compile(r"[^\W_][\w.@+-]*")
@@ -93,6 +93,15 @@ def _limit(value: Any) -> Size | Literal["auto"]:
     return size
 
 
+def _budget(value: Any) -> int | Literal["unlimited"]:
+    if value == "unlimited":
+        return "unlimited"
+    try:
+        return parse_bytes(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or unlimited") from error
+
+
 def _context(value: Any) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -122,4 +131,9 @@ Folder = Annotated[Path, PlainSerializer(str)]
 TierSize = SizeValue
 DrainTimeout = Annotated[Seconds, AfterValidator(_drain_timeout)]
 Limit = Annotated[Size | Literal["auto"], PlainValidator(_limit), PlainSerializer(str)]
+Budget = Annotated[
+    int | Literal["unlimited"],
+    PlainValidator(_budget),
+    PlainSerializer(lambda n: n if n == "unlimited" else str(Size(n))),
+]
 Context = Annotated[int | Literal["auto"], PlainValidator(_context)]

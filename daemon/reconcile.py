@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from ..config.diff import SettingsDiff, diff
+from ..config.paths import Home
 from ..config.settings import Settings
 from .protocol.errors import FastMLXError
+from .supervisor.cache import CachePlan
 from .supervisor.memory import auto_limit_bytes, readable, total_bytes
 from .supervisor.supervisor import Supervisor
 
@@ -49,6 +54,11 @@ async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor)
         limit_bytes = memory_limit_bytes(new)
         supervisor.set_memory_limit(limit_bytes)
         lines.append(f"memory.limit: {readable(limit_bytes)}")
+    plan = cache_plan(new, supervisor.home)
+    if plan != supervisor.cache.plan:
+        supervisor.cache.set(plan)
+        hot, cold = readable(plan.hot_bytes), readable(plan.cold_bytes)
+        lines.append(f"cache: {hot} in memory, {cold} in {plan.directory}")
     for name, spec in new.models.items():
         told = _declared(new, name)
         is_same = name not in changes.added and name not in changes.changed
@@ -60,7 +70,7 @@ async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor)
         lines += [
             f"{key}: changed, " + ("at the next start" if change == "restart" else "in force")
             for key, change in changes.settings.items()
-            if key != "memory.limit"
+            if key != "memory.limit" and not key.startswith("cache.")
         ]
     return Report(tuple(lines), changes.needs_restart, _preload(changes, new, supervisor))
 
@@ -69,6 +79,23 @@ def memory_limit_bytes(settings: Settings) -> int:
     """`memory.limit` on this machine."""
     limit = settings.memory.limit
     return auto_limit_bytes() if limit == "auto" else limit.of(total_bytes())
+
+
+def cache_plan(settings: Settings, home: Home) -> CachePlan:
+    """`cache` on this machine."""
+    cache = settings.cache
+    directory = cache.directory or home.cache
+    budget = None if cache.write_budget == "unlimited" else cache.write_budget
+    hot_bytes = cache.hot.of(memory_limit_bytes(settings))
+    return CachePlan(hot_bytes, cache.cold.of(disk_bytes(directory)), budget, directory)
+
+
+def disk_bytes(folder: Path) -> int:
+    """Size of the disk that the folder lies on, or will lie on; 0 when that cannot be said."""
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(place).total
+    return 0
 
 
 def _declared(settings: Settings, name: str) -> Declared:

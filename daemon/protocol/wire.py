@@ -53,6 +53,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     hot_bytes: int = 0  # what the prefix cache may hold in memory; 0: there is none
     cache_directory: str | None = None  # of its tier on disk, shared by all engines; None: none
     cold_bytes: int = 0  # what that tier may take on disk
+    write_budget_bytes: int | None = None  # what may be written to it in a day; None: any amount
     distributed: Distributed | None = None
 
 
@@ -84,6 +85,7 @@ class CacheLimits(msgspec.Struct, tag=True, frozen=True):
 
     hot_bytes: int
     cold_bytes: int
+    write_budget_bytes: int | None = None
 
 
 class ClearCache(msgspec.Struct, tag=True, frozen=True):
@@ -166,6 +168,35 @@ class CachedPrefix(msgspec.Struct, array_like=True, frozen=True):
     preview: list[int]  # its first tokens
 
 
+class ColdStats(msgspec.Struct, frozen=True):
+    """The books of the tier on disk in one engine. Counters are since the start; the directory's
+    figures, `queued_bytes` and `problem` are of now."""
+
+    read_blocks: int = 0
+    read_bytes: int = 0
+    reads: int = 0  # of several blocks each
+    read_seconds: float = 0.0  # of all reads
+    read_histogram: tuple[int, ...] = ()  # reads, by READ_BUCKETS_S; the last: longer than all
+    written_blocks: int = 0
+    written_bytes: int = 0
+    dropped_blocks: int = 0  # the queue was full, or the tier was off
+    over_budget_blocks: int = 0  # refused by the day's write budget
+    no_room_blocks: int = 0  # refused by the size limit
+    failed_blocks: int = 0  # could not be written
+    evicted_blocks: int = 0
+    bad_blocks: int = 0  # files that were torn or foreign, found when they were read
+    queued_bytes: int = 0
+    directory_bytes: int = 0  # everything in the directory, of all models
+    directory_blocks: int = 0
+    written_today_bytes: int = 0  # by all engines
+    limit_bytes: int = 0
+    problem: str | None = None  # why the tier is off at the moment
+
+
+# Upper bounds of `ColdStats.read_histogram`.
+READ_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
 class CacheStats(msgspec.Struct, frozen=True):
     """The books of the prefix cache. Counters are since the start."""
 
@@ -178,6 +209,7 @@ class CacheStats(msgspec.Struct, frozen=True):
     misses: dict[str, int]  # prompts of which nothing was found, by reason
     evictions: int
     prefixes: list[CachedPrefix] = []  # the most used first
+    cold: ColdStats | None = None  # None: there is no tier on disk
 
 
 class Stats(msgspec.Struct, tag=True, frozen=True):

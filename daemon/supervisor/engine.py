@@ -137,6 +137,11 @@ class EngineProcess:
             self._feed()
         return generation
 
+    def tell(self, message: wire.CacheLimits | wire.ClearCache) -> None:
+        """Says something to the engine that is ready now; to another one nothing."""
+        if self.state is State.READY and self._child is not None:
+            self._child.send(message)
+
     # ---- the task that owns the child
 
     async def _run(self, load: wire.Load) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..hub.footprint import load_bytes
 from ..protocol.errors import FastMLXError, ModelFailed, ModelNotFound, Overloaded
+from .cache import CachePlan, CacheShares
 from .child import Timing
 from .engine import EngineProcess
 from .lease import Lease
@@ -44,12 +45,13 @@ class Supervisor:
     ) -> None:
         """`on_change` is called, at most about 20 times a second, after something that `status()`
         reports has changed (not for every token)."""
-        self._home = home
+        self.home = home
         self._command = tuple(command)
         self._on_change = on_change
         self._timing = timing or Timing()
         self._room = Room(memory_limit_bytes)
         self._models: dict[str, Model] = {}
+        self.cache = CacheShares(CachePlan(0, 0, None, home.cache), self._models, self._restart)
         self._withdrawn: list[Model] = []  # that still finish their requests
         self._stopping = False
         self._notify_timer: asyncio.TimerHandle | None = None
@@ -278,7 +280,8 @@ class Supervisor:
                 self._room.ledger.release(model)  # the entry was edited meanwhile
             model.started_for = declared
             limit_bytes = self._room.ledger.limit_bytes
-            model.engine.start(declared.load_message(model.name, model.info, adapters, limit_bytes))
+            message = declared.load_message(model.name, model.info, adapters, limit_bytes)
+            model.engine.start(self.cache.load(message))
         except FastMLXError as error:
             logger.warning("%s is not started: %s", model.name, error.message)
             if isinstance(error, ModelFailed):
@@ -305,6 +308,11 @@ class Supervisor:
             model.departure = asyncio.create_task(self._depart(model))
             self._notify()
         return model.departure
+
+    def _restart(self, model: Model) -> None:
+        """Another engine in place of the one that runs, if one does."""
+        if model.engine.state in (State.STARTING, State.READY):
+            self._dismiss(model, load_again=True)
 
     async def _depart(self, model: Model) -> None:
         try:
@@ -359,7 +367,7 @@ class Supervisor:
         engine = EngineProcess(
             name,
             command=self._command,
-            log=self._home.logs / f"engine-{file_name(name)}.log",
+            log=self.home.logs / f"engine-{file_name(name)}.log",
             timing=self._timing,
             on_change=lambda: self._engine_changed(model),
         )
@@ -393,11 +401,12 @@ class Supervisor:
         return ModelNotFound(f"There is no model '{name}'. Declared: {declared}.", param="model")
 
     def _notify(self) -> None:
-        if self._on_change is not None and self._notify_timer is None:
+        if self._notify_timer is None:
             loop = asyncio.get_running_loop()
             self._notify_timer = loop.call_later(NOTIFY_S, self._fire)
 
     def _fire(self) -> None:
         self._notify_timer = None
+        self.cache.tell()
         if self._on_change is not None:
             self._on_change()

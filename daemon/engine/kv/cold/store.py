@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ....cold.index import Index
+from ....protocol.wire import ColdStats
 from ..hashes import BlockHash
 from .blob import Blob
 from .pending import WriteQueue
 from .reader import Reader
-from .stats import ColdStats, Counters
+from .stats import Counters
 from .ticket import Ticket
 from .writer import Writer
 
@@ -126,6 +127,15 @@ class ColdStore:
             self._counters.add(dropped_blocks=1)
             return False
         return True
+
+    def limit(self, limit_bytes: int, write_budget_bytes_per_day: int | None) -> None:
+        """Other limits from now on; what is too much is evicted soon."""
+        self._counters.set(limit_bytes=limit_bytes)
+        self._writer.limit(limit_bytes, write_budget_bytes_per_day)
+
+    def drop(self) -> None:
+        """Forgets what waits to be written."""
+        self._pending.drop()
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until all that was queued is on disk or lost; false when it took too long."""

@@ -77,6 +77,10 @@ class Writer:
         """Whether writes are refused for a while, after trouble."""
         return self._is_off
 
+    def limit(self, limit_bytes: int, budget_bytes: int | None) -> None:
+        self.limit_bytes, self.budget_bytes = limit_bytes, budget_bytes
+        self._hurry(0.0)
+
     def touch(self, blocks: list[BlockHash]) -> None:
         """These were used just now."""
         now_ms = self._now_ms()
