@@ -63,11 +63,11 @@ class CacheShares:
         """Tells every running engine its limits, unless it knows them."""
         running = self._running()
         limits = self._limits(len(running))
-        told = {model.name: (ready, limits) for model, ready in running}
-        for model, _ in running:
-            if self._told.get(model.name) != told[model.name]:
+        for model, ready in running:
+            known, before = self._told.get(model.name, (None, None))
+            if known is not ready or before != limits:  # an engine that started again was told less
                 model.engine.tell(limits)
-        self._told = told
+        self._told = {model.name: (ready, limits) for model, ready in running}
 
     def clear(self, name: str | None, order: wire.ClearCache) -> None:
         """Tells the engine of this model, or all engines, what to forget."""

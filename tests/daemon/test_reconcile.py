@@ -107,7 +107,8 @@ models:
         ("declare", "b", 1.0, 2, 3),
         ("declare", "c", math.inf, 8, 128),
     ]
-    assert report.lines[:2] == ("memory.limit: 2.0 GiB", "model a: added")
+    cache = f"cache: 512 MiB in memory, 20.0 GiB in {desk.home.cache}"
+    assert report.lines[:3] == ("memory.limit: 2.0 GiB", cache, "model a: added")
     assert report.preload is None
     assert [status.name for status in desk.supervisor.status()] == ["a", "b", "c"]
 
