@@ -31,6 +31,7 @@ from .values import (
     DrainTimeout,
     Folder,
     Limit,
+    MaxGap,
     ModelKind,
     ModelName,
     Number,
@@ -122,6 +123,13 @@ class DefaultSettings(Section):
         change="live",
         unit="requests",
         default=128,
+    )
+    max_gap: MaxGap = setting(
+        "How long a running stream may wait for its next token while prompts are computed; "
+        "auto is a multiple of its usual time.",
+        change="live",
+        unit="seconds",
+        default="auto",
     )
 
 
@@ -227,6 +235,9 @@ class ModelSpec(Section):
     )
     max_waiting: Whole | None = setting(
         "By default defaults.max_waiting.", change="live", unit="requests", default=None
+    )
+    max_gap: MaxGap | None = setting(
+        "By default defaults.max_gap.", change="live", unit="seconds", default=None
     )
     sampling: SamplingDefaults = setting(
         "Sampling where the request says nothing.", change="live", default=SamplingDefaults()
@@ -389,3 +400,8 @@ class Settings(BaseSettings):
 
     def max_waiting(self, spec: ModelSpec) -> int:
         return self.defaults.max_waiting if spec.max_waiting is None else spec.max_waiting
+
+    def max_gap_s(self, spec: ModelSpec) -> float | None:
+        """Seconds; None for auto."""
+        gap = self.defaults.max_gap if spec.max_gap is None else spec.max_gap
+        return None if gap == "auto" else gap

@@ -12,7 +12,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
-from .units import Seconds, Size, SizeValue, parse_bytes, parse_size
+from .units import (
+    Seconds,
+    Size,
+    SizeValue,
+    format_duration,
+    parse_bytes,
+    parse_duration,
+    parse_size,
+)
 
 _NAME = re.compile(r"[^\W_][\w.:@+-]*")
 _ADAPTER_NAME = re.compile(r"[^\W_][\w.@+-]*")
@@ -102,6 +110,22 @@ def _budget(value: Any) -> int | Literal["unlimited"]:
         raise ValueError(f"{error}, or unlimited") from error
 
 
+def _max_gap(value: Any) -> float | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        raise ValueError("must be auto or a duration such as 100ms") from error
+    if not 0 < seconds <= 60:
+        raise ValueError("must be auto, or more than 0 and at most 1m")
+    return seconds
+
+
+def _written_gap(value: float | Literal["auto"]) -> str:
+    return value if isinstance(value, str) else format_duration(value)
+
+
 def _context(value: Any) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -136,4 +160,5 @@ Budget = Annotated[
     PlainValidator(_budget),
     PlainSerializer(lambda n: n if n == "unlimited" else str(Size(n))),
 ]
+MaxGap = Annotated[float | Literal["auto"], PlainValidator(_max_gap), PlainSerializer(_written_gap)]
 Context = Annotated[int | Literal["auto"], PlainValidator(_context)]

@@ -36,6 +36,7 @@ class Declared(NamedTuple):
     idle_timeout_s: float
     max_concurrent: int
     max_waiting: int
+    max_gap_s: float | None  # None: auto
 
 
 async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor) -> Report:
@@ -104,6 +105,7 @@ def _declared(settings: Settings, name: str) -> Declared:
         idle_timeout_s=settings.idle_timeout_s(spec),
         max_concurrent=settings.max_concurrent(spec),
         max_waiting=settings.max_waiting(spec),
+        max_gap_s=settings.max_gap_s(spec),
     )
 
 

@@ -68,7 +68,7 @@ class Engine:
         self.connection.sendall(encode(message))
 
     def load(self, message: wire.Load) -> None:
-        folder = Path(message.path)
+        folder = self.folder = Path(message.path)
         with (folder / "starts.txt").open("a") as file:
             file.write(f"{os.getpid()}\n")
         starts = len((folder / "starts.txt").read_text().splitlines())
@@ -133,6 +133,9 @@ class Engine:
                 self.send(wire.Rejected(message.id, "no such thing", bad_request=bad))
             else:
                 self.sequences[message.id] = Sequence(message)
+        elif isinstance(message, wire.Tune):
+            with (self.folder / "tuned.txt").open("a") as file:
+                file.write(f"{message.max_gap_s}\n")
         elif isinstance(message, wire.Abort):
             assert message.id not in self.aborted, "aborted twice"
             self.aborted.add(message.id)

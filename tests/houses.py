@@ -77,6 +77,7 @@ class House:
         idle_timeout_s: float = 900.0,
         max_concurrent: int = 32,
         max_waiting: int = 128,
+        max_gap_s: float | None = None,
         weights_bytes: int = 1000,
         behaviour: dict[str, Any] | None = None,
         **spec: Any,
@@ -92,6 +93,7 @@ class House:
             idle_timeout_s=idle_timeout_s,
             max_concurrent=max_concurrent,
             max_waiting=max_waiting,
+            max_gap_s=max_gap_s,
         )
 
     def status(self, name: str) -> ModelStatus:

@@ -116,6 +116,10 @@ class EngineCore:
         self._prefill_caches.pop(request_id, None)
         sequence.status = Status.FINISHED
 
+    def set_max_gap(self, seconds: float | None) -> None:
+        """The largest gap of running streams while prompts are computed; None: by their usual."""
+        self._pacer.max_gap_s = seconds
+
     @property
     def idle(self) -> bool:
         return self.scheduler.idle and self._submitted is None and not self._compiling

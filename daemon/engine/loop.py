@@ -84,6 +84,8 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             core.add(message)
         case wire.Abort(id=request_id):
             core.abort(request_id)
+        case wire.Tune(max_gap_s=max_gap_s):
+            core.set_max_gap(max_gap_s)
         case wire.Stop():
             return False
         case wire.Load():

@@ -2,8 +2,8 @@
 
 One msgpack frame a message (`daemon.protocol.channel`). The front opens with `Load`; the engine
 answers `Loading` any number of times, then `Ready` or `LoadFailed` (and exits). After `Ready` the
-front sends `Generate` and `Abort`, the engine `Tokens` (one message a step, all rows in it),
-`Rejected` and `Stats`. When the socket closes the engine exits: there are no orphans.
+front sends `Generate`, `Abort` and `Tune`, the engine `Tokens` (one message a step, all rows in
+it), `Rejected` and `Stats`. When the socket closes the engine exits: there are no orphans.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     grammar: Grammar | None = None  # that prompt's continuation, `output` included, keeps to
 
 
+class Tune(msgspec.Struct, tag=True, frozen=True):
+    """Settings that change while the engine runs; before the first one the defaults here hold."""
+
+    max_gap_s: float | None = None  # of running streams beside prompts; None: by their usual one
+
+
 class Abort(msgspec.Struct, tag=True, frozen=True):
     """Nobody listens to this request any more. Unknown and finished ids are ignored."""
 
@@ -95,7 +101,7 @@ class ClearCache(msgspec.Struct, tag=True, frozen=True):
     cold: bool = True
 
 
-ToEngine = Load | Generate | Abort | Stop | CacheLimits | ClearCache
+ToEngine = Load | Generate | Tune | Abort | Stop | CacheLimits | ClearCache
 
 # ---- engine → front
 

@@ -60,6 +60,7 @@ class EngineProcess:
         self.stats: wire.Stats | None = None  # of this life
         self.restarts = 0
         self.output = Rate()
+        self._tuning = wire.Tune()  # what a fresh child does not know yet
         self._command = command
         self._log = log
         self._timing = timing
@@ -117,6 +118,12 @@ class EngineProcess:
             self._stop.set()
             self._become(State.STOPPING)
             await asyncio.wait({self._task})
+
+    def tune(self, message: wire.Tune) -> None:
+        """What holds from now on, in this child and in later ones."""
+        changed, self._tuning = message != self._tuning, message
+        if changed and self.state is State.READY and self._child is not None:
+            self._child.send(message)
 
     def forgive(self) -> None:
         """failed → stopped: it may be tried again."""
@@ -321,6 +328,8 @@ class EngineProcess:
         self._ready_at = time.monotonic()
         self.error = None
         if not self._stop.is_set():
+            if self._tuning != wire.Tune() and self._child is not None:
+                self._child.send(self._tuning)
             self._become(State.READY)
             self._feed()
 

@@ -43,6 +43,7 @@ class Declaration(NamedTuple):
     idle_timeout_s: float
     max_concurrent: int
     max_waiting: int
+    max_gap_s: float | None = None  # None: auto
 
     @property
     def context(self) -> int | None:
@@ -56,6 +57,10 @@ class Declaration(NamedTuple):
             return 1, 1
         hosts = self.spec.distributed.members
         return len(hosts), 1 + sum(wire.is_here(host) for host in hosts[1:])
+
+    def tune_message(self) -> wire.Tune:
+        """What can change while the engine runs."""
+        return wire.Tune(max_gap_s=self.max_gap_s)
 
     def load_message(
         self, name: str, info: ModelInfo, adapters: Adapters, limit_bytes: int

@@ -66,6 +66,7 @@ class Supervisor:
         idle_timeout_s: float,
         max_concurrent: int,
         max_waiting: int,
+        max_gap_s: float | None = None,
     ) -> None:
         """A model exists, or its entry changed. Never raises for a bad model: `status()` says it.
 
@@ -73,12 +74,13 @@ class Supervisor:
         finishes the requests it runs and starts again; requests that come meanwhile wait for that.
         Nothing is started here: preloading is `load(name, evict=False)`.
         """
-        new = Declaration(spec, idle_timeout_s, max_concurrent, max_waiting)
+        new = Declaration(spec, idle_timeout_s, max_concurrent, max_waiting, max_gap_s)
         model = self._models.get(name)
         if model is None:
             model = self._models[name] = self._new_model(name, new)
         else:
             old, model.declared = model.declared, new
+            model.engine.tune(new.tune_message())
             if model.engine.state in (State.STOPPED, State.FAILED):
                 if new.needs_new_engine(old):
                     model.problem = None
@@ -279,6 +281,7 @@ class Supervisor:
                     break
                 self._room.ledger.release(model)  # the entry was edited meanwhile
             model.started_for = declared
+            model.engine.tune(model.declared.tune_message())
             limit_bytes = self._room.ledger.limit_bytes
             message = declared.load_message(model.name, model.info, adapters, limit_bytes)
             model.engine.start(self.cache.load(message))

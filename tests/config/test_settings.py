@@ -18,7 +18,7 @@ from fastmlx.config.settings import (
     ServerSettings,
     Settings,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 CLASSES = [
     *[Settings, ServerSettings, MemorySettings, CacheSettings, DefaultSettings],
@@ -52,3 +52,14 @@ models: {a: {path: x, context: 5, idle_timeout: never, aliases: [b], sampling: {
     settings = load(text, Path("/somewhere/config.yaml"), {})
     assert Settings(**settings.model_dump()) == settings
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_the_largest_gap_is_a_duration_or_auto() -> None:
+    written = {"defaults": {"max_gap": "100ms"}, "models": {"a": {"path": "x", "max_gap": "auto"}}}
+    settings = Settings(**written)
+    assert settings.max_gap_s(settings.models["a"]) is None
+    assert settings.max_gap_s(ModelSpec(path="x")) == pytest.approx(0.1)
+    assert settings.defaults.model_dump(mode="json")["max_gap"] == "0.1s"
+    for wrong in ("never", "0s", 5, "2h", True):
+        with pytest.raises(ValidationError, match="auto"):
+            DefaultSettings.model_validate({"max_gap": wrong})

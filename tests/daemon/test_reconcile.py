@@ -36,7 +36,7 @@ class AttentiveSupervisor(Supervisor):
     told: list[tuple[Any, ...]]
 
     async def declare(self, name: str, spec: ModelSpec, **numbers: Any) -> None:
-        self.told.append(("declare", name, *numbers.values()))
+        self.told.append(("declare", name, *[n for n in numbers.values() if n is not None]))
         await super().declare(name, spec, **numbers)
 
     async def withdraw(self, name: str) -> None:
@@ -97,14 +97,14 @@ memory: {limit: 2GiB}
 defaults: {idle_timeout: 5m, max_concurrent: 8}
 models:
   a: {path: ./models/a}
-  b: {path: ./models/b, idle_timeout: 1s, max_concurrent: 2, max_waiting: 3}
+  b: {path: ./models/b, idle_timeout: 1s, max_concurrent: 2, max_waiting: 3, max_gap: 100ms}
   c: {path: ./models/c, pinned: true}
 """
     )
     assert desk.supervisor.told == [
         ("limit", 2 * GIB),
         ("declare", "a", 300.0, 8, 128),
-        ("declare", "b", 1.0, 2, 3),
+        ("declare", "b", 1.0, 2, 3, 0.1),
         ("declare", "c", math.inf, 8, 128),
     ]
     cache = f"cache: 512 MiB in memory, 20.0 GiB in {desk.home.cache}"

@@ -22,6 +22,25 @@ async def test_a_live_change_leaves_the_engine_alone(house: House):
     assert house.starts("a") == 1
 
 
+async def test_the_largest_gap_is_told_to_a_running_engine_and_to_the_next_one(house: House):
+    def tuned() -> list[str]:
+        path = house.folder("a") / "tuned.txt"
+        return path.read_text().split() if path.exists() else []
+
+    await house.declare("a")
+    await house.ask("a", [1], 1)
+    assert tuned() == [], "an engine begins with the default"
+    await house.declare("a", max_gap_s=0.1)
+    await house.until(lambda: tuned() == ["0.1"])
+    await house.declare("a", max_gap_s=0.1, pinned=True)
+    await house.supervisor.unload("a")
+    await house.ask("a", [1], 1)
+    await house.until(lambda: tuned() == ["0.1", "0.1"])
+    await house.declare("a")
+    await house.until(lambda: tuned() == ["0.1", "0.1", "None"])
+    assert house.starts("a") == 2
+
+
 async def test_a_reload_waits_for_running_requests_and_holds_new_ones(house: House):
     await house.declare("a", behaviour={"step_s": 0.01})
     async with house.supervisor.lease("a") as lease:
