@@ -37,6 +37,7 @@ def run(connection: socket.socket) -> int:
         return 0  # stopped before it was told anything
     try:
         lockstep = _lockstep(pipe, load)
+        load = lockstep.load(load)
         core, reporter = prepare(load, lockstep, pipe.send)
     except Failed as failure:
         pipe.send(wire.LoadFailed(str(failure)))

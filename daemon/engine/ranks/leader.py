@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...protocol.channel import ChannelError, Decoder, encode
-from ...protocol.wire import Distributed, Load, LoadFailed, Ready, Stats, Stop, ToEngine, is_here
+from ...protocol.wire import (
+    CacheLimits,
+    Distributed,
+    Load,
+    LoadFailed,
+    Ready,
+    Stats,
+    Stop,
+    ToEngine,
+    is_here,
+)
 from . import launch
 from .lockstep import Lockstep
 from .messages import Decision, FromFollower, FromLeader, Hello, Loaded, Messages, Start
@@ -40,7 +50,7 @@ class Leader(Lockstep):
     def __init__(self, load: Load, group: Distributed, fail: Callable[[str], None]) -> None:
         """Starts the other ranks. `fail` hears from another thread why one could not load, and
         must end the process. Raises OSError."""
-        self._load = load
+        self._load = without_cache(load)
         self._group = group
         self._fail = fail
         self._ring: Ring | None = None
@@ -57,6 +67,9 @@ class Leader(Lockstep):
 
     # ---- Lockstep
 
+    def load(self, load: Load) -> Load:
+        return self._load
+
     def join(self) -> None:
         from .ring import Ring, free_port
 
@@ -70,6 +83,7 @@ class Leader(Lockstep):
         self._ring.split(model, config)
 
     def share(self, messages: list[ToEngine]) -> list[ToEngine]:
+        messages = [m for m in messages if not isinstance(m, CacheLimits)]  # see `without_cache`
         self._tell(Messages(messages))
         return messages
 
@@ -157,6 +171,12 @@ class Leader(Lockstep):
                 self._fail(f"rank {rank} on {self._group.hosts[rank]}: {message.message}")
             case _:
                 self._said.put((rank, message))
+
+
+def without_cache(load: Load) -> Load:
+    """A split model keeps no prefixes: what a rank has of them, and evicts by its size and age,
+    would differ from what the others have."""
+    return msgspec.structs.replace(load, hot_bytes=0, cache_directory=None, cold_bytes=0)
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.wire import Ready, Stats, ToEngine
+from ...protocol.wire import Load, Ready, Stats, ToEngine
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -20,6 +20,10 @@ class Lockstep:
 
     leads = True  # speaks to the front
     alone = True  # there are no other ranks
+
+    def load(self, load: Load) -> Load:
+        """What of the front's wishes holds."""
+        return load
 
     def join(self) -> None:
         """Meets the other ranks. mlx is imported by now."""
