@@ -44,7 +44,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     from fastmlx.config.settings import ModelSpec, Settings
     from fastmlx.config.state import ConfigState
     from fastmlx.daemon.api.metrics import Metrics
-    from fastmlx.daemon.app import BACKLOG, create_app, url_of
+    from fastmlx.daemon.app import BACKLOG, calm_collector, create_app, url_of
     from fastmlx.daemon.reconcile import reconcile
     from fastmlx.daemon.store.rows import UsageRow
     from fastmlx.daemon.store.store import Store
@@ -78,6 +78,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
         await server.server.start_serving()
         await reconcile(None, config.settings, supervisor)
         await supervisor.load("bench")
+        calm_collector()
 
         loop = asyncio.get_running_loop()
         closed = asyncio.Event()

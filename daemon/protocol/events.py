@@ -38,7 +38,7 @@ class Prefilled(msgspec.Struct, tag=True, frozen=True):
     cached_tokens: int = 0
 
 
-class TextDelta(msgspec.Struct, tag=True, frozen=True):
+class TextDelta(msgspec.Struct, tag=True, frozen=True, gc=False):
     """Text of the answer. `logprobs` belongs to the tokens that made this text."""
 
     index: int

@@ -131,7 +131,7 @@ class LoadFailed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-class TokenRow(msgspec.Struct, array_like=True, frozen=True):
+class TokenRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """New tokens of one sequence. With `finish` "stop" the last token is the stop token, which is
     counted but has no text. `logprobs` has one entry a token when asked for: the chosen token
     first, then the likeliest."""
