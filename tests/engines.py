@@ -21,10 +21,20 @@ def model_at(folder: Path) -> Any:
     return loader.load(folder, (), None, lambda stage: None).model
 
 
-def core_at(folder: Path, *, max_concurrent: int = 32, step_tokens: int = 512) -> Any:
-    """A fresh EngineCore over the (shared, loaded once) model of the folder."""
+def core_at(
+    folder: Path,
+    *,
+    max_concurrent: int = 32,
+    step_tokens: int = 512,
+    hot_bytes: int = 0,
+    **reuse: Any,
+) -> Any:
+    """A fresh EngineCore over the (shared, loaded once) model of the folder. `reuse` are arguments
+    of the class of that name, for other distances than those between real prompts."""
     from fastmlx.daemon.engine.core import EngineCore
     from fastmlx.daemon.engine.grammar import GrammarCompiler
+    from fastmlx.daemon.engine.kv.prefix_cache import PrefixCache
+    from fastmlx.daemon.engine.reuse import Reuse
     from fastmlx.daemon.engine.runners.text import TextRunner
     from fastmlx.daemon.engine.runners.warmup import warm_up
 
@@ -36,6 +46,7 @@ def core_at(folder: Path, *, max_concurrent: int = 32, step_tokens: int = 512) -
         max_concurrent=max_concurrent,
         step_tokens=step_tokens,
         grammars=GrammarCompiler(folder, warmed.vocab_size),
+        reuse=Reuse(PrefixCache(runner.new_cache(), hot_bytes), **reuse),
     )
 
 

@@ -26,6 +26,7 @@ from .kv.packed import packs
 from .kv.ragged import LayerCaches
 from .logits import Allowed
 from .pacer import Pacer
+from .reuse import Reuse
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
 from .scheduler import Chunk, Plan, Scheduler
@@ -55,8 +56,14 @@ class EngineCore:
         max_concurrent: int,
         step_tokens: int,
         grammars: GrammarCompiler | None = None,
+        reuse: Reuse | None = None,
     ) -> None:
-        self.scheduler = Scheduler(max_concurrent=max_concurrent, step_tokens=step_tokens)
+        self.scheduler = Scheduler(
+            max_concurrent=max_concurrent,
+            step_tokens=step_tokens,
+            sharing=reuse.sharing if reuse is not None else None,
+        )
+        self.reuse = reuse  # None: nothing is kept for the prompts to come
         self.rejected: list[Rejected] = []  # taken by the caller after each step
         self.steps = 0
         self.prompt_tokens = 0
@@ -73,6 +80,9 @@ class EngineCore:
         self._masks = GrammarMasks()
         self._sequences: dict[int, Sequence] = {}
         self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
+        if reuse is not None:
+            # Steps are counted alike in every rank, unlike seconds.
+            reuse.begin(runner, self.scheduler, self._prefill_caches, lambda: self.steps)
         self._submitted: _Submitted | None = None
         self._pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
@@ -91,7 +101,14 @@ class EngineCore:
         if request.grammar is not None and self._compiling is not None:
             self._compiling.start(sequence, request.grammar)
         else:
-            self.scheduler.add(sequence)
+            self._queue(sequence)
+
+    def _queue(self, sequence: Sequence) -> None:
+        known = 0
+        if self.reuse is not None:
+            self.reuse.prepare(sequence)
+            known = self.reuse.known(sequence)
+        self.scheduler.add(sequence, known)
 
     def _fault(self, request: Generate) -> str | None:
         if not request.prompt:
@@ -106,14 +123,22 @@ class EngineCore:
             return "this engine has no tokenizer for grammars"
         return None
 
+    def limit_cache(self, hot_bytes: int) -> None:
+        """Another limit of the prefix cache from now on."""
+        if self.reuse is not None:
+            self.reuse.cache.resize(hot_bytes)
+            self.scheduler.sharing = self.reuse.sharing
+
     def abort(self, request_id: int) -> None:
         """Forgets the request; its row leaves before the next step. Unknown ids are ignored."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is None:
             return
+        if self.reuse is not None:
+            self.reuse.abort(sequence)
+        self._prefill_caches.pop(request_id, None)
         if self._compiling is None or not self._compiling.drop(request_id):
             self.scheduler.drop(sequence)
-        self._prefill_caches.pop(request_id, None)
         sequence.status = Status.FINISHED
 
     def set_max_gap(self, seconds: float | None) -> None:
@@ -129,6 +154,9 @@ class EngineCore:
         if self._compiling:
             self._take_compiled(self._compiling)
         self._leave()
+        self.scheduler.admit()
+        if self.reuse is not None:
+            self.reuse.take_up()
         plan = self.scheduler.plan(self._pacer.budget(self.scheduler.step_prefill))
         previous = self._submitted
         recent = self._work_before.plus(self._work).half()
@@ -169,6 +197,8 @@ class EngineCore:
         if not gone:
             return
         leaving = set(map(id, gone))
+        if self.reuse is not None:
+            self.reuse.leave([i for i, row in enumerate(running) if id(row) in leaving])
         order = self._runner.leave([i for i, row in enumerate(running) if id(row) in leaving])
         self._sampler.keep(order)
         if self._inputs is not None:
@@ -189,7 +219,7 @@ class EngineCore:
         nothing_else = self.scheduler.idle and self._submitted is None
         ready, rejected = compiling.take(GRAMMAR_WAIT_S if nothing_else else 0.0)
         for sequence in ready:
-            self.scheduler.add(sequence)
+            self._queue(sequence)
         for each in rejected:
             self._sequences.pop(each.id, None)
         self.rejected += rejected
@@ -295,6 +325,8 @@ class EngineCore:
         self.scheduler.prefilled(chunk)
         self.prompt_tokens += chunk.num_tokens
         self._work = self._work.plus(work_of(chunk.num_tokens, chunk.start, forwards=forwards))
+        if self.reuse is not None:
+            self.reuse.computed(chunk.sequence)
 
     def _prefill_chunk(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
@@ -339,7 +371,8 @@ class EngineCore:
     @property
     def kv_bytes(self) -> int:
         prefilling = sum(c.nbytes for row in self._prefill_caches.values() for c in row)
-        return self._runner.kv_bytes + prefilling
+        held = self.reuse.nbytes if self.reuse is not None else 0
+        return self._runner.kv_bytes + prefilling + held
 
     @property
     def kv_tokens(self) -> int:
@@ -358,6 +391,8 @@ class EngineCore:
         assert self._runner.rows == len(self.scheduler.running)
         prefilling = {s.id for s in self.scheduler.prefilling}
         assert self._prefill_caches.keys() <= prefilling, "a prefill cache has no sequence"
+        if self.reuse is not None:
+            self.reuse.check()
         if self.idle:
             assert not self._sequences, "an idle engine still knows requests"
 

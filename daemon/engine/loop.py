@@ -58,6 +58,7 @@ def run(connection: socket.socket) -> int:
                 lockstep.stop()
                 pipe.close()
                 return 0
+            tidy = False
         if not core.idle:
             tidy = False
             rows = core.step()
@@ -89,8 +90,12 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             core.set_max_gap(max_gap_s)
         case wire.Stop():
             return False
-        case wire.Load():
-            pass  # only the first one counts
+        case wire.CacheLimits(hot_bytes=hot_bytes):
+            core.limit_cache(hot_bytes)
+        case wire.ClearCache(hot=True) if core.reuse is not None:
+            core.reuse.cache.clear()
+        case _:
+            pass  # a second Load; nothing to clear
     return True
 
 
@@ -127,6 +132,8 @@ def prepare(
     from . import device, loader
     from .core import EngineCore
     from .grammar import GrammarCompiler
+    from .kv.prefix_cache import PrefixCache
+    from .reuse import Reuse
     from .runners.text import TextRunner
     from .runners.warmup import warm_up
     from .stats import StatsReporter
@@ -157,12 +164,18 @@ def prepare(
         raise Failed(str(error)) from error
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise Failed(f"the first step failed: {error or type(error).__name__}") from error
+    # The ranks of a pipeline hold different layers, so they would not evict the same prefixes.
+    alike = load.distributed is None or load.distributed.mode != "pipeline"
+    reuse = None
+    if warmed.restores and alike:
+        reuse = Reuse(PrefixCache(runner.new_cache(), load.hot_bytes))
     core = EngineCore(
         runner,
         vocab_size=warmed.vocab_size,
         max_concurrent=load.max_concurrent,
         step_tokens=load.step_tokens,
         grammars=GrammarCompiler(Path(load.path), warmed.vocab_size),
+        reuse=reuse,
     )
     notes = (*loaded.notes, warmed.note) if warmed.note else loaded.notes
     ready = wire.Ready(

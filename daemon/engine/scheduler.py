@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .budget import Budget
+from .following import Sharing, follow, waits
+from .kv.prefix_tree import common
 from .sequence import Sequence, Status
 
 # With nobody decoding there is no stream to keep waiting: chunks as large as mlx-lm's default.
@@ -42,19 +44,29 @@ class Scheduler:
     `len(prefilling) + len(running) <= max_concurrent`.
     """
 
-    def __init__(self, *, max_concurrent: int, step_tokens: int) -> None:
+    def __init__(
+        self, *, max_concurrent: int, step_tokens: int, sharing: Sharing | None = None
+    ) -> None:
         self.max_concurrent = max_concurrent
         self.step_tokens = step_tokens
+        self.sharing = sharing  # None: there is no prefix cache
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.running: list[Sequence] = []
 
-    def add(self, sequence: Sequence) -> None:
-        """Queues a sequence. One whose prompt is just that of another that is not computed yet (the
-        choices of a request with n > 1, agents that start together) follows that one."""
-        known = next((s for s in self._not_running() if sequence.same_prompt(s)), None)
-        if known is not None:
-            sequence.leader = known.leader if known.follows else known
+    def add(self, sequence: Sequence, known: int = 0) -> None:
+        """Queues a sequence, of whose prompt so many tokens are `known` and need no computing.
+
+        One that shares a long prefix with another that is not computed yet (agents that start
+        together) waits for that one, see `following`. So does one with the same short prompt (the
+        choices of a request with n > 1): it joins together with its leader.
+        """
+        if self.sharing is not None and len(sequence.prompt) > self.sharing.least_tokens:
+            follow(sequence, self._not_running(), known, self.sharing)
+        else:
+            twin = next((s for s in self._not_running() if sequence.same_prompt(s)), None)
+            if twin is not None:
+                sequence.leader = twin.leader if twin.follows else twin
         self.waiting.append(sequence)
 
     def _not_running(self) -> Iterator[Sequence]:
@@ -68,14 +80,35 @@ class Scheduler:
             return max(self.step_tokens, ALONE_STEP_TOKENS)
         return max(self.step_tokens - len(self.running), LEAST_CHUNK)
 
-    def plan(self, budget: Budget) -> Plan:
-        """Admits what fits and hands out the step's prefill; without running rows there is nobody
-        to keep waiting, and `step_prefill` alone bounds it."""
+    def admit(self) -> None:
+        """Those that wait become prefilling, as many as may run."""
         while self.waiting and len(self.prefilling) + len(self.running) < self.max_concurrent:
             sequence = self.waiting.popleft()
             sequence.status = Status.PREFILL
             self.prefilling.append(sequence)
-        leading = [sequence for sequence in self.prefilling if not sequence.follows]
+
+    def nearest(self, sequence: Sequence, known: int) -> tuple[Sequence | None, int]:
+        """Who has computed more of this one's prompt than the `known` tokens, and how much."""
+        best, most = None, known
+        if self.sharing is not None:
+            most += self.sharing.least_tokens - 1
+        for other in (*self.running, *self.prefilling):
+            done = other.num_prefilled if other.status is Status.PREFILL else len(other.prompt)
+            done = min(done, sequence.prefill_tokens)
+            if other is sequence or other.adapter != sequence.adapter or done <= most:
+                continue
+            done = min(done, common(sequence.prompt, other.prompt))
+            if done > most:
+                best, most = other, done
+        return best, most
+
+    def plan(self, budget: Budget) -> Plan:
+        """Admits what fits and hands out the step's prefill; without running rows there is nobody
+        to keep waiting, and `step_prefill` alone bounds it."""
+        self.admit()
+        leading = [
+            sequence for sequence in self.prefilling if not (sequence.follows or waits(sequence))
+        ]
         missing = [(s.prefill_tokens, s.num_prefilled) for s in leading]
         granted = budget.grants(missing) if self.running else self._all_at_once(missing)
         tokens = dict(zip(map(id, leading), granted, strict=True))
@@ -86,7 +119,8 @@ class Scheduler:
                 if sequence.leader in joining:
                     joining.append(sequence)
                 continue
-            start, end = sequence.num_prefilled, sequence.num_prefilled + tokens[id(sequence)]
+            start = sequence.num_prefilled
+            end = start + sequence.until_mark(start, tokens[id(sequence)])
             if end > start:
                 chunks.append(Chunk(sequence, start, end))
             if end == sequence.prefill_tokens:
@@ -122,6 +156,12 @@ class Scheduler:
             self.waiting.remove(sequence)
         elif sequence.status is Status.PREFILL:
             self.prefilling.remove(sequence)
+        earlier: list[Sequence] = []
+        for other in self._not_running():
+            if other.ahead is sequence and self.sharing is not None:
+                other.ahead = None
+                follow(other, earlier, 0, self.sharing)
+            earlier.append(other)
 
     @property
     def idle(self) -> bool:

@@ -45,6 +45,11 @@ class Sequence:
     prompt_hash: int = 0  # equal for equal prompts of one adapter
     grammar: GrammarState | None = None  # follows `output`
     leader: Sequence | None = None  # whose prompt is the same: its prefill serves this one too
+    ahead: Sequence | None = None  # computes the first tokens of this one's prompt, too (following)
+    shared: int = 0  # how many of them are taken over
+    same: int = 0  # how many of them are equal
+    marks: list[int] = field(default_factory=list)  # where the prefill stops for a checkpoint
+    looked_up: bool = False  # in the prefix cache
 
     @classmethod
     def of(cls, request: Generate) -> Sequence:
@@ -86,6 +91,11 @@ class Sequence:
         if end <= boundary:
             return self.prompt[start:end]
         return (self.prompt + self.output)[start:end]
+
+    def until_mark(self, start: int, num_tokens: int) -> int:
+        """How many of the next tokens may be computed at once, so that a mark is an end."""
+        end = start + num_tokens
+        return min((mark for mark in self.marks if start < mark < end), default=end) - start
 
     @property
     def all_sampled(self) -> bool:

@@ -265,6 +265,16 @@ class AttentionLayer:
         if isinstance(empty, RotatingKVCache):
             empty._idx = tokens
 
+    def span(self, number: int, row: int, start: int, end: int) -> tuple[mx.array, mx.array] | None:
+        """Views of a row's tokens [start, end). Only where there is no window."""
+        group = self._forward.groups[number]
+        first = group.spans[self.window].column(group.clock) - group.lengths[row]
+        keys, values = self.keys[number], self.values[number]
+        if keys is None or values is None:
+            return None
+        columns = slice(first + start, first + end)
+        return keys[row : row + 1, :, columns], values[row : row + 1, :, columns]
+
     @property
     def nbytes(self) -> int:
         buffers = [*self.keys, *self.values]

@@ -157,6 +157,27 @@ class RaggedBatch:
                 layer.extract_row(row, leaf)
         return empty
 
+    def pairs(self, row: int, start: int, end: int) -> list[tuple[mx.array, mx.array] | None]:
+        """Views of a row's tokens [start, end) in the layers without a window."""
+        number, place = self._place(row)
+        full = [layer for layer in self._attention if layer.window is None]
+        return [layer.span(number, place, start, end) for layer in full]
+
+    def extract_states(self, row: int, empty: LayerCaches) -> LayerCaches:
+        """Like `extract`, of the caches that cannot be cut only."""
+        number, place = self._place(row)
+        for layer, leaf in zip(self._leaves, leaves(empty), strict=True):
+            if isinstance(layer, StateLayer):
+                layer.extract_row(row, leaf)
+            elif layer.window is not None:
+                layer.extract(number, place, leaf)
+        return empty
+
+    def length(self, row: int) -> int:
+        """Tokens in the row's caches."""
+        number, place = self._place(row)
+        return self.groups[number].lengths[place]
+
     def rows_of_length(self, length: int) -> list[int]:
         """The rows that hold so many tokens."""
         lengths = [n for group in self.groups for n in group.lengths]

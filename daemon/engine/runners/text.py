@@ -10,6 +10,7 @@ from .. import attention
 from ..adapters.selection import NONE, Selection
 from ..kv import packed, ragged
 from ..kv.forward import Guest
+from ..kv.payload import Checkpoint, Span, capture, span_of
 from ..kv.ragged import LayerCaches, RaggedBatch
 from ..ranks.lockstep import Lockstep
 
@@ -121,6 +122,22 @@ class TextRunner:
         if self._batch.rows <= 1:
             self._batch = None
         return order
+
+    def length(self, row: int) -> int:
+        """Tokens in the row's caches."""
+        return self._batch.length(row) if self._batch is not None else self._lengths[row]
+
+    def span(self, row: int, start: int, end: int) -> Span:
+        """Views of tokens [start, end) in the row's sliceable caches."""
+        if self._batch is not None:
+            return Span(self._batch.pairs(row, start, end))
+        return span_of(self._plain[row], start, end)
+
+    def checkpoint(self, row: int) -> Checkpoint:
+        """The row's other caches as they are now."""
+        if self._batch is not None:
+            return capture(self._batch.extract_states(row, self.new_cache()))
+        return capture(self._plain[row])
 
     def reset(self) -> None:
         """All rows leave."""

@@ -13,6 +13,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
 from ..kv.groups import SMALL
+from ..kv.payload import capture, restore, span_of
 from ..kv.ragged import LayerCaches, leaves
 from .text import TextRunner
 
@@ -31,6 +32,7 @@ class Warmed(NamedTuple):
     vocab_size: int  # of the logits
     kv_bytes_per_token: int
     batches: bool
+    restores: bool  # a prompt may go on from what was kept of another
     note: str | None
 
 
@@ -43,9 +45,17 @@ def warm_up(runner: TextRunner) -> Warmed:
     alone = {len(prompt): _decode(runner, [prompt]) for prompt in (LONGER, SHORT, LONG, *few)}
     vocab_size = alone[len(SHORT)].shape[-1]
     kv_bytes = _kv_bytes_per_token(_prefilled(runner, LONGER))
+    restores = _restores(runner, alone[len(LONGER)])
+    batching = _batching(runner, alone, few)
+    keeping = None if restores else "nothing of a prompt can be kept for the next one"
+    note = "; ".join(filter(None, (batching, keeping))) or None
+    return Warmed(vocab_size, kv_bytes, runner.batches, restores, note)
+
+
+def _batching(runner: TextRunner, alone: dict[int, mx.array], few: list[list[int]]) -> str | None:
+    """Finds out what may run together; returns what a person should know."""
     if not runner.batches:
-        note = "the cache of this architecture cannot be batched: requests run one at a time"
-        return Warmed(vocab_size, kv_bytes, False, note)
+        return "the cache of this architecture cannot be batched: requests run one at a time"
     note = None
     if runner.pack_limit:
         short = min(len(LONGER), runner.pack_limit + 1)
@@ -65,7 +75,7 @@ def warm_up(runner: TextRunner) -> Warmed:
     if fault is not None:
         runner.batches = False
         note = f"batches of this architecture are wrong ({fault}): requests run one at a time"
-    return Warmed(vocab_size, kv_bytes, runner.batches, note)
+    return note
 
 
 def _fault(
@@ -99,6 +109,22 @@ def _mixes(runner: TextRunner, expected: mx.array) -> bool:
     runner.join([(cache, len(LONGER) - 1)])
     logits = _two_steps(runner, [LONGER], [0])
     return _agree(runner, logits, expected)
+
+
+def _restores(runner: TextRunner, expected: mx.array) -> bool:
+    """Whether a prompt that goes on from what was kept of another answers as if alone."""
+    half, end = 4, len(LONGER) - 1
+    first, second = _prefilled(runner, LONGER[: half + 1]), runner.new_cache()
+    try:
+        checkpoint = capture(first)
+        span = span_of(first, 0, half).owned()
+        runner.prefill(first, LONGER[::-1])  # what was kept must not change with it
+        restore(second, [span], checkpoint, half)
+        runner.prefill(second, LONGER[half:end])
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, NotImplementedError):
+        return False
+    runner.join([(second, end)])
+    return _agree(runner, _two_steps(runner, [LONGER], [0]), expected)
 
 
 def _agree(runner: TextRunner, logits: mx.array, expected: mx.array) -> bool:

@@ -1,0 +1,38 @@
+"""What leaves the hot tier first. Pure.
+
+What is kept is worth the time that it saves per byte, the more the sooner it is likely to be asked
+for again; and who was asked for lately is asked for again:
+
+    worth = tokens that would be computed again / bytes / time since the last use
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, NamedTuple, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+LEAST_AGE = 1.0  # younger things do not differ
+
+
+class Candidate(NamedTuple, Generic[K]):
+    key: K
+    num_tokens: int  # to compute again when it is gone
+    nbytes: int
+    age: float
+
+
+def worth(candidate: Candidate) -> float:
+    return candidate.num_tokens / max(candidate.nbytes, 1) / max(candidate.age, LEAST_AGE)
+
+
+def choose(candidates: Iterable[Candidate[K]], needed_bytes: int) -> list[K]:
+    """The least worthy whose bytes are at least as many as needed, or all there are."""
+    chosen: list[K] = []
+    for candidate in sorted(candidates, key=worth):
+        if needed_bytes <= 0:
+            break
+        chosen.append(candidate.key)
+        needed_bytes -= candidate.nbytes
+    return chosen

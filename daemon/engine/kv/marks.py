@@ -1,0 +1,43 @@
+"""Where a prompt's prefill stops for a moment to keep a checkpoint. Pure.
+
+Caches that cannot be cut (recurrent states, rotating windows) serve another prompt only at a
+position where they were kept. The next prompt most likely shares
+
+- system and tools, which end with the first message;
+- everything up to one of the last messages, where a template changed what came later;
+- the whole prompt.
+
+Of a long message whose end nobody knows every INTERVAL-th position is kept as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+INTERVAL = 2048  # tokens
+LAST_MESSAGES = 3
+LEAST_GAP = 64  # tokens that a checkpoint must save
+
+
+def marks(
+    prompt: list[int],
+    end: int,
+    end_of_turn: Collection[int],
+    *,
+    interval: int = INTERVAL,
+) -> list[int]:
+    """Positions in (0, end], ascending, `end` among them: tokens [0, position) are computed there.
+
+    `end_of_turn` are the ids that close a message; `end` is where the prefill ends.
+    """
+    closing = [i + 1 for i, token in enumerate(prompt[:end]) if token in end_of_turn]
+    wished = {*closing[:1], *closing[-LAST_MESSAGES:]}
+    wished.update(range(interval, end, interval))
+    chosen: list[int] = []
+    last, least_gap = end, min(LEAST_GAP, interval // 2)
+    for position in sorted(wished, reverse=True):
+        # The nearer to the end, the more it saves: of two neighbours the later one stays.
+        if last - position >= least_gap and position >= least_gap:
+            chosen.append(position)
+            last = position
+    return [*reversed(chosen), end] if end > 0 else []

@@ -1,0 +1,318 @@
+"""The hot tier: prefixes that were computed, as arrays in memory, for the next prompt that begins
+with them. Holds, restores, counts; what to keep is decided in `eviction`, where in `marks`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from ...protocol.wire import CachedPrefix, CacheStats
+from .eviction import Candidate, choose
+from .payload import Checkpoint, Span, has_states, restore
+from .prefix_tree import Match, Node, PrefixTree, Tokens, path_to
+from .ragged import LayerCaches
+
+LEAST_TOKENS = 16  # fewer are not kept and not looked for: they are computed as fast
+MOST_TOKENS = 2048  # in a node: what leaves at once, and what a split copies
+REMEMBERED = 4096  # evicted nodes, to tell a miss from a loss
+TOP = 10  # prefixes that are shown
+PREVIEW = 48  # tokens of each
+
+
+class Miss(Enum):
+    """Why nothing of a prompt was found."""
+
+    OFF = "off"  # there is no hot tier
+    SHORT = "too short"
+    NEW = "no common prefix"
+    EVICTED = "evicted"
+    CHECKPOINT = "no checkpoint"  # it diverged before the first one
+
+
+class Hit(NamedTuple):
+    """What is there for a prompt."""
+
+    match: Match
+    node: Node | None  # whose checkpoint is restored, if the model needs one
+    length: int  # tokens that need not be computed; 0 is a miss
+    miss: Miss | None
+
+
+SpanOf = Callable[[int, int], Span]  # tokens [start, end) of a row's caches, as views
+
+
+class PrefixCache:
+    """Not thread-safe: everything on the MLX thread.
+
+    `hot_bytes` bounds what it holds; what running rows attend to is never evicted, and counts.
+    """
+
+    def __init__(
+        self,
+        empty: LayerCaches,
+        hot_bytes: int,
+        *,
+        least_tokens: int = LEAST_TOKENS,
+    ) -> None:
+        self.tree = PrefixTree()
+        self.has_states = has_states(empty)
+        self.hot_bytes = hot_bytes
+        self.least_tokens = least_tokens
+        self.clock: Callable[[], float] = lambda: 0.0  # tells how long ago something was used
+        self._evicted: OrderedDict[int, None] = OrderedDict()
+        self._misses = dict.fromkeys(Miss, 0)
+        self._hits = self._hit_tokens = self._asked_tokens = self._evictions = 0
+
+    # ---- reading
+
+    def find(self, salt: bytes, tokens: Tokens[int], limit: int) -> Hit:
+        """What could be restored of the first `limit` tokens. Counts nothing."""
+        if limit < self.least_tokens:
+            return Hit(Match([], 0), None, 0, Miss.OFF if not self.hot_bytes else Miss.SHORT)
+        match = self.tree.match(salt, tokens)
+        node = match.checkpoint(limit) if self.has_states else None
+        if self.has_states:
+            length = node.end if node is not None else 0
+        else:
+            length = min(match.length, limit)
+        if length >= self.least_tokens:
+            return Hit(match, node, length, None)
+        return Hit(match, None, 0, self._why(salt, tokens, match))
+
+    def _why(self, salt: bytes, tokens: Tokens[int], match: Match) -> Miss:
+        if not self.hot_bytes:
+            return Miss.OFF
+        if _mark(salt, tokens[: self._marked(match.length)]) in self._evicted:
+            return Miss.EVICTED
+        return Miss.CHECKPOINT if match.length >= self.least_tokens else Miss.NEW
+
+    def take(self, hit: Hit, prompt_tokens: int, caches: LayerCaches) -> None:
+        """Fills empty caches with a hit, and books what was asked and what was found."""
+        self._asked_tokens += prompt_tokens
+        if hit.miss is not None:
+            self._misses[hit.miss] += 1
+            return
+        self._hits += 1
+        self._hit_tokens += hit.length
+        now = self.clock()
+        path = [node for node in hit.match.path if node.start < hit.length]
+        self.tree.touch(Match(path, hit.length), now)
+        checkpoint = None
+        if hit.node is not None:
+            assert isinstance(hit.node.checkpoint, Checkpoint)
+            checkpoint = hit.node.checkpoint
+            hit.node.checkpoint_used_at = now
+        restore(caches, [_span(node) for node in path], checkpoint, hit.length)
+
+    # ---- writing
+
+    def put(
+        self,
+        salt: bytes,
+        tokens: Tokens[int],
+        span_of: SpanOf,
+        checkpoints: Mapping[int, Checkpoint],
+    ) -> None:
+        """Keeps what a row has computed of `tokens`, as far as there is room; what is known
+        already is not copied again. `checkpoints` are by position."""
+        end = len(tokens)
+        if self.has_states:
+            end = max((position for position in checkpoints if position <= end), default=0)
+        if end < self.least_tokens or not self.hot_bytes:
+            return
+        tokens = tokens[:end]
+        match = self.tree.match(salt, tokens)
+        checkpoints = {p: c for p, c in checkpoints.items() if self.least_tokens <= p <= end}
+        for position in sorted(checkpoints):
+            if position <= match.length:
+                self._keep(self.tree.boundary(salt, match, position), checkpoints[position])
+        if match.length == end:
+            return
+        node = self.tree.boundary(salt, match, match.length)
+        for stop in _stops(match.length, end, checkpoints):
+            known = self._extend(node, tokens[node.end : stop], span_of(node.end, stop).owned())
+            if known is None:
+                self._prune(node)
+                return
+            node = known
+            if stop in checkpoints:
+                self._keep(node, checkpoints[stop])
+
+    def _extend(self, parent: Node, tokens: Tokens[int], span: Span) -> Node | None:
+        """A new node, or None when there is no room for it."""
+        self.tree.acquire(parent)
+        fits = self._make_room(span.nbytes)
+        self.tree.release(parent)
+        if not fits:
+            return None
+        mx.async_eval(span.arrays())
+        return self.tree.add(parent, tokens, span, self.clock())
+
+    def _keep(self, node: Node, checkpoint: Checkpoint) -> None:
+        if node.checkpoint is not None:
+            node.checkpoint_used_at = self.clock()
+            return
+        self.tree.acquire(node)
+        fits = self._make_room(checkpoint.nbytes)
+        self.tree.release(node)
+        if fits:
+            mx.async_eval(checkpoint.arrays())
+            self.tree.keep(node, checkpoint, self.clock())
+        else:
+            self._prune(node)
+
+    # ---- limits
+
+    def resize(self, hot_bytes: int) -> None:
+        """Another limit from now on."""
+        self.hot_bytes = hot_bytes
+        self._make_room(0)
+
+    def clear(self) -> None:
+        """Drops all that nobody uses."""
+        limit, self.hot_bytes = self.hot_bytes, 0
+        self._make_room(0)
+        self.hot_bytes = limit
+        self._evicted.clear()
+
+    def _make_room(self, nbytes: int) -> bool:
+        """Evicts until so many bytes more fit. False when they cannot; then some may be gone."""
+        while (missing := self.tree.nbytes + nbytes - self.hot_bytes) > 0:
+            if nbytes > self.hot_bytes:
+                return False
+            chosen = choose(self._candidates(), missing)
+            if not chosen:
+                return False
+            for node in chosen:
+                self._evict(node)
+        return True
+
+    def _candidates(self) -> list[Candidate[Node]]:
+        """What may go: nodes at the ends, and checkpoints on the way, which save less."""
+        now = self.clock()
+        found: list[Candidate[Node]] = []
+        for node in self.tree.nodes():
+            if node.users:
+                continue
+            if not node.children:
+                tokens = self._saved(node) if self.has_states else len(node.tokens)
+                found.append(Candidate(node, tokens, node.nbytes, now - node.used_at))
+            elif node.checkpoint is not None:
+                age = now - node.checkpoint_used_at
+                found.append(Candidate(node, self._saved(node), node.checkpoint.nbytes, age))
+        return found
+
+    def _saved(self, node: Node) -> int:
+        """Tokens from the checkpoint before this one to this one."""
+        before = node.parent
+        while before is not None and before.checkpoint is None:
+            before = before.parent
+        return node.end - (before.end if before is not None else 0)
+
+    def _evict(self, node: Node) -> None:
+        self._evictions += 1
+        self.tree.forget(node)
+        if self.has_states:
+            self._prune(node)
+        else:
+            self._remember(node)
+            self.tree.remove(node)
+
+    def _prune(self, node: Node) -> None:
+        """What leads to no checkpoint any more is of no use."""
+        while self.has_states and node.parent is not None:
+            if node.children or node.users or node.checkpoint is not None:
+                return
+            self._remember(node)
+            parent = node.parent
+            self.tree.remove(node)
+            node = parent
+
+    def _remember(self, node: Node) -> None:
+        """So that a prompt that would have gone on here is known as one that lost something."""
+        path = path_to(node)
+        at = self._marked(node.start)
+        if at > node.end:
+            return
+        tokens = Tokens("i")
+        for member in path:
+            tokens += member.tokens
+        root = path[0].parent
+        salt = next(salt for salt, member in self.tree.salts() if member is root)
+        self._evicted[_mark(salt, tokens[:at])] = None
+        if len(self._evicted) > REMEMBERED:
+            self._evicted.popitem(last=False)
+
+    def _marked(self, position: int) -> int:
+        """The next multiple of the least tokens: enough to tell prompts apart."""
+        return position - position % self.least_tokens + self.least_tokens
+
+    # ---- books
+
+    @property
+    def nbytes(self) -> int:
+        return self.tree.nbytes
+
+    def stats(self) -> CacheStats:
+        nodes = list(self.tree.nodes())
+        tops = [node for node in nodes if node.start == 0]
+        tops.sort(key=lambda node: (node.hits, node.used_at), reverse=True)
+        return CacheStats(
+            hot_bytes=self.tree.nbytes,
+            hot_limit_bytes=self.hot_bytes,
+            nodes=len(nodes),
+            hits=self._hits,
+            hit_tokens={"hot": self._hit_tokens},
+            asked_tokens=self._asked_tokens,
+            misses={miss.value: count for miss, count in self._misses.items() if count},
+            evictions=self._evictions,
+            prefixes=[_shown(node) for node in tops[:TOP]],
+        )
+
+    def check(self) -> None:
+        """Asserts that the books balance."""
+        self.tree.check()
+        assert self.tree.nbytes <= self.hot_bytes or any(n.users for n in self.tree.nodes())
+        for node in self.tree.nodes():
+            span = _span(node)
+            lengths = {part.shape[2] for part in span.arrays()}
+            assert lengths <= {len(node.tokens)}, "a node's arrays are not as long as its tokens"
+            if self.has_states:
+                useful = node.checkpoint is not None or node.children or node.users
+                assert useful, "a node leads to no checkpoint"
+
+
+def _mark(salt: bytes, tokens: Tokens[int]) -> int:
+    return hash((salt, tokens.tobytes()))
+
+
+def _span(node: Node) -> Span:
+    assert isinstance(node.span, Span)
+    return node.span
+
+
+def _stops(start: int, end: int, checkpoints: Mapping[int, Checkpoint]) -> list[int]:
+    """Where the nodes of (start, end] end: at checkpoints, and before they grow too long."""
+    stops: list[int] = []
+    position = start
+    for stop in sorted({end, *(p for p in checkpoints if start < p < end)}):
+        while stop - position > MOST_TOKENS:
+            position += MOST_TOKENS
+            stops.append(position)
+        position = stop
+        stops.append(stop)
+    return stops
+
+
+def _shown(top: Node) -> CachedPrefix:
+    tokens = nbytes = 0
+    stack = [top]
+    while stack:
+        node = stack.pop()
+        tokens, nbytes = max(tokens, node.end), nbytes + node.nbytes
+        stack += node.children.values()
+    return CachedPrefix(tokens, nbytes, top.hits, top.tokens[:PREVIEW].tolist())

@@ -1,0 +1,163 @@
+"""Between sequences and the prefix cache: what one takes up and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import mlx.core as mx
+
+from .following import Sharing, waits
+from .kv import payload
+from .kv.marks import INTERVAL, marks
+from .kv.payload import Checkpoint
+from .kv.prefix_cache import Hit, PrefixCache, SpanOf
+from .kv.prefix_tree import tokens_of
+from .kv.ragged import LayerCaches, arrays
+from .runners.text import TextRunner
+from .scheduler import Scheduler
+from .sequence import Sequence, Status
+
+LEAST_SHARED = 128  # tokens for which a prompt waits until another has computed them
+
+
+class Reuse:
+    """What an engine core does with its prefix cache.
+
+    Checkpoints of sequences that still run are held here, by position, until they are put into the
+    cache: when the sequence leaves, or when another one wants its beginning.
+    """
+
+    _runner: TextRunner
+    _scheduler: Scheduler
+    _caches: dict[int, LayerCaches]  # of the prompts that are being computed, by request id
+
+    def __init__(
+        self,
+        cache: PrefixCache,
+        *,
+        interval: int = INTERVAL,
+        least_shared: int = LEAST_SHARED,
+        salt: Callable[[int], bytes] = lambda adapter: str(adapter).encode(),
+    ) -> None:
+        self.cache = cache
+        self._sharing = Sharing(least_shared, cache.has_states)
+        self._salt = salt  # of the adapter with this number
+        self._interval = interval
+        self._checkpoints: dict[int, dict[int, Checkpoint]] = {}  # by request id
+
+    def begin(
+        self,
+        runner: TextRunner,
+        scheduler: Scheduler,
+        caches: dict[int, LayerCaches],
+        clock: Callable[[], float],
+    ) -> None:
+        """Called once by the core whose sequences these are."""
+        self._runner, self._scheduler, self._caches = runner, scheduler, caches
+        self.cache.clock = clock
+
+    @property
+    def on(self) -> bool:
+        return self.cache.hot_bytes > 0
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """When a prompt waits for another one to compute what both begin with."""
+        return self._sharing if self.on else None
+
+    # ---- before a prompt is computed
+
+    def prepare(self, sequence: Sequence) -> None:
+        """Decides where the prefill stops for checkpoints."""
+        if self.on and self.cache.has_states:
+            tokens = sequence.slice(0, sequence.prefill_tokens)
+            sequence.marks = marks(tokens, len(tokens), sequence.stop_ids, interval=self._interval)
+
+    def known(self, sequence: Sequence) -> int:
+        """How much of its prompt could be restored now, in tokens."""
+        return self._find(sequence).length if self.on else 0
+
+    def take_up(self) -> None:
+        """Prompts that begin with what is known, or with what another one has just computed, go on
+        from there."""
+        for sequence in self._scheduler.prefilling:
+            if sequence.looked_up or sequence.follows or waits(sequence):
+                continue
+            sequence.looked_up = True
+            if sequence.ahead is not None:
+                self._publish(sequence.ahead, sequence.shared)
+                sequence.ahead = None
+            elif self.on:
+                other, shared = self._scheduler.nearest(sequence, self.known(sequence))
+                if other is not None:
+                    self._publish(other, shared)
+            self._restore(sequence)
+
+    def _restore(self, sequence: Sequence) -> None:
+        hit = self._find(sequence)
+        caches = self._runner.new_cache() if hit.length else []
+        self.cache.take(hit, sequence.prefill_tokens + 1, caches)
+        if hit.length:
+            mx.async_eval(arrays(caches))
+            sequence.num_prefilled = sequence.cached_tokens = hit.length
+            self._caches[sequence.id] = caches
+
+    def _find(self, sequence: Sequence) -> Hit:
+        tokens = tokens_of(sequence.slice(0, sequence.prefill_tokens))
+        return self.cache.find(self._salt(sequence.adapter), tokens, sequence.prefill_tokens)
+
+    # ---- while it is computed, and afterwards
+
+    def computed(self, sequence: Sequence) -> None:
+        """A chunk of its prefill is submitted: keeps a checkpoint where one is due."""
+        position = sequence.num_prefilled
+        if position in sequence.marks and self.on:
+            self._hold(sequence, position, payload.capture(self._caches[sequence.id]))
+
+    def _hold(self, sequence: Sequence, position: int, checkpoint: Checkpoint) -> None:
+        mx.async_eval(checkpoint.arrays())
+        self._checkpoints.setdefault(sequence.id, {})[position] = checkpoint
+
+    def leave(self, rows: list[int]) -> None:
+        """These running rows have ended, or were stopped: what they computed is kept."""
+        for row in rows:
+            sequence, length = self._scheduler.running[row], self._runner.length(row)
+            known = len(sequence.prompt) + len(sequence.output)
+            if self.on and self.cache.has_states and length <= known:
+                self._hold(sequence, length, self._runner.checkpoint(row))
+            self._put(sequence, min(length, known), partial(self._runner.span, row))
+            self._checkpoints.pop(sequence.id, None)
+
+    def abort(self, sequence: Sequence) -> None:
+        """Nobody wants the prompt any more: what was computed of it is kept."""
+        if sequence.status is Status.PREFILL:
+            self._publish(sequence, sequence.num_prefilled)
+            self._checkpoints.pop(sequence.id, None)
+
+    def _publish(self, sequence: Sequence, end: int) -> None:
+        """Puts the first `end` tokens of a sequence into the cache, as far as it has them."""
+        if sequence.status is Status.RUNNING:
+            row = self._scheduler.running.index(sequence)
+            self._put(sequence, end, partial(self._runner.span, row))
+        elif sequence.id in self._caches:
+            self._put(sequence, end, partial(payload.span_of, self._caches[sequence.id]))
+
+    def _put(self, sequence: Sequence, end: int, span_of: SpanOf) -> None:
+        if self.on:
+            tokens = tokens_of(sequence.slice(0, end))
+            held = self._checkpoints.get(sequence.id, {})
+            self.cache.put(self._salt(sequence.adapter), tokens, span_of, held)
+
+    # ---- books
+
+    @property
+    def nbytes(self) -> int:
+        """Of the checkpoints of sequences that run."""
+        return sum(c.nbytes for held in self._checkpoints.values() for c in held.values())
+
+    def check(self) -> None:
+        """Asserts that the books balance."""
+        self.cache.check()
+        active = {s.id for s in (*self._scheduler.running, *self._scheduler.prefilling)}
+        assert self._checkpoints.keys() <= active, "checkpoints of a sequence that is gone"

@@ -1,0 +1,123 @@
+"""The radix tree and what is decided about it, without arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from fastmlx.daemon.engine.kv.eviction import Candidate, choose
+from fastmlx.daemon.engine.kv.marks import marks
+from fastmlx.daemon.engine.kv.prefix_tree import Match, Node, PrefixTree, common, tokens_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@dataclass(frozen=True)
+class Letters:
+    """A span whose bytes are the tokens themselves, so that a wrong cut shows."""
+
+    tokens: list[int]
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.tokens)
+
+    def split(self, at: int) -> tuple[Letters, Letters]:
+        return Letters(self.tokens[:at]), Letters(self.tokens[at:])
+
+
+def put(tree: PrefixTree, salt: bytes, ids: list[int]) -> Node:
+    tokens = tokens_of(ids)
+    match = tree.match(salt, tokens)
+    node = tree.boundary(salt, match, match.length)
+    if match.length < len(tokens):
+        rest = tokens[match.length :]
+        node = tree.add(node, rest, Letters(rest.tolist()), now=0.0)
+    tree.check()
+    return node
+
+
+def spelled(match: Match) -> list[int]:
+    held: list[int] = []
+    for node in match.path:
+        assert isinstance(node.span, Letters)
+        held += node.span.tokens
+    return held[: match.length]
+
+
+prompts = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), prompts), max_size=12), prompts)
+def test_a_match_is_the_longest_common_prefix_with_anything_of_that_salt(
+    kept: list[tuple[bytes, list[int]]], asked: list[int]
+) -> None:
+    tree = PrefixTree()
+    for salt, ids in kept:
+        put(tree, salt, ids)
+    for salt in (b"a", b"b"):
+        match = tree.match(salt, tokens_of(asked))
+        longest = max((common(ids, asked) for other, ids in kept if other == salt), default=0)
+        assert match.length == longest
+        assert spelled(match) == asked[:longest]
+
+
+@given(st.lists(prompts, min_size=1, max_size=8), st.data())
+def test_what_somebody_uses_stays_whole_while_nodes_are_split_and_removed(
+    kept: list[list[int]], data: st.DataObject
+) -> None:
+    tree = PrefixTree()
+    used = [put(tree, b"", ids) for ids in kept[: len(kept) // 2]]
+    for node in used:
+        tree.acquire(node)
+    for ids in kept:
+        put(tree, b"", ids)
+    while free := [n for n in tree.nodes() if not n.children and not n.users]:
+        tree.remove(data.draw(st.sampled_from(free)))
+        tree.check()
+    for ids in kept[: len(kept) // 2]:
+        assert tree.match(b"", tokens_of(ids)).length == len(ids)
+    for node in used:
+        tree.release(node)
+    assert not any(node.users for node in tree.nodes())
+
+
+@given(prompts, prompts, st.integers(0, 12))
+def test_common_counts_the_tokens_that_are_equal(a: list[int], b: list[int], at: int) -> None:
+    expected = 0
+    while expected < min(len(a), len(b) - at) and a[expected] == b[at + expected]:
+        expected += 1
+    assert common(a, b, at) == expected
+
+
+def test_the_oldest_and_largest_goes_first_unless_much_work_is_in_it() -> None:
+    def chosen(*candidates: Candidate[str], needed: int = 1) -> list[str]:
+        return choose(candidates, needed)
+
+    young, old = Candidate("young", 100, 100, 5.0), Candidate("old", 100, 100, 50.0)
+    assert chosen(young, old) == ["old"]
+    small, large = Candidate("small", 100, 10, 5.0), Candidate("large", 100, 1000, 5.0)
+    assert chosen(small, large) == ["large"]
+    cheap, dear = Candidate("cheap", 10, 100, 5.0), Candidate("dear", 4000, 100, 5.0)
+    assert chosen(cheap, dear) == ["cheap"]
+    assert chosen(young, old, needed=150) == ["old", "young"]
+    assert chosen(young, old, needed=0) == []
+
+
+@pytest.mark.parametrize(
+    ("closing", "end", "expected"),
+    [
+        ([], 0, []),
+        ([], 500, [500]),
+        ([100], 500, [100, 500]),
+        ([100, 300, 301, 400, 500, 600, 700], 800, [100, 500, 600, 700, 800]),
+        ([20, 790], 800, [800]),  # too little to save
+        ([], 5000, [2000, 4000, 5000]),
+        ([2030], 5000, [2030, 4000, 5000]),  # of two neighbours the later one
+    ],
+)
+def test_checkpoints_are_kept_where_another_prompt_may_go_on(
+    closing: list[int], end: int, expected: list[int]
+) -> None:
+    prompt = [7 if i + 1 in closing else 1 for i in range(end)]
+    assert marks(prompt, end, {7}, interval=2000) == expected
