@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,10 @@ from ..store.rows import UsageRow
 if TYPE_CHECKING:
     from ..protocol.requests import RequestMeta
     from ..protocol.wire import TokenRow
+    from ..text.divergence import Divergence
     from ..text.stream import TextStream
+
+log = logging.getLogger(__name__)
 
 
 class Books:
@@ -29,6 +33,7 @@ class Books:
         self._prompt_tokens = 0
         self._cached_tokens = 0
         self._streams: list[TextStream] = []
+        self.divergence: Divergence | None = None  # from a prompt that could have been of use
         self.finish_reason: str | None = None
         self.error: str | None = None
 
@@ -48,6 +53,9 @@ class Books:
         if self._ttft_s is not None:
             return None
         self._ttft_s = self._elapsed_s()
+        miss = self.divergence
+        if miss and row.cached_tokens * miss.length <= miss.shared * self._prompt_tokens:
+            log.info("%s: %s", self._meta.request_id, miss)
         return Prefilled(self._prompt_tokens, min(self._cached_tokens, self._prompt_tokens))
 
     def failed(self, error: BaseException) -> None:

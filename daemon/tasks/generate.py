@@ -18,6 +18,7 @@ from ..protocol.errors import EngineDied
 from ..protocol.events import Event, Finished, TextDelta
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.wire import TokenRow
+from ..text.divergence import Divergence, RecentPrompts
 from ..text.stream import TextStream
 from .books import Books
 from .lookup import find_model
@@ -41,6 +42,7 @@ class Prompt(NamedTuple):
     reasoning_open: bool = False
     continues: bool = False
     echo: str = ""
+    text: str = ""  # of a chat
 
 
 class _Plan(NamedTuple):
@@ -68,6 +70,7 @@ class Generator:
         self._supervisor = supervisor
         self._texts = texts
         self._record = record
+        self._recent: dict[str, RecentPrompts] = {}  # by the model's name
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
@@ -108,6 +111,7 @@ class Generator:
             books.model = served
             side = await self._texts.get(name, spec)
             prompts = await _made(plan, side)
+            books.divergence = self._note(served, prompts)
             context = spec.context if isinstance(spec.context, int) else side.context
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
@@ -131,6 +135,12 @@ class Generator:
             raise
         finally:
             self._record(books.row())
+
+    def _note(self, name: str, prompts: list[Prompt]) -> Divergence | None:
+        """For the log; see `text.divergence`."""
+        for gone in self._recent.keys() - self._config.settings.models.keys() - {name}:
+            del self._recent[gone]
+        return self._recent.setdefault(name, RecentPrompts()).note(prompts[0].text)
 
     def _start(
         self, plan: _Plan, prompts: list[Prompt], lease: Lease, side: ModelSide
@@ -179,7 +189,7 @@ def _chat_plan(request: ChatRequest) -> _Plan:
             request.chat_template_kwargs,
             request.chat_template_defaults,
         )
-        return [Prompt(made.tokens, made.reasoning_open, made.continues)]
+        return [Prompt(made.tokens, made.reasoning_open, made.continues, text=made.text)]
 
     length = _text_length(request.messages) + _text_length(tools)
     return _Plan(request.sampling, request.n, True, bool(tools), prompts, length)

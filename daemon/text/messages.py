@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,8 +19,12 @@ from ..protocol.errors import BadRequest
 Messages = list[dict[str, Any]]
 Probe = Callable[[Messages], str | None]  # the rendering, or None when refused
 
-_WORD = "fastmlx-probe"
+_WORD, _OTHER = "fastmlx-probe", "fastmlx-other"
 _ARGUMENTS = '{"fastmlx":  "probe"}'  # two spaces: kept only if the text is kept
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+# Ids that a model may have written itself: Mistral's, Kimi's.
+_MODELS_ID = re.compile(r"[A-Za-z0-9]{9}|functions\.[\w.-]+:\d+")
 
 # Where a client puts an earlier turn's thinking; templates read the first, gpt-oss's the second.
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
@@ -32,13 +37,17 @@ class Accepts(NamedTuple):
     parts: bool  # content as a list of parts
     raw_arguments: bool  # tool call arguments as the model wrote them, a string
     developer: bool  # the role
+    system: bool  # a first message of this role, if only to leave it out
+    late_system: bool  # one that comes later, in its place
+    alternates: bool  # two messages of the user in a row are refused
+    names_in_ids: bool  # of a call only the id is written (Kimi K2: functions.NAME:NUMBER)
 
     @classmethod
     def probed(cls, probe: Probe, source: str) -> Accepts:
         text = probe([{"role": "user", "content": _WORD}])
         parts = probe([{"role": "user", "content": [{"type": "text", "text": _WORD}]}])
         reads_parts = parts is not None and _WORD in parts and "'type'" not in parts
-        call = {"name": "f", "arguments": _ARGUMENTS}
+        call = {"name": "fastmlx_name", "arguments": _ARGUMENTS}
         asked = {"role": "user", "content": _WORD if text else [{"type": "text", "text": _WORD}]}
         called = probe(
             [
@@ -50,11 +59,19 @@ class Accepts(NamedTuple):
                 },
             ]
         )
+        system = asked | {"role": "system", "content": _as(asked, _OTHER)}
+        first, late = probe([system, asked]), probe([asked, system])
         return cls(
             strings=not reads_parts or (text is not None and _WORD in text),
             parts=reads_parts,
             raw_arguments=called is not None and _ARGUMENTS in called,
             developer="developer" in source,
+            system=first is not None,
+            late_system=late is not None and late.find(_OTHER) > late.find(_WORD) >= 0,
+            alternates=probe([asked, asked]) is None,
+            names_in_ids=called is not None
+            and "call00000" in called
+            and "fastmlx_name" not in called,
         )
 
 
@@ -70,9 +87,14 @@ def normalized(messages: Messages, accepts: Accepts) -> Messages:
             raise BadRequest("A message must be an object with a role.", param=param)
         # Templates test whether a key is there, and would print a null as "None".
         message = {key: value for key, value in message.items() if value is not None}
-        if message["role"] == "developer" and not accepts.developer:
+        role = message["role"]
+        if role == "developer" and not accepts.developer:
             message["role"] = "system"
+        elif role not in ROLES:
+            message["role"] = "user"  # next month's; at least the model reads what it says
         if "content" in message:
+            if role == "tool":
+                message["content"] = _without_media(message["content"])
             message["content"] = _content(message["content"], accepts, f"{param}.content")
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
@@ -85,7 +107,84 @@ def normalized(messages: Messages, accepts: Accepts) -> Messages:
         if reasoning is not None:
             message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
         chat.append(message)
-    return chat
+    _rename_calls(chat, accepts)
+    return _placed(chat, accepts)
+
+
+def _rename_calls(chat: Messages, accepts: Accepts) -> None:
+    """Numbers in the place of clients' ids, which templates may print and clients may change. Nine
+    letters and digits, as Mistral's templates demand."""
+    names: dict[str, str] = {}
+    for message in chat:
+        for call in message.get("tool_calls") or ():
+            old = str(call.get("id") or "")
+            if _MODELS_ID.fullmatch(old):
+                continue
+            new = f"call{len(names):05d}"
+            if accepts.names_in_ids:
+                new = f"functions.{call['function']['name']}:{len(names)}"
+            call["id"] = names[old] = new
+        asked = message.get("tool_call_id")
+        if asked in names:
+            message["tool_call_id"] = names[asked]
+
+
+def _placed(chat: Messages, accepts: Accepts) -> Messages:
+    """System messages as the template bears them, each in its place: moved to the front, one would
+    change the beginning of the prompt."""
+    made: Messages = []
+    for message in chat:
+        if message["role"] == "system":
+            late = any(each["role"] != "system" for each in made)
+            if late and not accepts.late_system:
+                text = f"<system-reminder>\n{_text(message)}\n</system-reminder>"
+                message = {"role": "user", "content": _as(message, text)}
+            elif made and not late and not accepts.late_system:
+                made[-1] = made[-1] | {"content": _both(made[-1], message)}
+                continue
+            elif not accepts.system:
+                message = message | {"role": "user"}
+        before = made[-1] if made else {"role": ""}
+        follows = message["role"] == "user" and before["role"] in ("user", "tool")
+        if accepts.alternates and follows:
+            made[-1] = before | {"content": _both(before, message)}
+        else:
+            made.append(message)
+    return made
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", "") for part in content)
+
+
+def _as(message: dict[str, Any], text: str) -> Any:
+    """`text` in the form of the message's content."""
+    is_text = isinstance(message.get("content"), str)
+    return text if is_text else [{"type": "text", "text": text}]
+
+
+def _both(first: dict[str, Any], second: dict[str, Any]) -> Any:
+    a, b = first.get("content") or "", second.get("content") or ""
+    if isinstance(a, str) and isinstance(b, str):
+        return f"{a}\n\n{b}"
+    parts = [_as({}, each) if isinstance(each, str) else each for each in (a, b)]
+    return [part for each in parts for part in each]
+
+
+def _without_media(content: Any) -> Any:
+    """Of a tool's result; an agent that looked at a picture must be able to go on."""
+    if not isinstance(content, list):
+        return content
+    seen = ("text", "input_text", "output_text", "refusal")
+    return [
+        {"type": "text", "text": f"[{part['type']} left out: this model reads text only]"}
+        if isinstance(part, dict) and part.get("type", "text") not in seen
+        else part
+        for part in content
+    ]
 
 
 def _content(content: Any, accepts: Accepts, param: str) -> Any:

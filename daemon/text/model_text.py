@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol.errors import BadRequest, ModelFailed
 from ..registry import Registry, UnknownName
+from .conversation import canonical
+from .dates import ConversationDates
 from .parsing import ReasoningParser, ToolParser
 from .template import ChatTemplate
 from .tokenizer import Tokenizer
@@ -22,9 +24,15 @@ REASONING_PARSERS = Registry(
 )
 
 
+# Templates that drop the thinking of earlier turns change the text of what was computed already;
+# these are the switches of Qwen's and GLM's.
+_KEEP_THINKING = {"preserve_thinking": True, "clear_thinking": False}
+
+
 class ChatPrompt(NamedTuple):
     """A rendered conversation, ready for the engine."""
 
+    text: str
     tokens: list[int]
     reasoning_open: bool  # the prompt ends inside the model's thinking
     continues: bool  # the output continues the final message instead of starting a new one
@@ -55,6 +63,7 @@ class ModelText:
         self._reasoning_parser = reasoning_parser
         self._system_prompt = system_prompt
         self._template_args = template_args or {}
+        self._dates = ConversationDates()
 
     @classmethod
     def load(cls, folder: Path, spec: ModelSpec) -> ModelText:
@@ -98,6 +107,7 @@ class ModelText:
 
         Raises BadRequest: no chat template, or the template refuses the messages.
         """
+        messages, tools = canonical(messages, tools)
         template = self._templates.get("tool_use") if tools else None
         template = template or self._templates.get("default")
         if template is None:
@@ -112,9 +122,11 @@ class ModelText:
             tools,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
-            variables=(defaults or {}) | self._template_args | (kwargs or {}),
+            variables=_KEEP_THINKING | (defaults or {}) | self._template_args | (kwargs or {}),
+            now=self._dates.of(messages) if template.asks_for_date else None,
         )
         return ChatPrompt(
+            text,
             self.tokenizer.encode(text),  # the template has written bos, if the model wants it
             self._opens_reasoning(text, messages, continue_final_message),
             continue_final_message,

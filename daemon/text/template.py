@@ -42,6 +42,7 @@ class ChatTemplate:
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno}: {error.message}") from error
         self.source = source
+        self.asks_for_date = "strftime_now" in source
         self._special_tokens = special_tokens or {}
         self._accepts = Accepts.probed(self._probe, source)
 
@@ -53,9 +54,11 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         variables: Mapping[str, Any] | None = None,
+        now: datetime | None = None,
     ) -> str:
         """The prompt. `continue_final_message` ends it right after the last message's text;
-        `variables` are the template's own, such as enable_thinking.
+        `variables` are the template's own, such as enable_thinking; `now` is the time that the
+        template may ask for.
 
         Raises BadRequest when the template refuses the messages, with the template's own words.
         """
@@ -73,7 +76,10 @@ class ChatTemplate:
                 )
         chat = normalized(messages, self._accepts)
         final = _mark_end(chat[-1]) if continue_final_message else ""
-        text = self._render(chat, tools or None, add_generation_prompt, variables or {})
+        clock = {} if now is None else {"strftime_now": now.strftime}
+        text = self._render(
+            chat, tools or None, add_generation_prompt, clock | dict(variables or {})
+        )
         return _cut(text, final) if continue_final_message else text
 
     def _render(

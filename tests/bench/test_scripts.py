@@ -27,6 +27,7 @@ SCRIPTS = (
     "oneshot",
     "against",
     "idle",
+    "agents",
 )
 
 
