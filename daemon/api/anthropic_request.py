@@ -68,6 +68,9 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
             tool_choice=_tool_choice(fields.tool_choice, tools),
             chat_template_kwargs=_template_kwargs(fields),
             chat_template_defaults={} if thinking else _DO_NOT_THINK,
+            thinking_budget=_thinking_budget(thinking),
+            parallel_tool_calls=(fields.tool_choice or {}).get("disable_parallel_tool_use")
+            is not True,
             add_generation_prompt=not prefill,
             continue_final_message=prefill,
             sampling=SamplingRequest(
@@ -101,6 +104,17 @@ def _template_kwargs(fields: MessagesFields) -> dict[str, Any]:
     if isinstance(effort, str):
         kwargs["reasoning_effort"] = effort
     return kwargs
+
+
+def _thinking_budget(thinking: dict[str, Any]) -> int | None:
+    """`budget_tokens` of enabled thinking; adaptive thinking has no bound of its own."""
+    budget = thinking.get("budget_tokens")
+    if thinking.get("type") != "enabled" or budget is None:
+        return None
+    if type(budget) is not int or budget < 1:
+        param = "thinking.budget_tokens"
+        raise BadRequest(f"{param}: a number of tokens, at least 1, is required.", param=param)
+    return budget
 
 
 def _tool_choice(choice: dict[str, Any] | None, tools: list[dict[str, Any]]) -> Any:

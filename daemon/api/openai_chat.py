@@ -52,6 +52,7 @@ class ChatFields(common.CommonFields, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     reasoning_effort: str | None = None
+    thinking_token_budget: int | None = None  # vLLM
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
@@ -81,6 +82,8 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
             tools=tools,
             tool_choice=_tool_choice(fields, tools),
             chat_template_kwargs=_template_kwargs(fields),
+            thinking_budget=_thinking_budget(fields),
+            parallel_tool_calls=fields.parallel_tool_calls is not False,
             add_generation_prompt=_generation_prompt(fields),
             continue_final_message=bool(fields.continue_final_message),
             sampling=_sampling(fields),
@@ -110,16 +113,21 @@ def _sampling(fields: ChatFields):
 
 def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> Any:
     choice = fields.tool_choice or "auto"
-    if tools and fields.parallel_tool_calls is False:
-        raise BadRequest(
-            "parallel_tool_calls: false is not supported by fastmlx yet.",
-            param="parallel_tool_calls",
-        )
     if choice not in ("auto", "none"):
         raise BadRequest(
             "tool_choice: only 'auto' and 'none' are supported by fastmlx yet.", param="tool_choice"
         )
     return choice
+
+
+def _thinking_budget(fields: ChatFields) -> int | None:
+    budget = fields.thinking_token_budget
+    if budget is not None and (budget < 1 or common.choices(fields) > 1):
+        raise BadRequest(
+            "thinking_token_budget must be at least 1, and n must be 1 with it.",
+            param="thinking_token_budget",
+        )
+    return budget
 
 
 def _template_kwargs(fields: ChatFields) -> dict[str, Any]:

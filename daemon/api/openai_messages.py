@@ -33,13 +33,13 @@ def read_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
     role = message.get("role")
-    if role not in ROLES:
+    if not isinstance(role, str) or not role:
         raise _bad(f"{where}.role", f"must be one of {', '.join(ROLES)}")
     kept = {key: message[key] for key in _KEPT if message.get(key) is not None}
     for key in ("name", "reasoning_content", "reasoning", "thinking", "tool_call_id"):
         if key in kept:
             _string(kept[key], f"{where}.{key}")
-    _check_content(kept.get("content"), f"{where}.content")
+    _check_content(kept.get("content"), f"{where}.content", media=role == "tool")
     if message.get("function_call"):
         raise _bad(f"{where}.function_call", "is not supported; use tool_calls")
     if role != "assistant":
@@ -53,7 +53,8 @@ def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
     return kept
 
 
-def _check_content(content: Any, where: str) -> None:
+def _check_content(content: Any, where: str, *, media: bool) -> None:
+    """With `media` parts that are not text pass: a note takes the place of a tool's pictures."""
     if content is None or isinstance(content, str):
         return
     if not isinstance(content, list):
@@ -63,6 +64,8 @@ def _check_content(content: Any, where: str) -> None:
         if not isinstance(kind, str):
             raise _bad(f"{where}[{i}]", "must be an object with a type")
         if kind not in _TEXT_PARTS:
+            if media:
+                continue
             raise _bad(f"{where}[{i}].type", f"'{kind[:100]}' is not supported; only text is yet")
         _string(part.get(_TEXT_PARTS[kind]), f"{where}[{i}].{_TEXT_PARTS[kind]}")
 

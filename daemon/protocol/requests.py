@@ -55,6 +55,8 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     tool_choice: Literal["auto", "none"] = "auto"
     chat_template_kwargs: dict[str, Any] = {}
     chat_template_defaults: dict[str, Any] = {}  # where neither kwargs nor the model's entry says
+    thinking_budget: int | None = None  # tokens; then the thinking is ended
+    parallel_tool_calls: bool = True  # False: at most one call an answer
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     sampling: SamplingRequest

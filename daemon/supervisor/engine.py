@@ -131,9 +131,15 @@ class EngineProcess:
             self.error = None
             self._become(State.STOPPED)
 
-    def generate(self, prompt: list[int], sampling: Sampling, adapter: int = 0) -> Generation:
+    def generate(
+        self,
+        prompt: list[int],
+        sampling: Sampling,
+        adapter: int = 0,
+        output: Sequence[int] = (),
+    ) -> Generation:
         """Start a sequence now, or as soon as a restarting engine is ready."""
-        generation = Generation(next(self._ids), prompt, sampling, self._aborted, adapter)
+        generation = Generation(next(self._ids), prompt, sampling, self._aborted, adapter, output)
         if self.state is State.FAILED:
             generation.fail(ModelFailed(self.error or f"{self.name} cannot be started."))
         elif self.state not in (State.READY, State.STARTING):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import msgspec
 
@@ -49,12 +49,13 @@ class Generation(AsyncIterator[wire.TokenRow]):
         sampling: Sampling,
         on_abort: Callable[[Generation], None],
         adapter: int = 0,
+        output: Iterable[int] = (),
     ) -> None:
         self.id = id
         self.prompt = prompt
         self.sampling = sampling
         self.adapter = adapter
-        self.output: list[int] = []  # the replay log: every token delivered so far
+        self.output = list(output)  # the replay log: every token delivered so far
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
         self.queued_s = 0.0  # from generate() to the first row; 0 until then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,13 @@ class Lease:
         self._adapter = adapter  # its number in the engine; 0: none
         self._generations: list[Generation] = []
 
-    def generate(self, prompt: list[int], sampling: Sampling) -> Generation:
+    def generate(
+        self, prompt: list[int], sampling: Sampling, output: Sequence[int] = ()
+    ) -> Generation:
         """Start a sequence; returns at once, rows come through the iterator. `prompt` must not be
-        changed afterwards: it is kept for a replay."""
-        generation = self._engine.generate(prompt, sampling, self._adapter)
+        changed afterwards: it is kept for a replay. `output` is what the caller has of it already;
+        its rows begin behind that."""
+        generation = self._engine.generate(prompt, sampling, self._adapter, output)
         self._generations.append(generation)
         return generation
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..protocol.errors import EngineDied
 from ..protocol.events import Event, Finished, TextDelta
@@ -25,6 +26,7 @@ from .lookup import find_model
 from .merge import merge
 from .sampling import check, check_vocabulary, choose_seed, resolve, room
 from .texts import ModelSide, Texts
+from .thinking import Budgeted
 
 if TYPE_CHECKING:
     from ...config.state import ConfigState
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ..supervisor.generation import Generation
     from ..supervisor.supervisor import Lease, Supervisor
 
+Rows: TypeAlias = "Generation | Budgeted"
 LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising
 
 
@@ -54,6 +57,8 @@ class _Plan(NamedTuple):
     tools: bool  # tool calls are looked for in the output
     prompts: Callable[[ModelSide], list[Prompt]]
     text_length: int  # characters to be tokenised, about
+    thinking_budget: int | None = None  # tokens
+    parallel_calls: bool = True
 
 
 class Generator:
@@ -144,8 +149,9 @@ class Generator:
 
     def _start(
         self, plan: _Plan, prompts: list[Prompt], lease: Lease, side: ModelSide
-    ) -> tuple[list[Generation], list[TextStream]]:
-        generations: list[Generation] = []
+    ) -> tuple[list[Rows], list[TextStream]]:
+        end = side.text.thinking_end() if plan.thinking_budget is not None else []
+        generations: list[Rows] = []
         streams: list[TextStream] = []
         sampling = plan.sampling
         check_vocabulary(sampling, lease.ready.vocab_size)  # the tokenizer's may be smaller
@@ -171,9 +177,12 @@ class Generator:
                     logprobs=sampling.top_logprobs if sampling.logprobs else None,
                     chat=plan.chat,
                     continues=prompt.continues,
+                    thinking_budget=plan.thinking_budget,
+                    parallel_calls=plan.parallel_calls,
                 )
                 streams.append(stream)
-                generations.append(lease.generate(prompt.tokens, resolved))
+                generate = partial(lease.generate, prompt.tokens, resolved)
+                generations.append(Budgeted(generate, stream, end) if end else generate())
         return generations, streams
 
 
@@ -192,7 +201,16 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         return [Prompt(made.tokens, made.reasoning_open, made.continues, text=made.text)]
 
     length = _text_length(request.messages) + _text_length(tools)
-    return _Plan(request.sampling, request.n, True, bool(tools), prompts, length)
+    return _Plan(
+        request.sampling,
+        request.n,
+        chat=True,
+        tools=bool(tools),
+        prompts=prompts,
+        text_length=length,
+        thinking_budget=request.thinking_budget,
+        parallel_calls=request.parallel_tool_calls,
+    )
 
 
 async def _made(plan: _Plan, side: ModelSide) -> list[Prompt]:
@@ -202,9 +220,7 @@ async def _made(plan: _Plan, side: ModelSide) -> list[Prompt]:
     return plan.prompts(side)
 
 
-async def _one(
-    generation: Generation, stream: TextStream, books: Books
-) -> AsyncGenerator[Event, None]:
+async def _one(generation: Rows, stream: TextStream, books: Books) -> AsyncGenerator[Event, None]:
     """The usual case and the hot path: no task, no queue between the engine and the client."""
     push = stream.push
     first = True
@@ -225,7 +241,7 @@ async def _one(
 
 
 async def _many(
-    generations: list[Generation], streams: list[TextStream], books: Books
+    generations: list[Rows], streams: list[TextStream], books: Books
 ) -> AsyncGenerator[Event, None]:
     seen: set[int] = set()
     rows: AsyncGenerator[tuple[int, TokenRow], None] = merge(generations)

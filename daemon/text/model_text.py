@@ -155,6 +155,11 @@ class ModelText:
         module = self._reasoning_parser
         return module.Parser(index, opened=opened) if module else None
 
+    def thinking_end(self) -> list[int]:
+        """The tokens that end the thinking; none for a model that does not think."""
+        module = self._reasoning_parser
+        return self.tokenizer.encode(module.END) if module else []
+
     def markers(self, *, tools: bool) -> frozenset[str]:
         """Special tokens whose text the parsers of a choice have to see."""
         modules = (self._reasoning_parser, self._tool_parser if tools else None)

@@ -17,6 +17,7 @@ from ..protocol.events import (
     FinishReason,
     ReasoningDelta,
     TextDelta,
+    ToolCallStarted,
 )
 from ..protocol.wire import TokenRow
 from .model_text import ModelText
@@ -34,6 +35,11 @@ class TextStream:
     all. Those of the answer's tokens are reported, each with the text that it belongs to or, when
     it has none (markup, a part of a character), with the next. Thinking is not reported, nor is the
     stop token.
+
+    `thinking_budget` is the number of tokens that the thinking may take. Once they are used up
+    `over_budget` is set and no further token is looked at: whoever feeds the stream gives it the
+    tokens that end the thinking, after setting it back. With `parallel_calls=False` the first tool
+    call that is complete ends the choice.
     """
 
     def __init__(
@@ -47,11 +53,14 @@ class TextStream:
         logprobs: int | None = None,
         chat: bool = True,
         continues: bool = False,
+        thinking_budget: int | None = None,
+        parallel_calls: bool = True,
     ) -> None:
         tools = tools and chat
         self.output_tokens = 0
         self.reasoning_tokens = 0
-        self.stopped = False  # a stop string matched, Finished is out: abort the sequence
+        self.stopped = False  # Finished is out before the engine's end: abort the sequence
+        self.over_budget = False  # see `thinking_budget`
         self._index = index
         self._tokenizer = model_text.tokenizer
         self._detokenizer = self._tokenizer.detokenizer(
@@ -61,6 +70,8 @@ class TextStream:
         self._reasoning = model_text.new_reasoning_parser(index, reasoning_open) if chat else None
         self._tools = model_text.new_tool_parser(index) if tools else None
         self._stops = StopMatcher(stop) if any(stop) else None
+        self._thinking_budget = thinking_budget
+        self._parallel_calls = parallel_calls
         self._top_logprobs = logprobs
         self._logprobs: list[ChosenLogprob] = []  # of tokens whose text is still to come
         self._finished = False
@@ -72,7 +83,7 @@ class TextStream:
 
         After that (the row's `finish`, or a stop string) every push returns nothing.
         """
-        if self._finished:
+        if self._finished or self.over_budget:
             return []
         tokens = row.tokens
         if self._plain and row.finish is None and tokens:
@@ -90,7 +101,7 @@ class TextStream:
             if self._top_logprobs is not None and row.logprobs is not None:
                 self._logprobs.append(self._chosen(row, place, self._top_logprobs))
             self._take(self._detokenizer.push((token,)), events)
-            if self._finished:
+            if self._finished or self.over_budget:
                 return events
         self.output_tokens += count - with_text
         if row.finish is not None:
@@ -111,6 +122,8 @@ class TextStream:
             self.reasoning_tokens += 1
             if not reasoning.done:
                 self._logprobs.clear()
+            if reasoning.open and self.reasoning_tokens == self._thinking_budget:
+                self.over_budget = True
         if reasoning.done:
             self._reasoning = None
             self._see_whether_plain()
@@ -140,8 +153,14 @@ class TextStream:
             if isinstance(event, TextDelta):
                 self._show(event.text, events)
             else:
+                assert self._tools is not None
                 self._release(events)  # a stop string does not reach across a call
+                if isinstance(event, ToolCallStarted) and event.call and not self._parallel_calls:
+                    break
                 events.append(event)
+        if self._tools is not None and self._tools.completed and not self._parallel_calls:
+            self.stopped = True
+            self._end("stop", None, events)
 
     def _show(self, text: str, events: list[Event]) -> None:
         stops = self._stops

@@ -12,6 +12,7 @@ from ..parsing import Example, partial_marker
 
 OPEN, CLOSE = "<think>", "</think>"
 MARKERS = (OPEN, CLOSE)
+END = f"\n{CLOSE}\n\n"
 
 
 def detect(chat_template: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from fastmlx.daemon.api import errors, sse
+from fastmlx.daemon.api import anthropic_answer, errors, sse
 from fastmlx.daemon.protocol.errors import Overloaded
 from fastmlx.daemon.protocol.events import Event, TextDelta
 from hypothesis import given
@@ -30,14 +30,14 @@ def encode_error(error: Exception) -> bytes:
 
 
 @asynccontextmanager
-async def served(source: Source) -> AsyncIterator[tuple[str, int]]:
+async def served(source: Source, **options: bytes) -> AsyncIterator[tuple[str, int]]:
     """A server whose one page streams `source`."""
     app: Sanic[Any, Any] = Sanic(f"sse-{id(source)}", configure_logging=False)
     app.config.TOUCHUP = False
     errors.install(app)
 
     async def page(request: Request) -> None:
-        await sse.send_events(request, source(), encode, encode_error)
+        await sse.send_events(request, source(), encode, encode_error, **options)
 
     app.add_route(page, "/", name="page")
     listener = socket.create_server(("127.0.0.1", 0))
@@ -142,6 +142,32 @@ async def test_silence_gets_headers_and_then_comments(monkeypatch: pytest.Monkey
         go.set()
         rest = await reader.read()
     assert b"data: x\n\n" in rest
+
+
+async def test_messages_get_pings_before_the_first_event_and_while_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sse, "GRACE_S", 0.05)
+    monkeypatch.setattr(sse, "HEARTBEAT_S", 0.1)
+    ping = anthropic_answer.PING
+    chunk = b"%x\r\n%b\r\n" % (len(ping), ping)
+    go = asyncio.Event()
+
+    async def source() -> AsyncGenerator[Event, None]:
+        await go.wait()
+        go.clear()
+        yield TextDelta(0, "x")
+        await go.wait()
+
+    async with served(source, heartbeat=ping, end=b"") as address, reading(address) as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(2):  # in the queue, then while a tool call is withheld
+            assert await reader.readexactly(len(chunk)) == chunk
+            assert ping == b'event: ping\ndata: {"type":"ping"}\n\n'
+            go.set()
+            if _ == 0:
+                assert b"data: x\n\n" in await reader.readuntil(b"data: x\n\n\r\n")
+        assert await reader.read() == b"0\r\n\r\n"
 
 
 async def test_a_reader_that_does_not_read_stops_the_producer_and_loses_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Thinking and tool calls, from an engine's tokens to the fields of OpenAI's client.
+"""Thinking and tool calls, from an engine's tokens to the fields of both makers' clients.
 
 Everything is real but the model: the engine is a program that says a given script, in the tokens
 of a tiny model whose chat template has thinking and tools.
@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anthropic import AsyncAnthropic
 from fastmlx.config.paths import Home
 from fastmlx.config.settings import ModelSpec, Settings
 from fastmlx.config.state import ConfigState
+from fastmlx.daemon.api.anthropic_request import read_request
+from fastmlx.daemon.api.anthropic_signature import carried, sign
 from fastmlx.daemon.app import create_app
 from fastmlx.daemon.reconcile import reconcile
 from fastmlx.daemon.store.store import Store
@@ -48,8 +51,13 @@ TOOLS: list[Any] = [
 ]
 
 
+ANTHROPIC_TOOLS: list[Any] = [
+    {"name": name, "input_schema": {"type": "object"}} for name in ("weather", "clock")
+]
+
+
 @pytest.fixture
-async def client(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[AsyncOpenAI]:
+async def url(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[str]:
     folder = shutil.copytree(tiny_model("qwen3"), tmp_path / "model")
     tokens = Tokenizer.load(folder).encode(SCRIPT)
     (folder / "script.json").write_text(json.dumps(tokens))
@@ -74,14 +82,24 @@ async def client(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterat
     assert server.server is not None
     await server.startup()
     await server.server.start_serving()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    async with AsyncOpenAI(base_url=url, api_key="unused", max_retries=0) as client:
-        yield client
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.server.close()
     for connection in list(server.connections):
         connection.abort()
     await supervisor.stop(0)
     await asyncio.to_thread(store.close)
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=url + "/v1", api_key="unused", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def claude(url: str) -> AsyncIterator[AsyncAnthropic]:
+    async with AsyncAnthropic(base_url=url, api_key="unused", max_retries=0) as client:
+        yield client
 
 
 async def test_an_answer_has_its_thinking_and_its_calls(client: AsyncOpenAI) -> None:
@@ -137,3 +155,86 @@ async def test_without_tools_in_the_request_nothing_is_a_call(client: AsyncOpenA
         assert answer.choices[0].message.tool_calls is None
         assert answer.choices[0].finish_reason == "stop"
         assert '{"name": "weather"' in answer.choices[0].message.content
+
+
+async def test_one_call_is_enough_where_calls_must_not_be_parallel(
+    client: AsyncOpenAI, claude: AsyncAnthropic
+) -> None:
+    answer = await client.chat.completions.create(
+        model="m", messages=ASKED, tools=TOOLS, parallel_tool_calls=False
+    )
+    assert len(answer.choices[0].message.tool_calls or ()) == 1
+    assert answer.choices[0].finish_reason == "tool_calls"
+    message = await claude.messages.create(
+        model="m",
+        messages=ASKED,
+        tools=ANTHROPIC_TOOLS,
+        tool_choice={"type": "auto", "disable_parallel_tool_use": True},
+        max_tokens=900,
+    )
+    assert [block.type for block in message.content] == ["thinking", "text", "tool_use"]
+    assert message.stop_reason == "tool_use"
+
+
+async def test_a_message_has_its_blocks_and_goes_round(claude: AsyncAnthropic) -> None:
+    async with claude.messages.stream(
+        model="m", messages=ASKED, tools=ANTHROPIC_TOOLS, max_tokens=900
+    ) as stream:
+        kinds = [event.type async for event in stream]
+        streamed = await stream.get_final_message()
+    whole = await claude.messages.create(
+        model="m", messages=ASKED, tools=ANTHROPIC_TOOLS, max_tokens=900
+    )
+    for message in (streamed, whole):
+        thinking, text, first, second = message.content
+        assert thinking.type == "thinking"
+        assert thinking.thinking.strip() == "They want rain."
+        assert thinking.signature
+        assert text.type == "text"
+        assert text.text.strip() == "Let me look."
+        assert first.type == second.type == "tool_use"
+        assert (first.name, first.input) == ("weather", {"city": "Ulm", "days": [1, 2]})
+        assert (second.name, second.input) == ("clock", {})
+        assert first.id != second.id
+        assert message.stop_reason == "tool_use"
+    assert kinds.count("content_block_start") == kinds.count("content_block_stop") == 4
+
+    results = [
+        {"type": "tool_result", "tool_use_id": block.id, "content": "rain"}
+        for block in whole.content
+        if block.type == "tool_use"
+    ]
+    turns: Any = [
+        *ASKED,
+        {"role": "assistant", "content": [block.model_dump() for block in whole.content]},
+        {"role": "user", "content": results},
+    ]
+    count = await claude.messages.count_tokens(model="m", messages=turns, tools=ANTHROPIC_TOOLS)
+    answer = await claude.messages.create(
+        model="m", messages=turns, tools=ANTHROPIC_TOOLS, max_tokens=900
+    )
+    assert answer.usage.input_tokens == count.input_tokens
+
+
+async def test_hidden_thinking_travels_in_its_signature(claude: AsyncAnthropic) -> None:
+    thinking: Any = {"type": "adaptive", "display": "omitted"}
+    asked = {"model": "m", "messages": ASKED, "max_tokens": 900, "thinking": thinking}
+    message = await claude.messages.create(**asked)
+    hidden = message.content[0]
+    assert hidden.type == "thinking"
+    assert hidden.thinking == ""
+    assert carried(hidden.signature).strip() == "They want rain."
+    body = {
+        "model": "m",
+        "max_tokens": 1,
+        "messages": [*ASKED, {"role": "assistant", "content": [hidden.model_dump()]}],
+    }
+    read = read_request(json.dumps(body).encode()).request
+    assert read.messages[-1]["reasoning_content"].strip() == "They want rain."
+
+
+def test_foreign_and_broken_signatures_carry_nothing() -> None:
+    whole = sign("Grüße 😀", carry=True)
+    assert carried(whole) == "Grüße 😀"
+    for text in ("", "c2ln", sign("x", carry=False), whole[:-3], whole + "=", "fmx1.ü", "fmx1."):
+        assert carried(text) in ("", "Grüße 😀")

@@ -134,3 +134,13 @@ def test_a_partial_marker_is_the_longest_beginning_at_the_end() -> None:
     assert partial_marker("aa", "aab") == 2
     assert partial_marker("<tool>", "<tool>") == 0
     assert partial_marker("", "<tool>") == 0
+
+
+@pytest.mark.parametrize("name", REASONING_PARSERS.names())
+def test_the_end_of_thinking_ends_it(name: str) -> None:
+    module = REASONING_PARSERS.get(name)
+    parser = module.Parser(7, opened=True)
+    parser.push("Hm, cut off he")
+    parser.push(module.END)
+    assert not parser.open
+    assert joined([*parser.push("Answer."), *parser.finish()])[0] == "Answer."

@@ -194,3 +194,28 @@ def test_an_immediate_end_of_text_is_an_empty_answer(chat_text: ModelText) -> No
     stream = TextStream(0, chat_text, tools=True)
     assert run(stream, rows(chat_text, "")) == [Finished(0, "stop")]
     assert stream.output_tokens == 1
+
+
+def test_a_used_up_budget_stops_the_stream_until_the_thinking_is_ended(
+    chat_text: ModelText,
+) -> None:
+    source = [*rows(chat_text, "one two three four five six</think>never seen")]
+    stream = TextStream(0, chat_text, reasoning_open=True, thinking_budget=5)
+    events = run(stream, source)
+    assert stream.over_budget
+    assert stream.output_tokens == stream.reasoning_tokens == 5
+    stream.over_budget = False
+    events += stream.push(TokenRow(3, chat_text.thinking_end()))
+    events += run(stream, rows(chat_text, "The answer."))
+    reasoning, text, _ = said(events)
+    assert reasoning
+    assert "one two three four five six".startswith(reasoning.rstrip("\n"))
+    assert text == "The answer."
+    assert events[-1] == Finished(0, "stop")
+    assert not stream.over_budget
+
+
+def test_thinking_within_its_budget_is_left_alone(chat_text: ModelText) -> None:
+    stream = TextStream(0, chat_text, reasoning_open=True, thinking_budget=100)
+    events = run(stream, rows(chat_text, "one two</think>Done."))
+    assert said(events) == ("one two", "Done.", "")

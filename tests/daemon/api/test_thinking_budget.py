@@ -1,0 +1,75 @@
+"""A thinking budget is kept, in both dialects, by a real engine that would think for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import LiveDaemon
+
+# The prompt ends inside the thinking, and random weights never write the tag that ends it.
+TEMPLATE = """\
+{%- for message in messages %}{{- message.content + '\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<think>\\n' }}{%- endif %}
+{#- </think> #}"""
+ASKED: list[Any] = [{"role": "user", "content": "Hello there"}]
+
+
+@pytest.fixture(scope="module")
+def thinker(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Path]
+) -> Iterator[LiveDaemon]:
+    home = tmp_path_factory.mktemp("thinker")
+    (home / "thinks.jinja").write_text(TEMPLATE)
+    config = f"models:\n  m: {{path: {tiny_model('qwen3')}, chat_template: ./thinks.jinja}}\n"
+    with LiveDaemon(home, config) as running:
+        yield running
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_answer_begins_when_the_budget_is_used_up(thinker: LiveDaemon, stream: bool) -> None:
+    fields: Any = {
+        "model": "m",
+        "messages": ASKED,
+        "max_tokens": 40,
+        "thinking": {"type": "enabled", "budget_tokens": 12},
+        "extra_body": {"temperature": 0},
+    }
+    with thinker.anthropic() as client:
+        if stream:
+            with client.messages.stream(**fields) as events:
+                message = events.get_final_message()
+        else:
+            message = client.messages.create(**fields)
+    thinking, text = message.content
+    assert thinking.type == "thinking"
+    assert thinking.thinking
+    assert text.type == "text"
+    assert text.text
+    usage = message.usage
+    assert usage.output_tokens == 40
+    assert usage.output_tokens_details is not None
+    assert 12 < usage.output_tokens_details.thinking_tokens < 20, "with the tokens that end it"
+
+
+def test_without_a_budget_it_thinks_until_max_tokens(thinker: LiveDaemon) -> None:
+    with thinker.anthropic() as client:
+        message = client.messages.create(
+            model="m", messages=ASKED, max_tokens=40, thinking={"type": "adaptive"}
+        )
+    assert [block.type for block in message.content] == ["thinking"]
+
+
+def test_the_openai_dialect_has_it_too(thinker: LiveDaemon) -> None:
+    with thinker.openai() as client:
+        answer = client.chat.completions.create(
+            model="m",
+            messages=ASKED,
+            max_tokens=40,
+            extra_body={"thinking_token_budget": 6},
+        )
+    assert answer.choices[0].message.content
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 40
