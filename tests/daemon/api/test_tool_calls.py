@@ -186,7 +186,8 @@ async def test_a_message_has_its_blocks_and_goes_round(claude: AsyncAnthropic) -
         model="m", messages=ASKED, tools=ANTHROPIC_TOOLS, max_tokens=900
     )
     for message in (streamed, whole):
-        thinking, text, first, second = message.content
+        blocks: list[Any] = list(message.content)
+        thinking, text, first, second = blocks
         assert thinking.type == "thinking"
         assert thinking.thinking.strip() == "They want rain."
         assert thinking.signature
@@ -218,7 +219,7 @@ async def test_a_message_has_its_blocks_and_goes_round(claude: AsyncAnthropic) -
 
 async def test_hidden_thinking_travels_in_its_signature(claude: AsyncAnthropic) -> None:
     thinking: Any = {"type": "adaptive", "display": "omitted"}
-    asked = {"model": "m", "messages": ASKED, "max_tokens": 900, "thinking": thinking}
+    asked: Any = {"model": "m", "messages": ASKED, "max_tokens": 900, "thinking": thinking}
     message = await claude.messages.create(**asked)
     hidden = message.content[0]
     assert hidden.type == "thinking"
