@@ -128,6 +128,15 @@ def test_a_load_needs_weights_room_for_activations_and_some_kv(tmp_path: Path):
     assert load_bytes(small, 1) == 10 + ACTIVATION_MIN_BYTES + per_token
 
 
+def test_each_process_of_a_split_model_needs_its_share_on_the_machine_where_it_runs(tmp_path: Path):
+    info = describe(write_model(tmp_path, weights_bytes=1 << 32))
+    share = load_bytes(info, None) // 4
+    assert load_bytes(info, None, processes=4, here=1) == share
+    assert load_bytes(info, None, processes=4, here=4) == 4 * share
+    small = describe(write_model(tmp_path, weights_bytes=10))
+    assert load_bytes(small, 1, processes=2, here=2) >= 2 * ACTIVATION_MIN_BYTES
+
+
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_the_estimate_is_what_mlx_lm_keeps(tiny_model: Callable[..., Path], architecture: str):
     """A sequence shorter than any window, in the caches of the real model."""
