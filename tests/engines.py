@@ -26,6 +26,7 @@ def core_at(
     *,
     max_concurrent: int = 32,
     step_tokens: int = 512,
+    max_kv_tokens: int | None = None,
     hot_bytes: int = 0,
     **reuse: Any,
 ) -> Any:
@@ -45,6 +46,7 @@ def core_at(
         vocab_size=warmed.vocab_size,
         max_concurrent=max_concurrent,
         step_tokens=step_tokens,
+        max_kv_tokens=max_kv_tokens,
         grammars=GrammarCompiler(folder, warmed.vocab_size),
         reuse=Reuse(PrefixCache(runner.new_cache(), hot_bytes), **reuse),
     )

@@ -55,12 +55,14 @@ class EngineCore:
         vocab_size: int,
         max_concurrent: int,
         step_tokens: int,
+        max_kv_tokens: int | None = None,
         grammars: GrammarCompiler | None = None,
         reuse: Reuse | None = None,
     ) -> None:
         self.scheduler = Scheduler(
             max_concurrent=max_concurrent,
             step_tokens=step_tokens,
+            max_kv_tokens=max_kv_tokens,
             sharing=reuse.sharing if reuse is not None else None,
         )
         self.reuse = reuse  # None: nothing is kept for the prompts to come
@@ -119,6 +121,9 @@ class EngineCore:
             return f"there is no adapter number {request.adapter}"
         if len(request.output) >= request.sampling.max_tokens:
             return "max_tokens are already generated"
+        limit, needed = self.scheduler.max_kv_tokens, len(request.prompt) + len(request.output)
+        if limit is not None and needed > limit:
+            return too_long(needed, limit)
         if request.grammar is not None and self._compiling is None:
             return "this engine has no tokenizer for grammars"
         return None
@@ -191,9 +196,22 @@ class EngineCore:
         self._read_at_s = now_s
 
     def _leave(self) -> None:
-        """Rows whose last token is computed, or that nobody wants any more, leave the batch."""
+        """Rows whose last token is computed, that nobody wants any more, or whose place in memory
+        an older one needs, leave the batch."""
+        for victim in self.scheduler.overflow():
+            if self.reuse is not None:
+                self.reuse.abort(victim)
+            self._prefill_caches.pop(victim.id, None)
+            self.scheduler.preempt(victim)
+            if self.reuse is not None:
+                self.reuse.prepare(victim)
+        outgrown = self.scheduler.outgrown()
+        if outgrown is not None and self.scheduler.max_kv_tokens is not None:
+            message = too_long(outgrown.kv_tokens, self.scheduler.max_kv_tokens)
+            self.abort(outgrown.id)
+            self.rejected.append(Rejected(outgrown.id, message))
         running = self.scheduler.running
-        gone = [r for r in running if r.status is Status.FINISHED or r.all_sampled]
+        gone = [r for r in running if r.status is not Status.RUNNING or r.all_sampled]
         if not gone:
             return
         leaving = set(map(id, gone))
@@ -353,6 +371,8 @@ class EngineCore:
             sequence.first_row_sent = True
             rows.append(TokenRow(sequence.id, [token], finish, cached, logprobs.get(i)))
             if finish is not None:
+                if sequence.status is Status.WAITING:  # it was preempted meanwhile
+                    self.scheduler.drop(sequence)
                 sequence.status = Status.FINISHED
                 del self._sequences[sequence.id]
         self.output_tokens += len(rows)
@@ -395,6 +415,13 @@ class EngineCore:
             self.reuse.check()
         if self.idle:
             assert not self._sequences, "an idle engine still knows requests"
+
+
+def too_long(needed: int, limit: int) -> str:
+    return (
+        f"the request needs a KV cache of {needed} tokens; the memory that is left beside the "
+        f"model holds {limit}"
+    )
 
 
 def _logprob_lists(step: _Submitted) -> dict[int, list[list[TokenLogprob]]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # While idle the loop wakes this often to report statistics that changed last.
 IDLE_TICK_S = 0.5
+# Buffers of groups have more columns than the tokens in them.
+KV_PADDING = 1.25
 
 
 def run(connection: socket.socket) -> int:
@@ -174,6 +176,7 @@ def prepare(
         vocab_size=warmed.vocab_size,
         max_concurrent=load.max_concurrent,
         step_tokens=load.step_tokens,
+        max_kv_tokens=_kv_tokens(load.kv_limit_bytes, warmed.kv_bytes_per_token),
         grammars=GrammarCompiler(Path(load.path), warmed.vocab_size),
         reuse=reuse,
     )
@@ -191,6 +194,13 @@ def prepare(
     gc.collect()
     gc.freeze()
     return core, StatsReporter(core)
+
+
+def _kv_tokens(limit_bytes: int | None, bytes_per_token: int) -> int | None:
+    """How many tokens the running sequences may hold, as far as their caches grow with them."""
+    if limit_bytes is None or not bytes_per_token:
+        return None
+    return max(1, int(limit_bytes / (bytes_per_token * KV_PADDING)))
 
 
 def _receive(inbox: queue.SimpleQueue[wire.ToEngine], *, wait: bool) -> list[wire.ToEngine]:

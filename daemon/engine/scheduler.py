@@ -15,6 +15,9 @@ from .sequence import Sequence, Status
 ALONE_STEP_TOKENS = 2048
 # Prefill goes on with at least this much a step, however many rows decode.
 LEAST_CHUNK = 64
+# A sequence is admitted where it and all others may grow by so many tokens: else it would soon be
+# preempted again.
+HEADROOM = 32
 
 
 class Chunk(NamedTuple):
@@ -40,16 +43,27 @@ class Scheduler:
 
     Every running row decodes in every step; what the token budget leaves goes to the prompts in
     the order of their arrival, as far as the step's time allows (`budget`).
+    When the caches of running and prefilling sequences would hold more than `max_kv_tokens`, the
+    youngest is preempted: it loses its cache and waits again, before all others. The oldest never
+    is, so every sequence ends.
     Invariant (`check`): a sequence is in exactly one of `waiting`, `prefilling`, `running`, and
-    `len(prefilling) + len(running) <= max_concurrent`.
+    `len(prefilling) + len(running) <= max_concurrent`; who waits came after who does not.
     """
 
     def __init__(
-        self, *, max_concurrent: int, step_tokens: int, sharing: Sharing | None = None
+        self,
+        *,
+        max_concurrent: int,
+        step_tokens: int,
+        max_kv_tokens: int | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.max_concurrent = max_concurrent
         self.step_tokens = step_tokens
+        self.max_kv_tokens = max_kv_tokens
         self.sharing = sharing  # None: there is no prefix cache
+        self.preemptions = 0
+        self._arrivals = 0
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -67,11 +81,60 @@ class Scheduler:
             twin = next((s for s in self._not_running() if sequence.same_prompt(s)), None)
             if twin is not None:
                 sequence.leader = twin.leader if twin.follows else twin
+        sequence.arrival = self._arrivals
+        self._arrivals += 1
         self.waiting.append(sequence)
 
     def _not_running(self) -> Iterator[Sequence]:
         yield from self.prefilling
         yield from self.waiting
+
+    def overflow(self) -> list[Sequence]:
+        """Who has to go so that the next step fits, the youngest first; call before it is planned.
+        The core saves what it wants of their caches, and then calls `preempt`."""
+        if self.max_kv_tokens is None:
+            return []
+        members = self._members()
+        used = sum(s.kv_tokens for s in members)
+        victims: list[Sequence] = []
+        while used > self.max_kv_tokens and len(members) > 1:
+            victims.append(members.pop())
+            used -= victims[-1].kv_tokens
+        return victims
+
+    def preempt(self, victim: Sequence) -> None:
+        """It waits again, before all others. A row stays in `running` until the next `reorder`."""
+        if victim.status is Status.PREFILL:
+            self.prefilling.remove(victim)
+        victim.preempt()
+        self.waiting.appendleft(victim)
+        self.preemptions += 1
+
+    def outgrown(self) -> Sequence | None:
+        """The sequence that passes the limit although it is alone; it can never end."""
+        members = self._members()
+        if self.max_kv_tokens is None or len(members) != 1:
+            return None
+        return members[0] if members[0].kv_tokens > self.max_kv_tokens else None
+
+    def _members(self) -> list[Sequence]:
+        """Who holds a cache after this step, the oldest first."""
+        stay = [r for r in self.running if r.status is Status.RUNNING and not r.all_sampled]
+        return sorted([*stay, *self.prefilling], key=lambda s: s.arrival)
+
+    def _admits(self, sequence: Sequence) -> bool:
+        if len(self.prefilling) + len(self.running) >= self.max_concurrent:
+            return False
+        if sequence.unread:
+            return False  # preempted a moment ago: how long it is will be known after this step
+        members = self._members()
+        if self.max_kv_tokens is None or not members:
+            return True
+        wanted = sum(
+            min(s.kv_tokens + HEADROOM, len(s.prompt) + s.sampling.max_tokens)
+            for s in (*members, sequence)
+        )
+        return wanted <= self.max_kv_tokens
 
     @property
     def step_prefill(self) -> int:
@@ -82,7 +145,7 @@ class Scheduler:
 
     def admit(self) -> None:
         """Those that wait become prefilling, as many as may run."""
-        while self.waiting and len(self.prefilling) + len(self.running) < self.max_concurrent:
+        while self.waiting and self._admits(self.waiting[0]):
             sequence = self.waiting.popleft()
             sequence.status = Status.PREFILL
             self.prefilling.append(sequence)
@@ -175,3 +238,7 @@ class Scheduler:
         assert all(s.status is Status.PREFILL for s in self.prefilling)
         assert all(s.status is Status.RUNNING for s in self.running)
         assert len(self.prefilling) + len(self.running) <= self.max_concurrent
+        ages = [s.arrival for s in (*self.prefilling, *self.running)]
+        waiting = [s.arrival for s in self.waiting]
+        assert waiting == sorted(waiting), "somebody overtook in the queue"
+        assert not ages or not waiting or max(ages) < waiting[0], "somebody overtook"

@@ -44,6 +44,7 @@ class Sequence:
     stop_ids: frozenset[int] = field(default_factory=frozenset)
     prompt_hash: int = 0  # equal for equal prompts of one adapter
     grammar: GrammarState | None = None  # follows `output`
+    arrival: int = 0  # the scheduler's number
     leader: Sequence | None = None  # whose prompt is the same: its prefill serves this one too
     ahead: Sequence | None = None  # computes the first tokens of this one's prompt, too (following)
     shared: int = 0  # how many of them are taken over
@@ -77,9 +78,30 @@ class Sequence:
 
     @property
     def follows(self) -> bool:
-        """Whether this waits for the prefill of its leader."""
+        """Whether this waits for the prefill of its leader, which has no output of its own yet."""
         leader = self.leader
-        return leader is not None and leader.status in (Status.WAITING, Status.PREFILL)
+        if leader is None or leader.output:
+            return False
+        return leader.status in (Status.WAITING, Status.PREFILL)
+
+    @property
+    def kv_tokens(self) -> int:
+        """How many tokens its cache holds after the next step, or after its prefill."""
+        if self.status is Status.RUNNING:
+            return len(self.prompt) + self.num_sampled
+        return self.prefill_tokens + 1
+
+    @property
+    def unread(self) -> bool:
+        """Whether there are tokens of it on the device that were not read yet."""
+        return self.num_sampled > len(self.output)
+
+    def preempt(self) -> None:
+        """Back to waiting, without a cache: to be resumed as prompt + output so far."""
+        self.status = Status.WAITING
+        self.num_prefilled = 0
+        self.leader = self.ahead = None
+        self.looked_up = False
 
     @property
     def last_token(self) -> int:

@@ -49,6 +49,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     max_concurrent: int = 32  # running sequences
     context: int | None = None  # tokens; None: what the model's config says
     step_tokens: int = 512  # token budget of a step: decode rows first, then prefill chunks
+    kv_limit_bytes: int | None = None  # for the KV caches of running sequences; None: no limit
     memory_limit_bytes: int | None = None  # given to MLX as its allocation limit
     hot_bytes: int = 0  # what the prefix cache may hold in memory; 0: there is none
     cache_directory: str | None = None  # of its tier on disk, shared by all engines; None: none

@@ -78,6 +78,7 @@ class Declaration(NamedTuple):
             max_concurrent=self.max_concurrent,
             context=self.context,
             memory_limit_bytes=limit_bytes // here,
+            kv_limit_bytes=max(1, limit_bytes - info.weights_bytes) // here,
             distributed=group,
         )
 
