@@ -8,7 +8,7 @@ from sanic.response import HTTPResponse
 from ..daemon.protocol.errors import FastMLXError, Forbidden
 from .actions import Actions
 from .forms import is_same_origin
-from .pages import config, models, overview, requests
+from .pages import cache, config, models, overview, requests
 from .render import respond
 from .static_files import static_file
 
@@ -32,6 +32,7 @@ def blueprint() -> Blueprint:
     overview.add(pages, actions)
     models.add(pages, actions)
     requests.add(pages)
+    cache.add(pages)
     config.add(pages)
     pages.add_route(_static, "/static/<name:str>", name="static")
     pages.add_route(_missing, "/<page:str>", name="missing")

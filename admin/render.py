@@ -44,7 +44,12 @@ HTMX_CONFIG = msgspec.json.encode(
     }
 ).decode()
 
-PAGES = (("/admin/", "Overview"), ("/admin/requests", "Requests"), ("/admin/config", "Config"))
+PAGES = (
+    ("/admin/", "Overview"),
+    ("/admin/requests", "Requests"),
+    ("/admin/cache", "Cache"),
+    ("/admin/config", "Config"),
+)
 
 
 def wanted_block(request: Request, blocks: tuple[str, ...]) -> str | None:

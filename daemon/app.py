@@ -185,7 +185,7 @@ def create_app(front: Front, metrics: Metrics | None = None) -> Sanic[Any, Any]:
     from .api.site import make_site
 
     if metrics is None:
-        metrics = Metrics(front.supervisor.status, front.store)
+        metrics = Metrics(front.supervisor.status, front.store, front.supervisor.cache.stats)
     app = make_site(front, metrics)
     if front.config.settings.server.admin:
         from ..admin import blueprint
@@ -222,7 +222,7 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
     supervisor = Supervisor(
         home=home, memory_limit_bytes=memory_limit_bytes(config.settings), on_change=drop_texts
     )
-    metrics = Metrics(supervisor.status, store)
+    metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
     front = Front(
         home=home,
         config=config,

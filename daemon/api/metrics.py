@@ -5,7 +5,7 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -13,7 +13,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from .cache_metrics import CacheCollector
+
 if TYPE_CHECKING:
+    from ..protocol.wire import CacheStats
     from ..store.rows import UsageRow
     from ..supervisor.status import ModelStatus
 
@@ -32,7 +35,12 @@ class _Books(Protocol):
 class Metrics:
     """The figures of one front, in a registry of their own."""
 
-    def __init__(self, status: Callable[[], list[ModelStatus]], books: _Books) -> None:
+    def __init__(
+        self,
+        status: Callable[[], list[ModelStatus]],
+        books: _Books,
+        caches: Callable[[], Mapping[str, CacheStats]] = dict,
+    ) -> None:
         self._registry = registry = CollectorRegistry()
         by_model = ("model", "dialect")
         self._requests = Counter(
@@ -68,6 +76,7 @@ class Metrics:
             registry=registry,
         )
         registry.register(_Now(status, books))
+        registry.register(CacheCollector(caches))
 
     def observe(self, row: UsageRow) -> None:
         """Counts a finished request."""

@@ -10,7 +10,7 @@ from sanic import Sanic
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
 from ..auth import check_request, cors_headers, preflight_headers
-from . import anthropic_messages, errors, models, native, openai_chat, openai_completions
+from . import anthropic_messages, cache, errors, models, native, openai_chat, openai_completions
 from .metrics import Metrics
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BLUEPRINTS = (
     native.blueprint,
+    cache.blueprint,
     models.blueprint,
     openai_chat.blueprint,
     openai_completions.blueprint,

@@ -45,24 +45,22 @@ def timeline(connection: Connection, start_ms: int, bucket_ms: int, buckets: int
             func.sum(minutes.requests),
             func.sum(minutes.prompt_tokens),
             func.sum(minutes.output_tokens),
+            func.sum(minutes.cached_tokens),
         )
         .where(minutes.minute >= first, minutes.minute < first + width * buckets)
         .group_by(minutes.model, bucket)
         .order_by(minutes.model)
     )
-    columns: dict[str, tuple[list[int], list[int], list[int]]] = {}
-    for model, index, requests, prompt_tokens, output_tokens in rows:
-        series = columns.setdefault(model, ([0] * buckets, [0] * buckets, [0] * buckets))
-        series[0][index], series[1][index], series[2][index] = (
-            requests,
-            prompt_tokens,
-            output_tokens,
-        )
+    columns: dict[str, list[list[int]]] = {}
+    for model, index, *sums in rows:
+        series = columns.setdefault(model, [[0] * buckets for _ in sums])
+        for column, value in zip(series, sums, strict=True):
+            column[index] = value
     return Timeline(
         start_ms,
         bucket_ms,
         buckets,
-        tuple(Series(model, *map(tuple, three)) for model, three in columns.items()),
+        tuple(Series(model, *map(tuple, four)) for model, four in columns.items()),
     )
 
 

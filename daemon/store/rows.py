@@ -48,6 +48,7 @@ class Series(NamedTuple):
     requests: tuple[int, ...]
     prompt_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...]
+    cached_tokens: tuple[int, ...]
 
 
 class Timeline(NamedTuple):

@@ -75,6 +75,11 @@ class CacheShares:
             if name in (None, model.name):
                 model.engine.tell(order)
 
+    def stats(self) -> dict[str, wire.CacheStats]:
+        """By name, of the engines that said something of theirs."""
+        said = {model.name: model.engine.stats for model, _ in self._running()}
+        return {name: stats.cache for name, stats in said.items() if stats and stats.cache}
+
     def _running(self) -> list[tuple[Model, wire.Ready]]:
         ready = ((model, model.engine.ready) for model in self._models.values())
         return [(model, said) for model, said in ready if said is not None]

@@ -90,6 +90,12 @@ class Generator:
         (prompt,) = await _made(_chat_plan(request), side)
         return len(prompt.tokens)
 
+    async def words(self, model: str, tokens: list[int]) -> str:
+        """The text of some tokens of a declared model. Raises FastMLXError."""
+        name, spec = find_model(self._config.settings, model)
+        side = await self._texts.get(name, spec)
+        return side.text.tokenizer.decode(tokens, skip_special_tokens=False)
+
     def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
         """The same for a completion; choice index = prompt index * n + i."""
 

@@ -52,7 +52,7 @@ def series(*names: str) -> Recorded:
         Totals(),
         Percentiles(None, None, 0),
         [],
-        Timeline(0, 60_000, buckets, tuple(Series(name, ones, ones, ones) for name in names)),
+        Timeline(0, 60_000, buckets, tuple(Series(name, ones, ones, ones, ones) for name in names)),
     )
 
 

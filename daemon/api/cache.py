@@ -1,0 +1,48 @@
+"""fastmlx's own endpoints of the prefix cache: what it holds, and emptying it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sanic import Blueprint
+from sanic.response import HTTPResponse
+
+from ..protocol.errors import BadRequest
+from ..tasks import cache
+
+if TYPE_CHECKING:
+    from sanic import Request
+
+    from ..tasks.front import Front
+
+blueprint = Blueprint("cache")
+
+
+class Clear(msgspec.Struct):
+    """Body of `POST /api/cache/clear`; an empty one clears everything."""
+
+    model: str | None = None  # declared, or only left on disk; null: all of them
+    hot: bool = True
+    cold: bool = True
+
+
+@blueprint.get("/api/cache", name="books")
+async def books(request: Request) -> HTTPResponse:
+    return _json(await cache.books(request.app.ctx.front))
+
+
+@blueprint.post("/api/cache/clear", name="clear")
+async def clear(request: Request) -> HTTPResponse:
+    """Answers when the disk is cleared and the engines were told."""
+    front: Front = request.app.ctx.front
+    try:
+        asked = msgspec.json.decode(request.body, type=Clear) if request.body else Clear()
+    except msgspec.MsgspecError as error:
+        raise BadRequest(f"The body cannot be read: {error}.") from error
+    deleted = await cache.clear(front, asked.model, hot=asked.hot, cold=asked.cold)
+    return _json({"model": asked.model, "deleted_blocks": deleted})
+
+
+def _json(value: object) -> HTTPResponse:
+    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")
