@@ -57,6 +57,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
     if fields.max_tokens is None and not counting:
         raise BadRequest("max_tokens: this field is required.", param="max_tokens")
     tools = read_tools(fields.tools)
+    _refuse_formats(fields)
     prefill = _is_prefill(fields.messages)
     stream = bool(fields.stream)
     thinking = fields.thinking or {}
@@ -104,6 +105,12 @@ def _template_kwargs(fields: MessagesFields) -> dict[str, Any]:
     if isinstance(effort, str):
         kwargs["reasoning_effort"] = effort
     return kwargs
+
+
+def _refuse_formats(fields: MessagesFields) -> None:
+    where = "output_format" if fields.output_format else "output_config.format"
+    if fields.output_format or (fields.output_config or {}).get("format"):
+        raise BadRequest(f"{where}: this is not supported yet.", param=where)
 
 
 def _thinking_budget(thinking: dict[str, Any]) -> int | None:

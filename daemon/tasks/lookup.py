@@ -17,7 +17,8 @@ def find_model(settings: Settings, name: str) -> Declared:
     found = settings.find(name)
     if found is None:
         known = ", ".join(settings.models) or "none (config.yaml declares no model)"
-        raise ModelNotFound(
-            f"There is no model '{name[:MAX_QUOTED]}'. Declared: {known}.", param="model"
-        )
+        message = f"There is no model '{name[:MAX_QUOTED]}'. Declared: {known}."
+        if name.startswith("claude-"):  # what Claude Code asks for unless told otherwise
+            message += " A model with the alias claude-* in config.yaml answers to such names."
+        raise ModelNotFound(message, param="model")
     return found

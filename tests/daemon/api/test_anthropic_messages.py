@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -314,3 +315,39 @@ def test_many_streams_at_once(client: Anthropic) -> None:
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(one, range(6)))
     assert len(set(texts)) == 1
+
+
+def test_the_log_says_where_a_prompt_parted_from_an_earlier_one(
+    client: Anthropic, daemon: LiveDaemon
+) -> None:
+    rules = " ".join(f"Rule {number}: be kind." for number in range(60))
+    rest = " ".join(f"Fact {number}." for number in range(150))
+    for day in ("Monday", "Tuesday"):
+        client.messages.create(
+            model="tiny",
+            system=f"{rules} Today is {day}. {rest}",
+            messages=HELLO,
+            max_tokens=1,
+        )
+    log = (daemon.home / "logs" / "fastmlx.log").read_text()
+    (line,) = [line for line in log.splitlines() if "of an earlier prompt" in line]
+    assert "Rule 59: be kind. Today is '" in line
+    assert "came 'Monday. Fact 0." in line
+    assert "now 'Tuesday. Fact 0." in line
+
+
+AGENTS = sorted((Path(__file__).parents[2] / "golden" / "agents").glob("claude-code_*.json"))
+
+
+@pytest.mark.parametrize("file", AGENTS, ids=lambda file: file.stem)
+def test_an_agents_requests_are_answered(http: httpx.Client, file: Path) -> None:
+    captured = json.loads(file.read_text("utf-8"))
+    body = captured["body"] | {"model": "tiny"}
+    count = http.post("/v1/messages/count_tokens?beta=true", json=body).json()["input_tokens"]
+    answer = http.post(captured["path"], json=body | {"max_tokens": 2})
+    assert answer.status_code == 200, answer.text
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:6] == "data: "]
+    usage = events[0]["message"]["usage"]
+    assert usage["cache_creation_input_tokens"] + usage["cache_read_input_tokens"] == count
+    assert events[-1] == {"type": "message_stop"}
+    assert events[-2]["usage"]["output_tokens"] == 2
