@@ -15,7 +15,8 @@ depend on the cuts. Nothing is lost: what turns out not to be the format comes o
 from __future__ import annotations
 
 import secrets
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from ..protocol.events import Event
 
@@ -25,7 +26,9 @@ class ToolParser(Protocol):
 
     completed: int  # calls whose arguments are complete, repaired ones not counted
 
-    def __init__(self, index: int) -> None: ...
+    def __init__(self, index: int, tools: Sequence[Mapping[str, Any]] = ()) -> None:
+        """`tools` as in OpenAI's chat API: formats without JSON learn from them what is text."""
+        ...
 
     def push(self, text: str) -> list[Event]:
         """TextDelta, ToolCallStarted and ToolCallArguments with this choice's index."""
@@ -74,6 +77,14 @@ class Example(NamedTuple):
     calls: tuple[Call, ...] = ()
     opened: bool = False  # the prompt ended inside the thinking
     completed: bool = True  # every call is complete
+    tools: tuple[dict[str, Any], ...] = ()  # what the request declared
+
+
+def tool(name: str, **parameters: str | None) -> dict[str, Any]:
+    """A declared tool, for an Example: parameter=its JSON type, or None for any."""
+    properties = {key: {"type": kind} if kind else {} for key, kind in parameters.items()}
+    schema = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
 def partial_marker(text: str, marker: str) -> int:

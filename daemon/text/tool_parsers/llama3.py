@@ -1,0 +1,44 @@
+"""The answer is the call: `{"name": …, "parameters": {…}}`, perhaps after `<|python_tag|>`, several
+with semicolons between: Llama 3.1 to 3.3."""
+
+from __future__ import annotations
+
+import regex
+
+from ..parsing import Call, Example
+from ._calls import CallParser
+from ._format import CallFormat
+from ._json_calls import JSON_HEADS, json_closes
+
+OPEN = "<|python_tag|>"
+MARKERS = (OPEN,)
+
+
+def detect(chat_template: str) -> bool:
+    return "<|start_header_id|>" in chat_template and '"parameters"' in chat_template
+
+
+class Parser(CallParser):
+    format = CallFormat(
+        (OPEN,),
+        JSON_HEADS,
+        closes=json_closes(),
+        bare=regex.compile(r'\s*(?=\[?\s*\{\s*"(?:name|type)"\s*:)'),
+    )
+
+
+EXAMPLES = (
+    Example(
+        '{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {}}',
+        calls=(Call("f", '{"a": 1}'), Call("g", "{}")),
+    ),
+    Example(
+        '<|python_tag|>{"type": "function", "name": "f", "parameters": {}}',
+        calls=(Call("f", "{}"),),
+    ),
+    Example('\n{"name": "f", "parameters": {"a', calls=(Call("f", "{}"),), completed=False),
+    Example('{"name": "Bob", "age": 3}', text='{"name": "Bob", "age": 3}'),
+    Example('{"a": 1}', text='{"a": 1}'),
+    Example("See {", text="See {"),
+    Example('{"na', text='{"na'),
+)

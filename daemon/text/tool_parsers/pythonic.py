@@ -1,0 +1,40 @@
+"""The answer is `[f(a=1), g()]`: Llama 4, Llama 3.2 small, ToolACE. Read when complete."""
+
+from __future__ import annotations
+
+import regex
+
+from ..parsing import Call, Example
+from ._calls import CallParser
+from ._format import CallFormat, Whole
+from ._python import python_calls
+
+MARKERS = ("<|python_start|>", "<|python_end|>")
+
+
+def _read(text: str) -> list[Call] | None:
+    return python_calls(text.replace(MARKERS[1], ""))
+
+
+def detect(chat_template: str) -> bool:
+    return "[func_name1(" in chat_template
+
+
+class Parser(CallParser):
+    format = CallFormat(
+        (MARKERS[0],),
+        (Whole(regex.compile(""), "", _read),),
+        bare=regex.compile(r"\s*(?=\[\s*[A-Za-z_][\w.]{0,255}\()"),
+    )
+
+
+EXAMPLES = (
+    Example(
+        '[f(a=1, b={"c": null}), g.h()]',
+        calls=(Call("f", '{"a": 1, "b": {"c": null}}'), Call("g.h", "{}")),
+    ),
+    Example("<|python_start|>[f()]<|python_end|>", calls=(Call("f", "{}"),)),
+    Example("[f(1)] is wrong", text="[f(1)] is wrong"),
+    Example("[1, 2]", text="[1, 2]"),
+    Example("[f", text="[f"),
+)
