@@ -54,7 +54,7 @@ class _Plan(NamedTuple):
     sampling: SamplingRequest
     n: int
     chat: bool
-    tools: bool  # tool calls are looked for in the output
+    tools: list[dict[str, Any]]  # calls of these are looked for in the output
     prompts: Callable[[ModelSide], list[Prompt]]
     text_length: int  # characters to be tokenised, about
     thinking_budget: int | None = None  # tokens
@@ -110,7 +110,7 @@ class Generator:
             return [prompt(side, given) for given in request.prompts]
 
         length = sum(len(given) for given in request.prompts)
-        plan = _Plan(request.sampling, request.n, False, False, prompts, length)
+        plan = _Plan(request.sampling, request.n, False, [], prompts, length)
         return self._run(plan, Books(request.model, request.meta))
 
     async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
@@ -211,7 +211,7 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         request.sampling,
         request.n,
         chat=True,
-        tools=bool(tools),
+        tools=tools,
         prompts=prompts,
         text_length=length,
         thinking_budget=request.thinking_budget,

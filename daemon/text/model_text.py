@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,9 +147,11 @@ class ModelText:
             raise BadRequest("A token id cannot be negative.", param="prompt")
         return prompt
 
-    def new_tool_parser(self, index: int) -> ToolParser | None:
+    def new_tool_parser(
+        self, index: int, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> ToolParser | None:
         """For one choice; None when this model's calls have no format that we know."""
-        return self._tool_parser.Parser(index) if self._tool_parser else None
+        return self._tool_parser.Parser(index, tools) if self._tool_parser else None
 
     def new_reasoning_parser(self, index: int, opened: bool) -> ReasoningParser | None:
         """For one choice; `opened` as in ChatPrompt."""

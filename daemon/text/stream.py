@@ -10,6 +10,9 @@ and one decoding a token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ..protocol.events import (
     ChosenLogprob,
     Event,
@@ -27,7 +30,7 @@ from .stops import StopMatcher
 class TextStream:
     """The text of one choice while it is generated.
 
-    `tools` says that the request has tools and allows them; `chat=False` is for completions: no
+    `tools` are the tools of the request, if it allows them; `chat=False` is for completions: no
     parser touches the text. `continues` says that the output continues text that the client already
     has (`ChatPrompt.continues`; always so in completions), which keeps a leading space.
 
@@ -48,7 +51,7 @@ class TextStream:
         model_text: ModelText,
         *,
         stop: tuple[str, ...] = (),
-        tools: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
         reasoning_open: bool = False,
         logprobs: int | None = None,
         chat: bool = True,
@@ -56,7 +59,7 @@ class TextStream:
         thinking_budget: int | None = None,
         parallel_calls: bool = True,
     ) -> None:
-        tools = tools and chat
+        tools = tools if chat else ()
         self.output_tokens = 0
         self.reasoning_tokens = 0
         self.stopped = False  # Finished is out before the engine's end: abort the sequence
@@ -64,11 +67,11 @@ class TextStream:
         self._index = index
         self._tokenizer = model_text.tokenizer
         self._detokenizer = self._tokenizer.detokenizer(
-            shown=model_text.markers(tools=tools) if chat else frozenset(),
+            shown=model_text.markers(tools=bool(tools)) if chat else frozenset(),
             continues=continues or not chat,
         )
         self._reasoning = model_text.new_reasoning_parser(index, reasoning_open) if chat else None
-        self._tools = model_text.new_tool_parser(index) if tools else None
+        self._tools = model_text.new_tool_parser(index, tools) if tools else None
         self._stops = StopMatcher(stop) if any(stop) else None
         self._thinking_budget = thinking_budget
         self._parallel_calls = parallel_calls

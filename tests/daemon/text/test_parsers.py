@@ -120,6 +120,44 @@ def cut(text: str, sizes: list[int]) -> list[str]:
     return [*pieces, text]
 
 
+TEMPLATES = {
+    # what a family's template is known by: (tool parser, reasoning parser)
+    "<tool_call>\n{{ tool_call.arguments }} </think>": ("hermes", "think"),
+    "<tool_call>\n<function=a>\n<parameter=b>": ("qwen3_coder", None),
+    "<tool_call>{{ name }}<arg_key> <think></think>": ("glm", "think"),
+    "<minimax:tool_call> </think>": ("minimax", "think"),
+    "<｜tool▁calls▁begin｜> </think>": ("deepseek", "think"),
+    "<｜DSML｜function_calls> </think>": ("deepseek_dsml", "think"),
+    "[TOOL_CALLS] [THINK] [/THINK]": ("mistral", "mistral"),
+    '<|start_header_id|> "parameters": <|python_tag|>': ("llama3", None),
+    "<|header_start|> [func_name1(params_name1=": ("pythonic", None),
+    "<|tool_list_start|>": ("lfm2", None),
+    "<start_of_turn>": ("gemma3", None),
+    "<start_of_turn> <start_function_call>": ("functiongemma", None),
+    "<|tool_call> <channel|>": ("gemma4", "gemma4"),
+    "<|start|> <|channel|> <|message|>": ("harmony", "harmony"),
+    "<|tool_calls_section_begin|>": ("kimi", None),
+    "<|open|>tools<|sep|> <|close|>think<|sep|>": ("kimi_k3", "kimi_k3"),
+    "<|start_of_role|> <|tool_call|>": ("granite", None),
+    "<|tool|> <|/tool|>": ("phi4", None),
+    "<|START_ACTION|> <|END_THINKING|>": ("cohere", "cohere"),
+    "<TOOLCALL>": ("nemotron", None),
+    "<longcat_tool_call> <longcat_arg_key> </longcat_think>": ("longcat", "longcat"),
+    "<seed:tool_call> <function= <parameter= </seed:think>": ("seed_oss", "seed_oss"),
+    "<atem:function_calls>": ("muse_spark", None),
+    "<｜tool_calls_begin｜> <steptml:invoke </think>": ("step3", "think"),
+    '<function name="a"><param name="b">': ("minicpm", None),
+    "You are xLAM": ("xlam", None),
+}
+
+
+@pytest.mark.parametrize(("template", "parsers"), TEMPLATES.items())
+def test_a_template_belongs_to_one_format(template: str, parsers: tuple[str, str | None]) -> None:
+    for registry, expected in zip((TOOL_PARSERS, REASONING_PARSERS), parsers, strict=True):
+        found = [name for name in registry.names() if registry.get(name).detect(template)]
+        assert found == ([expected] if expected else [])
+
+
 @pytest.mark.parametrize("registry", [TOOL_PARSERS, REASONING_PARSERS])
 def test_every_parser_recognises_no_empty_template(registry) -> None:
     for name in registry.names():

@@ -16,12 +16,14 @@ from fastmlx.daemon.protocol.events import (
 )
 from fastmlx.daemon.protocol.wire import TokenRow
 from fastmlx.daemon.text.model_text import ModelText
+from fastmlx.daemon.text.parsing import tool
 from fastmlx.daemon.text.stream import TextStream
 from hypothesis import given
 from hypothesis import strategies as st
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 END = "<|im_end|>"
+TOOLS = (tool("weather", city="string"),)
 
 
 def rows(text: ModelText, output: str, finish: str = "stop", seed: int | None = None):
@@ -65,7 +67,7 @@ def test_no_text_is_lost_or_changed(
     if not source:
         return
     plain = TextStream(0, chat_text, chat=False)
-    tools = TextStream(0, chat_text, tools=True, stop=("no such stop",), logprobs=0)
+    tools = TextStream(0, chat_text, tools=TOOLS, stop=("no such stop",), logprobs=0)
     for stream in (plain, tools):
         events = run(stream, source)
         assert said(events) == ("", output, "")
@@ -103,14 +105,14 @@ def test_thinking_is_told_from_the_answer(chat_text: ModelText, seed: int | None
 
 
 def test_stop_strings_do_not_end_the_thinking_or_a_call(chat_text: ModelText) -> None:
-    stream = TextStream(0, chat_text, stop=("\n", "Paris"), tools=True)
+    stream = TextStream(0, chat_text, stop=("\n", "Paris"), tools=TOOLS)
     events = run(stream, rows(chat_text, f"<think>\nIn Paris?\n</think>\n\nI look.{CALL}"))
     assert said(events) == ("In Paris?", "I look.", '{"city": "Paris"}')
     assert events[-1] == Finished(0, "tool_calls")
 
 
 def test_a_tool_call_is_started_before_its_arguments_are_complete(chat_text: ModelText) -> None:
-    stream = TextStream(0, chat_text, tools=True)
+    stream = TextStream(0, chat_text, tools=TOOLS)
     seen: list[Event] = []
     number = started_after = pieces = 0
     for number, row in enumerate(rows(chat_text, CALL)):
@@ -128,14 +130,14 @@ def test_a_tool_call_is_started_before_its_arguments_are_complete(chat_text: Mod
 def test_a_call_cut_off_by_the_limit_is_closed_and_finishes_as_length(
     chat_text: ModelText,
 ) -> None:
-    stream = TextStream(0, chat_text, tools=True)
+    stream = TextStream(0, chat_text, tools=TOOLS)
     events = run(stream, rows(chat_text, CALL[: CALL.index("is")], "length"))
     assert said(events)[2] == '{"city": "Par"}'
     assert events[-1] == Finished(0, "length")
 
 
 def test_without_tools_a_call_is_text(chat_text: ModelText) -> None:
-    for stream in (TextStream(0, chat_text), TextStream(0, chat_text, chat=False, tools=True)):
+    for stream in (TextStream(0, chat_text), TextStream(0, chat_text, chat=False, tools=TOOLS)):
         events = run(stream, rows(chat_text, CALL))
         assert said(events) == ("", CALL, "")
         assert events[-1] == Finished(0, "stop")
@@ -168,7 +170,7 @@ def test_log_probabilities_come_with_their_text(
 def test_log_probabilities_of_held_back_tokens_are_delivered_at_the_end(
     chat_text: ModelText,
 ) -> None:
-    stream = TextStream(0, chat_text, logprobs=0, tools=True)
+    stream = TextStream(0, chat_text, logprobs=0, tools=TOOLS)
     events = run(stream, rows(chat_text, f"ok{CALL}"))
     entries = [e for event in events if isinstance(event, TextDelta) for e in event.logprobs]
     assert len(entries) == len(chat_text.tokenizer.encode(f"ok{CALL}"))
@@ -191,7 +193,7 @@ def test_nothing_follows_the_end(chat_text: ModelText) -> None:
 
 
 def test_an_immediate_end_of_text_is_an_empty_answer(chat_text: ModelText) -> None:
-    stream = TextStream(0, chat_text, tools=True)
+    stream = TextStream(0, chat_text, tools=TOOLS)
     assert run(stream, rows(chat_text, "")) == [Finished(0, "stop")]
     assert stream.output_tokens == 1
 
