@@ -67,6 +67,7 @@ def main() -> None:
             tokens = 8 if options.quick else options.tokens * (2 if count == 1 else 1)
             for name, sampling in SAMPLINGS.items():
                 _compare(report, running, count, tokens, rounds, name, sampling)
+                report.write(options.json)  # what is measured survives an interrupted run
     report.finish(options.json)
 
 
