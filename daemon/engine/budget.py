@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from .cost import Cost, work_of
 
+# A guest's chunk is at most this long: its tokens pass the output projection for nothing.
+GUEST_TOKENS = 128
 FIRST_TOKENS = 16  # of long prompts, before anything is known
 FIRST_SHORT_TOKENS = 256  # of short ones
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
+from .answers import fault_of, logprob_lists, too_long
+from .budget import GUEST_TOKENS
 from .compiling import Compiling
 from .cost import Work, work_of
 from .grammar import GrammarCompiler
@@ -32,8 +33,6 @@ from .sampler import Sampled, Sampler
 from .scheduler import Chunk, Plan, Scheduler
 from .sequence import Sequence, Status
 
-# A guest's chunk is at most this long: its tokens pass the output projection for nothing.
-GUEST_TOKENS = 128
 # With nothing to compute but grammars, a step waits so long for one.
 GRAMMAR_WAIT_S = 0.005
 
@@ -86,7 +85,7 @@ class EngineCore:
             # Steps are counted alike in every rank, unlike seconds.
             reuse.begin(runner, self.scheduler, self._prefill_caches, lambda: self.steps)
         self._submitted: _Submitted | None = None
-        self._pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
+        self.pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
         self._work = Work()  # prefill of this step
         self._work_before = Work()  # of the step before
@@ -94,7 +93,13 @@ class EngineCore:
 
     def add(self, request: Generate) -> None:
         """Queues a request. One that cannot run is put into `rejected` instead."""
-        fault = self._fault(request)
+        fault = fault_of(
+            request,
+            vocab_size=self._vocab_size,
+            num_adapters=self._runner.num_adapters,
+            max_kv_tokens=self.scheduler.max_kv_tokens,
+            grammars=self._compiling is not None,
+        )
         if fault is not None:
             self.rejected.append(Rejected(request.id, fault, bad_request=True))
             return
@@ -111,22 +116,6 @@ class EngineCore:
             self.reuse.prepare(sequence)
             known = self.reuse.known(sequence)
         self.scheduler.add(sequence, known)
-
-    def _fault(self, request: Generate) -> str | None:
-        if not request.prompt:
-            return "the prompt is empty"
-        if not (min(request.prompt) >= 0 and max(request.prompt) < self._vocab_size):
-            return f"token ids must be from 0 to {self._vocab_size - 1}"
-        if not 0 <= request.adapter <= self._runner.num_adapters:
-            return f"there is no adapter number {request.adapter}"
-        if len(request.output) >= request.sampling.max_tokens:
-            return "max_tokens are already generated"
-        limit, needed = self.scheduler.max_kv_tokens, len(request.prompt) + len(request.output)
-        if limit is not None and needed > limit:
-            return too_long(needed, limit)
-        if request.grammar is not None and self._compiling is None:
-            return "this engine has no tokenizer for grammars"
-        return None
 
     def limit_cache(self, hot_bytes: int) -> None:
         """Another limit of the prefix cache from now on."""
@@ -146,10 +135,6 @@ class EngineCore:
             self.scheduler.drop(sequence)
         sequence.status = Status.FINISHED
 
-    def set_max_gap(self, seconds: float | None) -> None:
-        """The largest gap of running streams while prompts are computed; None: by their usual."""
-        self._pacer.max_gap_s = seconds
-
     @property
     def idle(self) -> bool:
         return self.scheduler.idle and self._submitted is None and not self._compiling
@@ -162,7 +147,7 @@ class EngineCore:
         self.scheduler.admit()
         if self.reuse is not None:
             self.reuse.take_up()
-        plan = self.scheduler.plan(self._pacer.budget(self.scheduler.step_prefill))
+        plan = self.scheduler.plan(self.pacer.budget(self.scheduler.step_prefill))
         previous = self._submitted
         recent = self._work_before.plus(self._work).half()
         self._work_before, self._work = self._work, Work()
@@ -192,12 +177,11 @@ class EngineCore:
         """
         now_s = self._lockstep.agree(time.perf_counter())
         if self._read_at_s is not None:
-            self._pacer.observe(now_s - self._read_at_s, work)
+            self.pacer.observe(now_s - self._read_at_s, work)
         self._read_at_s = now_s
 
     def _leave(self) -> None:
-        """Rows whose last token is computed, that nobody wants any more, or whose place in memory
-        an older one needs, leave the batch."""
+        """Rows that ended, or whose place in memory an older one needs, leave the batch."""
         for victim in self.scheduler.overflow():
             if self.reuse is not None:
                 self.reuse.abort(victim)
@@ -206,10 +190,10 @@ class EngineCore:
             if self.reuse is not None:
                 self.reuse.prepare(victim)
         outgrown = self.scheduler.outgrown()
-        if outgrown is not None and self.scheduler.max_kv_tokens is not None:
-            message = too_long(outgrown.kv_tokens, self.scheduler.max_kv_tokens)
+        if outgrown is not None:
+            why = too_long(outgrown.kv_tokens, self.scheduler.max_kv_tokens)
             self.abort(outgrown.id)
-            self.rejected.append(Rejected(outgrown.id, message))
+            self.rejected.append(Rejected(outgrown.id, why))
         running = self.scheduler.running
         gone = [r for r in running if r.status is not Status.RUNNING or r.all_sampled]
         if not gone:
@@ -361,7 +345,7 @@ class EngineCore:
     def _read(self, step: _Submitted) -> list[TokenRow]:
         """Waits for a step's tokens and books them."""
         tokens: list[int] = step.sampled.tokens.tolist()  # type: ignore[assignment]
-        logprobs = _logprob_lists(step)
+        logprobs = logprob_lists(step.rows, step.sampled)
         rows: list[TokenRow] = []
         for i, (sequence, token) in enumerate(zip(step.rows, tokens, strict=True)):
             if sequence.status is Status.FINISHED:
@@ -415,27 +399,3 @@ class EngineCore:
             self.reuse.check()
         if self.idle:
             assert not self._sequences, "an idle engine still knows requests"
-
-
-def too_long(needed: int, limit: int) -> str:
-    return (
-        f"the request needs a KV cache of {needed} tokens; the memory that is left beside the "
-        f"model holds {limit}"
-    )
-
-
-def _logprob_lists(step: _Submitted) -> dict[int, list[list[TokenLogprob]]]:
-    """Row → [[the chosen token, then the likeliest]], for the rows that asked."""
-    logprobs = step.sampled.logprobs
-    if logprobs is None:
-        return {}
-    tokens: list[int] = step.sampled.tokens.tolist()  # type: ignore[assignment]
-    chosen: list[float] = logprobs.chosen.tolist()  # type: ignore[assignment]
-    ids: list[list[int]] = logprobs.top_ids.tolist() if logprobs.top_ids is not None else []  # type: ignore[assignment]
-    top: list[list[float]] = logprobs.top.tolist() if logprobs.top is not None else []  # type: ignore[assignment]
-    result: dict[int, list[list[TokenLogprob]]] = {}
-    for k, row in enumerate(logprobs.rows):
-        count = step.rows[row].sampling.top_logprobs
-        likeliest = list(map(TokenLogprob, ids[k][:count], top[k][:count])) if count else []
-        result[row] = [[TokenLogprob(tokens[row], chosen[k]), *likeliest]]
-    return result

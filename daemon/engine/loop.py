@@ -89,7 +89,7 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
         case wire.Abort(id=request_id):
             core.abort(request_id)
         case wire.Tune(max_gap_s=max_gap_s):
-            core.set_max_gap(max_gap_s)
+            core.pacer.max_gap_s = max_gap_s
         case wire.Stop():
             return False
         case wire.CacheLimits(hot_bytes=hot_bytes):

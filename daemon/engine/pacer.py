@@ -15,7 +15,7 @@ from .cost import Cost, Work
 from .fit import Fit
 
 # The largest gap of a running stream, as a multiple of its usual one, while a long prompt is
-# computed: the others keep at least 60 % of their rate.
+# computed: the others are to keep 60 % of their rate.
 AUTO_GAP = 1.65
 # Prompts whose whole prefill takes at most so many times what a step gives to long ones are short:
 # a step computes as many as fit into that time, at once, because they soon decode with the others.
