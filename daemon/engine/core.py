@@ -87,8 +87,7 @@ class EngineCore:
         self._submitted: _Submitted | None = None
         self.pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
-        self._work = Work()  # prefill of this step
-        self._work_before = Work()  # of the step before
+        self._work = self._work_before = Work()  # prefill of this step and of the one before
         self._inputs: mx.array | None = None  # int [running rows]: the next decode's input
 
     def add(self, request: Generate) -> None:

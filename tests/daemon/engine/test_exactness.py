@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
-from fastmlx.daemon.protocol.wire import Generate
+from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
 ARCHITECTURES = (
     "llama",
@@ -100,3 +100,24 @@ def test_where_caches_cannot_batch_rows_run_one_at_a_time_and_stay_exact(
     rows = run(core, requests, join_every=2)
     for i, prompt in enumerate(asked):
         assert_same(tokens_of(rows[i]), *alone(folder, prompt, 8 + i))
+
+
+def test_two_hundred_and_fifty_six_rows_answer_as_each_alone(
+    tiny_model: Callable[..., Path],
+) -> None:
+    folder = tiny_model("qwen3")
+    core = core_at(folder, max_concurrent=256)
+    rng = random.Random(11)
+    asked = [[rng.randrange(10, 1000) for _ in range(1 + i % 10)] for i in range(256)]
+    most = 0
+
+    def count(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        nonlocal most
+        most = max(most, len(core.scheduler.running))
+
+    requests = [Generate(i, prompt, sampling=greedy(20)) for i, prompt in enumerate(asked)]
+    rows = run(core, requests, on_step=count)
+    assert most == 256
+    assert all(len(tokens_of(rows[i])) == 20 for i in range(256))
+    for i in range(0, 256, 16):
+        assert_same(tokens_of(rows[i]), *alone(folder, asked[i], 20))
