@@ -28,12 +28,17 @@ def core_at(
     step_tokens: int = 512,
     max_kv_tokens: int | None = None,
     hot_bytes: int = 0,
+    cold: Path | None = None,
     **reuse: Any,
 ) -> Any:
-    """A fresh EngineCore over the (shared, loaded once) model of the folder. `reuse` are arguments
-    of the class of that name, for other distances than those between real prompts."""
+    """A fresh EngineCore over the (shared, loaded once) model of the folder. `cold` is a directory
+    for the cold tier; `reuse` are arguments of the class of that name, for other distances than
+    those between real prompts."""
     from fastmlx.daemon.engine.core import EngineCore
     from fastmlx.daemon.engine.grammar import GrammarCompiler
+    from fastmlx.daemon.engine.kv.cold.store import ColdStore
+    from fastmlx.daemon.engine.kv.cold_tier import ColdTier
+    from fastmlx.daemon.engine.kv.payload import has_spans
     from fastmlx.daemon.engine.kv.prefix_cache import PrefixCache
     from fastmlx.daemon.engine.reuse import Reuse
     from fastmlx.daemon.engine.runners.text import TextRunner
@@ -41,6 +46,9 @@ def core_at(
 
     runner = TextRunner(model_at(folder))
     warmed = warm_up(runner)
+    tier = None
+    if cold is not None:
+        tier = ColdTier(ColdStore(cold, 1 << 28), "m", spans=has_spans(runner.new_cache()))
     return EngineCore(
         runner,
         vocab_size=warmed.vocab_size,
@@ -48,7 +56,7 @@ def core_at(
         step_tokens=step_tokens,
         max_kv_tokens=max_kv_tokens,
         grammars=GrammarCompiler(folder, warmed.vocab_size),
-        reuse=Reuse(PrefixCache(runner.new_cache(), hot_bytes), **reuse),
+        reuse=Reuse(PrefixCache(runner.new_cache(), hot_bytes, cold=tier), **reuse),
     )
 
 

@@ -116,12 +116,6 @@ class EngineCore:
             known = self.reuse.known(sequence)
         self.scheduler.add(sequence, known)
 
-    def limit_cache(self, hot_bytes: int) -> None:
-        """Another limit of the prefix cache from now on."""
-        if self.reuse is not None:
-            self.reuse.cache.resize(hot_bytes)
-            self.scheduler.sharing = self.reuse.sharing
-
     def abort(self, request_id: int) -> None:
         """Forgets the request; its row leaves before the next step. Unknown ids are ignored."""
         sequence = self._sequences.pop(request_id, None)

@@ -61,7 +61,9 @@ def _same(sequence: Sequence, other: Sequence, shared: dict[int, int]) -> int:
 
 
 def waits(sequence: Sequence) -> bool:
-    """Whether the one ahead still computes what this one will go on from."""
+    """Whether what this one will go on from is still computed by the one ahead, or being read."""
+    if sequence.fetching:
+        return True
     ahead = sequence.ahead
     if ahead is None or ahead.status not in (Status.WAITING, Status.PREFILL):
         return False

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 IDLE_TICK_S = 0.5
 # Buffers of groups have more columns than the tokens in them.
 KV_PADDING = 1.25
+# To write what is only in memory to the cold tier before the engine ends.
+CLOSE_S = 4.0
 
 
 def run(connection: socket.socket) -> int:
@@ -53,10 +55,14 @@ def run(connection: socket.socket) -> int:
         if not messages and core.idle and not tidy:
             release_unused_memory()
             tidy = True
+        if core.idle and not messages and core.reuse is not None:
+            core.reuse.tend()
         if messages or not core.idle:
             messages = lockstep.share(messages)
         for message in messages:
             if not handle(core, message):
+                if core.reuse is not None:
+                    core.reuse.close(CLOSE_S)
                 lockstep.stop()
                 pipe.close()
                 return 0
@@ -92,12 +98,12 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             core.pacer.max_gap_s = max_gap_s
         case wire.Stop():
             return False
-        case wire.CacheLimits(hot_bytes=hot_bytes):
-            core.limit_cache(hot_bytes)
-        case wire.ClearCache(hot=True) if core.reuse is not None:
-            core.reuse.cache.clear()
+        case wire.CacheLimits() if core.reuse is not None:
+            core.reuse.limit(message)
+        case wire.ClearCache(hot=hot, cold=cold) if core.reuse is not None:
+            core.reuse.clear(hot=hot, cold=cold)
         case _:
-            pass  # a second Load; nothing to clear
+            pass  # a second Load; limits of a cache that this model cannot have
     return True
 
 
@@ -131,11 +137,9 @@ def prepare(
     from . import lean
 
     lean.install()
-    from . import device, loader
+    from . import device, loader, prefixes
     from .core import EngineCore
     from .grammar import GrammarCompiler
-    from .kv.prefix_cache import PrefixCache
-    from .reuse import Reuse
     from .runners.text import TextRunner
     from .runners.warmup import warm_up
     from .stats import StatsReporter
@@ -166,11 +170,10 @@ def prepare(
         raise Failed(str(error)) from error
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise Failed(f"the first step failed: {error or type(error).__name__}") from error
-    # The ranks of a pipeline hold different layers, so they would not evict the same prefixes.
-    alike = load.distributed is None or load.distributed.mode != "pipeline"
-    reuse = None
-    if warmed.restores and alike:
-        reuse = Reuse(PrefixCache(runner.new_cache(), load.hot_bytes))
+    try:
+        reuse = prefixes.build(load, runner) if warmed.restores else None
+    except OSError as error:
+        raise Failed(f"the weights cannot be read again: {error}") from error
     core = EngineCore(
         runner,
         vocab_size=warmed.vocab_size,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
 import mlx.core as mx
 
+from ..protocol.wire import CacheLimits
 from .following import Sharing, waits
 from .kv import payload
-from .kv.marks import INTERVAL, marks
+from .kv.cold_tier import ColdTier, Fetch
+from .kv.marks import INTERVAL, candidates, marks
 from .kv.payload import Checkpoint
 from .kv.prefix_cache import Hit, PrefixCache, SpanOf
 from .kv.prefix_tree import tokens_of
@@ -19,6 +22,9 @@ from .scheduler import Scheduler
 from .sequence import Sequence, Status
 
 LEAST_SHARED = 128  # tokens for which a prompt waits until another has computed them
+LEAST_FETCHED = 128  # tokens for which the cold tier is asked
+FETCH_WAIT_S = 0.005
+IDLE_BYTES = 32 << 20  # written to the cold tier at a time while nothing runs
 
 
 class Reuse:
@@ -39,12 +45,15 @@ class Reuse:
         interval: int = INTERVAL,
         least_shared: int = LEAST_SHARED,
         salt: Callable[[int], bytes] = lambda adapter: str(adapter).encode(),
+        open_cold: Callable[[CacheLimits], ColdTier] | None = None,
     ) -> None:
         self.cache = cache
         self._sharing = Sharing(least_shared, cache.has_states)
         self._salt = salt  # of the adapter with this number
+        self._open_cold = open_cold  # when the limits begin to allow one
         self._interval = interval
         self._checkpoints: dict[int, dict[int, Checkpoint]] = {}  # by request id
+        self._fetches: dict[int, Fetch] = {}  # by request id
 
     def begin(
         self,
@@ -80,24 +89,62 @@ class Reuse:
 
     def take_up(self) -> None:
         """Prompts that begin with what is known, or with what another one has just computed, go on
-        from there."""
-        for sequence in self._scheduler.prefilling:
-            if sequence.looked_up or sequence.follows or waits(sequence):
-                continue
-            sequence.looked_up = True
-            if sequence.ahead is not None:
-                self._publish(sequence.ahead, sequence.shared)
-                sequence.ahead = None
-            elif self.on:
-                other, shared = self._scheduler.nearest(sequence, self.known(sequence))
-                if other is not None:
-                    self._publish(other, shared)
-            self._restore(sequence)
+        from there; what is on disk is read first, while others run."""
+        prefilling = self._scheduler.prefilling
+        if self._fetches and not self._scheduler.running and all(map(waits, prefilling)):
+            next(iter(self._fetches.values())).ticket.wait(FETCH_WAIT_S)  # nothing else to do
+        for sequence in prefilling:
+            if sequence.fetching:
+                self._fetched(sequence)
+            elif not (sequence.looked_up or sequence.follows or waits(sequence)):
+                sequence.looked_up = True
+                self._look_up(sequence)
 
-    def _restore(self, sequence: Sequence) -> None:
+    def _look_up(self, sequence: Sequence) -> None:
+        if sequence.ahead is not None:
+            self._publish(sequence.ahead, sequence.shared)
+            sequence.ahead = None
+        elif self.on:
+            other, shared = self._scheduler.nearest(sequence, self.known(sequence))
+            if other is not None:
+                self._publish(other, shared)
         hit = self._find(sequence)
+        fetch = self._fetch(sequence, hit)
+        if fetch is None:
+            self._restore(sequence, hit)
+        else:
+            self._fetches[sequence.id] = fetch
+            sequence.fetching = True
+
+    def _fetch(self, sequence: Sequence, hit: Hit) -> Fetch | None:
+        cold, end = self.cache.cold, sequence.prefill_tokens
+        if cold is None or not self.on or end - hit.length < LEAST_FETCHED:
+            return None
+        ids = sequence.slice(0, end)
+        at = None
+        if self.cache.has_states:
+            at = candidates(ids, end, sequence.stop_ids, interval=self._interval)
+        salt = self._salt(sequence.adapter)
+        return cold.find(salt, tokens_of(ids), hit.match.length, hit.length, at)
+
+    def _fetched(self, sequence: Sequence) -> None:
+        """Goes on when all that was asked for is here."""
+        fetch = self._fetches[sequence.id]
+        if not fetch.ticket.done:
+            return
+        del self._fetches[sequence.id]
+        sequence.fetching = False
+        before = self._find(sequence).length
+        fetched = self.cache.cold.take(fetch) if self.cache.cold is not None else None
+        if fetched is not None:
+            tokens = tokens_of(sequence.slice(0, sequence.prefill_tokens))
+            self.cache.absorb(self._salt(sequence.adapter), tokens, fetched)
+        hit = self._find(sequence)
+        self._restore(sequence, hit, cold=hit.length - before)
+
+    def _restore(self, sequence: Sequence, hit: Hit, *, cold: int = 0) -> None:
         caches = self._runner.new_cache() if hit.length else []
-        self.cache.take(hit, sequence.prefill_tokens + 1, caches)
+        self.cache.take(hit, sequence.prefill_tokens + 1, caches, cold)
         if hit.length:
             mx.async_eval(arrays(caches))
             sequence.num_prefilled = sequence.cached_tokens = hit.length
@@ -134,6 +181,9 @@ class Reuse:
         if sequence.status is Status.PREFILL:
             self._publish(sequence, sequence.num_prefilled)
             self._checkpoints.pop(sequence.id, None)
+        fetch = self._fetches.pop(sequence.id, None)
+        if fetch is not None:
+            fetch.ticket.cancel()
 
     def _publish(self, sequence: Sequence, end: int) -> None:
         """Puts the first `end` tokens of a sequence into the cache, as far as it has them."""
@@ -149,6 +199,40 @@ class Reuse:
             held = self._checkpoints.get(sequence.id, {})
             self.cache.put(self._salt(sequence.adapter), tokens, span_of, held)
 
+    # ---- the cold tier
+
+    def tend(self) -> None:
+        """While nothing runs: writes a little of what is only in memory."""
+        if self.cache.cold is not None:
+            self.cache.demote(IDLE_BYTES)
+
+    def limit(self, limits: CacheLimits) -> None:
+        """Other limits from now on."""
+        self.cache.resize(limits.hot_bytes)
+        if self.cache.cold is not None:
+            self.cache.cold.store.limit(limits.cold_bytes, limits.write_budget_bytes)
+        elif limits.cold_bytes and self._open_cold is not None:
+            self.cache.cold = self._open_cold(limits)
+        self._scheduler.sharing = self.sharing
+
+    def clear(self, *, hot: bool, cold: bool) -> None:
+        """Forgets what nobody uses. The front deletes the files of the cold tier."""
+        if cold and self.cache.cold is not None:
+            self.cache.cold.store.drop()
+            self.cache.forget_stored()
+        if hot:
+            self.cache.clear()
+
+    def close(self, timeout_s: float) -> None:
+        """Writes what is only in memory, as far as there is time."""
+        if self.cache.cold is None:
+            return
+        until_s = time.monotonic() + timeout_s
+        while not self.cache.demote(IDLE_BYTES) and time.monotonic() < until_s:
+            self.cache.cold.store.flush(max(0.0, until_s - time.monotonic()))
+        self.cache.cold.store.flush(max(0.0, until_s - time.monotonic()))
+        self.cache.cold.store.close(1.0)
+
     # ---- books
 
     @property
@@ -161,3 +245,4 @@ class Reuse:
         self.cache.check()
         active = {s.id for s in (*self._scheduler.running, *self._scheduler.prefilling)}
         assert self._checkpoints.keys() <= active, "checkpoints of a sequence that is gone"
+        assert self._fetches.keys() <= active, "a sequence that is gone is still fetched for"

@@ -51,6 +51,7 @@ class Sequence:
     same: int = 0  # how many of them are equal
     marks: list[int] = field(default_factory=list)  # where the prefill stops for a checkpoint
     looked_up: bool = False  # in the prefix cache
+    fetching: bool = False  # a part of it comes from the cold tier
 
     @classmethod
     def of(cls, request: Generate) -> Sequence:

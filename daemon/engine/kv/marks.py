@@ -16,6 +16,8 @@ from collections.abc import Collection
 
 INTERVAL = 2048  # tokens
 LAST_MESSAGES = 3
+MOST_MESSAGES = 64
+OPENING = 16  # tokens that a template may put before an answer
 LEAST_GAP = 64  # tokens that a checkpoint must save
 
 
@@ -41,3 +43,15 @@ def marks(
             chosen.append(position)
             last = position
     return [*reversed(chosen), end] if end > 0 else []
+
+
+def candidates(
+    prompt: list[int], end: int, end_of_turn: Collection[int], *, interval: int = INTERVAL
+) -> list[int]:
+    """Where checkpoints of earlier prompts and answers that begin like this one may lie: after
+    each message, or after the few tokens with which a template opens the next one."""
+    closing = [i + 1 for i, token in enumerate(prompt[:end]) if token in end_of_turn]
+    found = {end, *range(interval, end, interval)}
+    for position in (*closing[:1], *closing[-MOST_MESSAGES:]):
+        found.update(range(position, min(position + OPENING, end) + 1))
+    return sorted(found)

@@ -56,6 +56,21 @@ class Span:
         return [part for pair in self.pairs if pair for part in pair]
 
 
+def joined(spans: Sequence[Span]) -> Span:
+    """Consecutive spans as one."""
+    if len(spans) == 1:
+        return spans[0]
+    pairs: list[Pair | None] = []
+    for layer in zip(*(span.pairs for span in spans), strict=True):
+        held = [pair for pair in layer if pair is not None]
+        if not held:
+            pairs.append(None)
+            continue
+        keys, values = (mx.concatenate([pair[part] for pair in held], axis=2) for part in (0, 1))
+        pairs.append((keys, values))
+    return Span(pairs)
+
+
 class Checkpoint:
     """The whole of each cache that cannot be cut: mlx-lm's `state` of it."""
 
@@ -71,6 +86,11 @@ class Checkpoint:
 def has_states(empty: LayerCaches) -> bool:
     """Whether caches of this kind can only be taken up at a checkpoint."""
     return not all(sliceable(leaf) for leaf in leaves(empty))
+
+
+def has_spans(empty: LayerCaches) -> bool:
+    """Whether caches of this kind hold anything that can be cut."""
+    return any(sliceable(leaf) for leaf in leaves(empty))
 
 
 def capture(caches: LayerCaches) -> Checkpoint:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ...protocol.wire import CachedPrefix, CacheStats
+from .cold_tier import ColdTier, Fetched
 from .eviction import Candidate, choose
 from .payload import Checkpoint, Span, has_states, restore
 from .prefix_tree import Match, Node, PrefixTree, Tokens, path_to
@@ -57,15 +58,18 @@ class PrefixCache:
         hot_bytes: int,
         *,
         least_tokens: int = LEAST_TOKENS,
+        cold: ColdTier | None = None,
     ) -> None:
         self.tree = PrefixTree()
         self.has_states = has_states(empty)
         self.hot_bytes = hot_bytes
         self.least_tokens = least_tokens
+        self.cold = cold  # takes what is evicted, and all of it by and by
         self.clock: Callable[[], float] = lambda: 0.0  # tells how long ago something was used
         self._evicted: OrderedDict[int, None] = OrderedDict()
         self._misses = dict.fromkeys(Miss, 0)
-        self._hits = self._hit_tokens = self._asked_tokens = self._evictions = 0
+        self._hits = self._asked_tokens = self._evictions = 0
+        self._hit_tokens = {"hot": 0, "cold": 0}
 
     # ---- reading
 
@@ -90,14 +94,16 @@ class PrefixCache:
             return Miss.EVICTED
         return Miss.CHECKPOINT if match.length >= self.least_tokens else Miss.NEW
 
-    def take(self, hit: Hit, prompt_tokens: int, caches: LayerCaches) -> None:
-        """Fills empty caches with a hit, and books what was asked and what was found."""
+    def take(self, hit: Hit, prompt_tokens: int, caches: LayerCaches, cold: int = 0) -> None:
+        """Fills empty caches with a hit, and books what was asked and what was found, `cold` tokens
+        of it with the help of the cold tier."""
         self._asked_tokens += prompt_tokens
         if hit.miss is not None:
             self._misses[hit.miss] += 1
             return
         self._hits += 1
-        self._hit_tokens += hit.length
+        self._hit_tokens["cold"] += cold
+        self._hit_tokens["hot"] += hit.length - cold
         now = self.clock()
         path = [node for node in hit.match.path if node.start < hit.length]
         self.tree.touch(Match(path, hit.length), now)
@@ -165,6 +171,44 @@ class PrefixCache:
         else:
             self._prune(node)
 
+    # ---- the cold tier
+
+    def absorb(self, salt: bytes, tokens: Tokens[int], fetched: Fetched) -> None:
+        """Keeps what came from the cold tier: the end of the first `fetched.end` tokens."""
+        tokens = tokens[: fetched.end]
+        if self.tree.match(salt, tokens).length < fetched.start:
+            return  # what it goes on from was evicted meanwhile
+
+        def span_of(start: int, end: int) -> Span:
+            return fetched.span.slice(start - fetched.start, end - fetched.start)
+
+        self.put(salt, tokens, span_of, fetched.checkpoints)
+        for node in self.tree.match(salt, tokens).path:
+            node.stored = node.stored or fetched.start <= node.start < node.end <= fetched.end
+
+    def demote(self, most_bytes: int) -> bool:
+        """Writes what is not stored yet, parents first, up to about so many bytes. Returns whether
+        that was all."""
+        for node in self.tree.nodes():
+            if node.stored:
+                continue
+            if most_bytes <= 0:
+                return False
+            most_bytes -= node.nbytes
+            if not self._demote(node):
+                return False
+        return True
+
+    def _demote(self, node: Node) -> bool:
+        if self.cold is not None and not node.stored:
+            node.stored = self.cold.write(self.tree.salt_of(node), node)
+        return node.stored
+
+    def forget_stored(self) -> None:
+        """The cold tier was cleared."""
+        for node in self.tree.nodes():
+            node.stored = False
+
     # ---- limits
 
     def resize(self, hot_bytes: int) -> None:
@@ -173,10 +217,11 @@ class PrefixCache:
         self._make_room(0)
 
     def clear(self) -> None:
-        """Drops all that nobody uses."""
+        """Drops all that nobody uses, and does not demote it."""
         limit, self.hot_bytes = self.hot_bytes, 0
+        cold, self.cold = self.cold, None
         self._make_room(0)
-        self.hot_bytes = limit
+        self.hot_bytes, self.cold = limit, cold
         self._evicted.clear()
 
     def _make_room(self, nbytes: int) -> bool:
@@ -215,6 +260,7 @@ class PrefixCache:
 
     def _evict(self, node: Node) -> None:
         self._evictions += 1
+        self._demote(node)
         self.tree.forget(node)
         if self.has_states:
             self._prune(node)
@@ -241,9 +287,7 @@ class PrefixCache:
         tokens = Tokens("i")
         for member in path:
             tokens += member.tokens
-        root = path[0].parent
-        salt = next(salt for salt, member in self.tree.salts() if member is root)
-        self._evicted[_mark(salt, tokens[:at])] = None
+        self._evicted[_mark(self.tree.salt_of(node), tokens[:at])] = None
         if len(self._evicted) > REMEMBERED:
             self._evicted.popitem(last=False)
 
@@ -266,11 +310,12 @@ class PrefixCache:
             hot_limit_bytes=self.hot_bytes,
             nodes=len(nodes),
             hits=self._hits,
-            hit_tokens={"hot": self._hit_tokens},
+            hit_tokens=dict(self._hit_tokens),
             asked_tokens=self._asked_tokens,
             misses={miss.value: count for miss, count in self._misses.items() if count},
             evictions=self._evictions,
             prefixes=[_shown(node) for node in tops[:TOP]],
+            cold=self.cold.store.stats() if self.cold is not None else None,
         )
 
     def check(self) -> None:

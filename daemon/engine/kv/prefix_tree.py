@@ -50,6 +50,7 @@ class Node:
     children: dict[int, Node] = field(default_factory=dict)  # by their first token
     users: int = 0  # running rows that attend to this span or to one below
     hits: int = 0
+    stored: bool = False  # in the cold tier, too
     used_at: float = 0.0
     checkpoint_used_at: float = 0.0
 
@@ -124,6 +125,7 @@ class PrefixTree:
             span=first,
             users=node.users,
             hits=node.hits,
+            stored=node.stored,
             used_at=node.used_at,
         )
         node.parent.children[node.tokens[0]] = upper
@@ -145,7 +147,7 @@ class PrefixTree:
     def keep(self, node: Node, checkpoint: Sized, now: float) -> None:
         """The node gets a checkpoint, in place of one that it may have."""
         self.forget(node)
-        node.checkpoint = checkpoint
+        node.checkpoint, node.stored = checkpoint, False
         node.checkpoint_used_at = now
         self.nbytes += checkpoint.nbytes
 
@@ -188,8 +190,10 @@ class PrefixTree:
             yield node
             stack += node.children.values()
 
-    def salts(self) -> Iterator[tuple[bytes, Node]]:
-        yield from self._roots.items()
+    def salt_of(self, node: Node) -> bytes:
+        """The salt below whose root the node lies."""
+        root = path_to(node)[0].parent
+        return next(salt for salt, member in self._roots.items() if member is root)
 
     def check(self) -> None:
         """Asserts the invariants; used by tests and when the engine turns idle."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
 from fastmlx.daemon.protocol.sampling import Sampling
-from fastmlx.daemon.protocol.wire import Generate, TokenRow
+from fastmlx.daemon.protocol.wire import CacheLimits, Generate, TokenRow
 
 ARCHITECTURES = (
     "qwen3",
@@ -166,7 +166,7 @@ def test_under_pressure_the_limit_holds_and_answers_stay_right(
     core = warm_core(folder)
     ask(core, words(12, 300))
     limit = core.reuse.cache.nbytes
-    core.limit_cache(limit)
+    core.reuse.limit(CacheLimits(limit, 0))
     rng = random.Random(5)
     heads = [words(20 + i, 150) for i in range(4)]
     for i in range(12):
@@ -177,7 +177,7 @@ def test_under_pressure_the_limit_holds_and_answers_stay_right(
     stats = core.reuse.cache.stats()
     assert stats.evictions > 0
     assert stats.hits > 0
-    core.limit_cache(0)
+    core.reuse.limit(CacheLimits(0, 0))
     assert core.reuse.cache.nbytes == 0
     assert cached(ask(core, heads[0], 4)) == 0
 
@@ -189,10 +189,10 @@ def test_every_miss_has_a_reason(tiny_model: TinyModel) -> None:
     ask(core, prompt[:10])
     ask(core, prompt)
     ask(core, [*prompt[:20], *words(41, 30)])  # before the first checkpoint
-    core.limit_cache(1)
-    core.limit_cache(PLENTY)
+    core.reuse.limit(CacheLimits(1, 0))
+    core.reuse.limit(CacheLimits(PLENTY, 0))
     ask(core, prompt)
-    core.limit_cache(0)
+    core.reuse.limit(CacheLimits(0, 0))
     ask(core, prompt)
     misses = core.reuse.cache.stats().misses
     assert misses == {
@@ -236,7 +236,7 @@ def test_the_books_show_who_uses_the_cache(tiny_model: TinyModel) -> None:
         ask(core, prompt, 2)
     stats = core.reuse.cache.stats()
     assert stats.hits == 2
-    assert stats.hit_tokens == {"hot": 198}
+    assert stats.hit_tokens == {"hot": 198, "cold": 0}
     assert stats.asked_tokens == 300
     assert stats.hot_bytes == core.reuse.cache.nbytes > 0
     [prefix] = stats.prefixes
