@@ -28,6 +28,7 @@ SCRIPTS = (
     "against",
     "idle",
     "agents",
+    "dialects",
 )
 
 
