@@ -161,7 +161,7 @@ class ModelText:
     def thinking_end(self) -> list[int]:
         """The tokens that end the thinking; none for a model that does not think."""
         module = self._reasoning_parser
-        return self.tokenizer.encode(module.END) if module else []
+        return self.tokenizer.encode(thinking_end(module)) if module else []
 
     def markers(self, *, tools: bool) -> frozenset[str]:
         """Special tokens whose text the parsers of a choice have to see."""
@@ -181,6 +181,11 @@ class ModelText:
             end.endswith(marker) and parser.opened_by(marker)
             for marker in self._reasoning_parser.MARKERS
         )
+
+
+def thinking_end(module: ModuleType) -> str:
+    """What a model that a reasoning parser is for writes at the end of its thinking."""
+    return getattr(module, "END", module.CLOSE)
 
 
 def _is_system(message: Any) -> bool:

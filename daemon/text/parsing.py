@@ -3,7 +3,8 @@
 A parser is a module of `reasoning_parsers/` or `tool_parsers/` with these names:
 
     MARKERS: tuple[str, ...]    texts that must reach the parser even if they are special tokens
-    END: str                    of reasoning parsers: what a model writes to end its thinking
+    CLOSE: str                  of reasoning parsers: what ends the thinking; END, if there is more
+                                to it that a model writes (newlines)
     def detect(chat_template: str) -> bool      does a model with this template write this format?
     class Parser                a ReasoningParser or ToolParser, made for each choice
     EXAMPLES: tuple[Example, ...]               its conformance tests

@@ -13,7 +13,7 @@ from fastmlx.daemon.protocol.events import (
     ToolCallArguments,
     ToolCallStarted,
 )
-from fastmlx.daemon.text.model_text import REASONING_PARSERS, TOOL_PARSERS
+from fastmlx.daemon.text.model_text import REASONING_PARSERS, TOOL_PARSERS, thinking_end
 from fastmlx.daemon.text.parsing import Call, Example, ReasoningParser, ToolParser, partial_marker
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,6 +178,6 @@ def test_the_end_of_thinking_ends_it(name: str) -> None:
     module = REASONING_PARSERS.get(name)
     parser = module.Parser(7, opened=True)
     parser.push("Hm, cut off he")
-    parser.push(module.END)
+    parser.push(thinking_end(module))
     assert not parser.open
     assert joined([*parser.push("Answer."), *parser.finish()])[0] == "Answer."
