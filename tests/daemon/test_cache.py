@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastmlx.daemon.cli import main
 from live import LiveDaemon
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,6 +39,11 @@ def conversation(question: str = "What is seven times six?") -> list[dict[str, s
 def books(daemon: LiveDaemon, name: str = "tiny") -> dict[str, Any]:
     with daemon.http() as http:
         return next(m for m in http.get("/api/cache").json()["models"] if m["name"] == name)
+
+
+def everything(daemon: LiveDaemon) -> dict[str, Any]:
+    with daemon.http() as http:
+        return http.get("/api/cache").json()
 
 
 def until_written(daemon: LiveDaemon) -> None:
@@ -73,3 +81,83 @@ def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(live, conf
     assert figures["fastmlx_cache_hit_tokens_total", "hot"] == cached
     assert figures["fastmlx_cache_asked_tokens_total", None] == first + second
     assert figures["fastmlx_cache_hot_bytes", None] > 0
+
+
+def test_an_edit_of_the_limits_reaches_running_engines(live, config: str):
+    daemon = live(config)
+    messages = conversation()
+    turn(daemon, messages)
+    pid = daemon.model("tiny")["pid"]
+    daemon.wait_until(lambda: books(daemon)["hot_bytes"] > 0)
+    daemon.edit_config(config + "cache: {hot: 0, cold: 1GiB, write_budget: unlimited}\n")
+    daemon.wait_until(lambda: books(daemon)["hot_bytes"] == 0)
+    told = everything(daemon)
+    assert told["hot_limit_bytes"] == 0
+    assert told["cold_limit_bytes"] == 1 << 30
+    assert told["write_budget_bytes"] is None
+    assert daemon.model("tiny")["pid"] == pid
+
+
+def test_engines_share_the_memory_and_another_directory_starts_them_again(
+    live, config: str, tiny_model: Callable[..., Path], tmp_path: Path
+):
+    config += f"  other:\n    path: {tiny_model('llama')}\n"
+    limit = "cache: {hot: 64MiB}\n"
+    daemon = live(config + limit)
+    with daemon.http() as http:
+        http.post("/api/models/tiny/load")
+        daemon.wait_until(lambda: books(daemon)["hot_limit_bytes"] == 64 << 20)
+        http.post("/api/models/other/load")
+        for name in ("tiny", "other"):
+            daemon.wait_until(lambda name=name: books(daemon, name)["hot_limit_bytes"] == 32 << 20)
+        http.post("/api/models/other/unload")
+        daemon.wait_until(lambda: books(daemon)["hot_limit_bytes"] == 64 << 20)
+    pid = daemon.model("tiny")["pid"]
+    place = tmp_path / "elsewhere"
+    daemon.edit_config(config + f"cache: {{hot: 64MiB, directory: {place}}}\n")
+    daemon.wait_until(lambda: daemon.model("tiny")["pid"] not in (pid, None))
+    assert everything(daemon)["directory"] == str(place)
+
+
+def test_clearing_makes_the_next_turn_compute_everything(live, config: str):
+    daemon = live(config)
+    messages = conversation()
+    turn(daemon, messages)
+    with daemon.http() as http:
+        answer = http.post("/api/cache/clear", json={"model": "tiny"})
+        assert answer.json()["model"] == "tiny"
+        assert http.post("/api/cache/clear").status_code == 200
+        missing = http.post("/api/cache/clear", json={"model": "nobody"})
+        assert missing.status_code == 404
+        wrong = http.post("/api/cache/clear", json={"model": 3})
+        assert wrong.status_code == 400
+        assert "model" in wrong.json()["error"]["message"]
+        assert http.get("/api/cache/clear").status_code == 405
+    messages.append({"role": "user", "content": "And eight?"})
+    assert turn(daemon, messages)[2] == 0
+
+
+def test_the_command_shows_and_clears(live, config: str, capsys, monkeypatch):
+    daemon = live(config)
+    monkeypatch.setenv("FASTMLX_HOME", str(daemon.home))
+    messages = conversation()
+    turn(daemon, messages)
+    messages.append({"role": "user", "content": "And eight?"})
+    turn(daemon, messages)
+    daemon.wait_until(lambda: books(daemon)["hits"] == 1)
+    assert main(["cache", "stats"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^in memory  .+ of .+iB$", shown, re.MULTILINE)
+    assert re.search(
+        rf"^on disk    .+ of 20.0 GiB in {daemon.home / 'cache'}$", shown, re.MULTILINE
+    )
+    assert re.search(r"^tiny .+iB .+ \d\d% of tokens +1 no common prefix$", shown, re.MULTILINE)
+    assert main(["cache", "stats", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"][0]["hits"] == 1
+    assert main(["cache", "clear", "tiny", "--hot"]) == 0
+    assert capsys.readouterr().out == "cleared the prefix cache of tiny\n"
+    daemon.wait_until(lambda: books(daemon)["hot_bytes"] == 0)
+    assert main(["cache", "clear"]) == 0
+    assert "of all models" in capsys.readouterr().out
+    assert main(["cache", "clear", "nobody"]) == 1
+    assert "nobody" in capsys.readouterr().err
