@@ -18,6 +18,7 @@ from .child import Timing
 from .engine import EngineProcess
 from .lease import Lease
 from .model import Declaration, Model, file_name, inspect
+from .notice import Notice
 from .room import Room
 from .status import ModelStatus, State
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENGINE_COMMAND = (sys.executable, "-m", "fastmlx.daemon.engine")
-NOTIFY_S = 0.05  # changes within so long are one call of on_change
 
 
 class Supervisor:
@@ -47,14 +47,13 @@ class Supervisor:
         reports has changed (not for every token)."""
         self.home = home
         self._command = tuple(command)
-        self._on_change = on_change
         self._timing = timing or Timing()
         self._room = Room(memory_limit_bytes)
         self._models: dict[str, Model] = {}
         self.cache = CacheShares(CachePlan(0, 0, None, home.cache), self._models, self._restart)
         self._withdrawn: list[Model] = []  # that still finish their requests
         self._stopping = False
-        self._notify_timer: asyncio.TimerHandle | None = None
+        self._notify = Notice(self.cache.tell, on_change)
 
     # ---- what is declared
 
@@ -231,8 +230,7 @@ class Supervisor:
                 model.departure.cancel()
         departures = [model.departure for model in models if model.departure is not None]
         await asyncio.gather(*departures, return_exceptions=True)
-        if self._notify_timer is not None:
-            self._notify_timer.cancel()
+        self._notify.cancel()
 
     # ---- starting
 
@@ -282,8 +280,7 @@ class Supervisor:
                 self._room.ledger.release(model)  # the entry was edited meanwhile
             model.started_for = declared
             model.engine.tune(model.declared.tune_message())
-            limit_bytes = self._room.ledger.limit_bytes
-            message = declared.load_message(model.name, model.info, adapters, limit_bytes)
+    X = declared.load_message(model.name, model.info, adapters, limit_bytes)
             model.engine.start(self.cache.load(message))
         except FastMLXError as error:
             logger.warning("%s is not started: %s", model.name, error.message)
@@ -365,8 +362,6 @@ class Supervisor:
             logger.info("%s was idle for %.0f s", model.name, model.declared.idle_timeout_s)
             self._dismiss(model)
 
-    # ----
-
     def _new_model(self, name: str, declaration: Declaration) -> Model:
         engine = EngineProcess(
             name,
@@ -401,16 +396,5 @@ class Supervisor:
         raise self._not_found(name)
 
     def _not_found(self, name: str) -> ModelNotFound:
-        declared = ", ".join(self._models) or "none"
-        return ModelNotFound(f"There is no model '{name}'. Declared: {declared}.", param="model")
-
-    def _notify(self) -> None:
-        if self._notify_timer is None:
-            loop = asyncio.get_running_loop()
-            self._notify_timer = loop.call_later(NOTIFY_S, self._fire)
-
-    def _fire(self) -> None:
-        self._notify_timer = None
-        self.cache.tell()
-        if self._on_change is not None:
-            self._on_change()
+        there_is = f"Declared: {', '.join(self._models) or 'none'}."
+        return ModelNotFound(f"There is no model '{name}'. {there_is}", param="model")
