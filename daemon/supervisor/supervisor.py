@@ -280,7 +280,8 @@ class Supervisor:
                 self._room.ledger.release(model)  # the entry was edited meanwhile
             model.started_for = declared
             model.engine.tune(model.declared.tune_message())
-    X = declared.load_message(model.name, model.info, adapters, limit_bytes)
+            limit_bytes = self._room.ledger.limit_bytes
+            message = declared.load_message(model.name, model.info, adapters, limit_bytes)
             model.engine.start(self.cache.load(message))
         except FastMLXError as error:
             logger.warning("%s is not started: %s", model.name, error.message)
