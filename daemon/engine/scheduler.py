@@ -107,6 +107,7 @@ class Scheduler:
         if victim.status is Status.PREFILL:
             self.prefilling.remove(victim)
         victim.preempt()
+        self._unfollow(victim)  # it may not come back before they have gone
         self.waiting.appendleft(victim)
         self.preemptions += 1
 
@@ -219,6 +220,10 @@ class Scheduler:
             self.waiting.remove(sequence)
         elif sequence.status is Status.PREFILL:
             self.prefilling.remove(sequence)
+        self._unfollow(sequence)
+
+    def _unfollow(self, sequence: Sequence) -> None:
+        """Who waits for this one looks for another that came before."""
         earlier: list[Sequence] = []
         for other in self._not_running():
             if other.ahead is sequence and self.sharing is not None:

@@ -102,7 +102,7 @@ class Sequence:
         self.status = Status.WAITING
         self.num_prefilled = 0
         self.leader = self.ahead = None
-        self.looked_up = False
+        self.looked_up = self.fetching = False
 
     @property
     def last_token(self) -> int:
