@@ -1,0 +1,180 @@
+"""What does a prompt cost whose beginning was computed before? In our engine, in process.
+
+Turns: a conversation comes back with its answer and 50 new tokens. The time to its first token is
+compared with that of the same tokens computed whole: from memory, and from disk after the engine
+was closed and another one opened. Crowd: requests with one long beginning come at once; the tokens
+computed are compared with one prefill and the rests, the largest number of bytes held for keys,
+values and prefixes with those of one such prompt and the rests.
+"""
+
+from __future__ import annotations
+
+import blas
+
+if __name__ == "__main__":
+    BLAS = blas.choose()
+
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import models
+import tiny
+from fastmlx.daemon.engine import loader
+from fastmlx.daemon.engine.core import EngineCore
+from fastmlx.daemon.engine.prefixes import build
+from fastmlx.daemon.engine.runners.text import TextRunner
+from fastmlx.daemon.engine.runners.warmup import warm_up
+from fastmlx.daemon.protocol.sampling import Sampling
+from fastmlx.daemon.protocol.wire import Generate, Load, TokenRow
+from report import Report, arguments
+
+HOT_BYTES, COLD_BYTES = 4 << 30, 8 << 30
+ANSWER, NEW = 32, 50  # tokens
+
+
+class Size(NamedTuple):
+    prompt: int  # tokens of the first turn
+    shared: int  # that the crowd has in common
+    crowd: int  # requests
+
+
+FULL, QUICK = Size(8192, 4096, 16), Size(300, 260, 4)
+KINDS = ("full attention", "hybrid", "sliding window")
+
+
+def folder_of(kind: str, *, quick: bool) -> Path:
+    """A model of about 30M parameters with this kind of cache."""
+    root = Path(tempfile.gettempdir()) / "fastmlx-bench-models"
+    size = models.SIZES["smallest" if quick else "medium"]
+    if kind == "full attention":
+        return tiny.build("qwen3", root, endless=True, **size)
+    if kind == "sliding window":
+        window = {} if quick else {"sliding_window": 512, "sliding_window_pattern": 3}
+        return tiny.build("gemma3_text", root, endless=True, **{**size, **window})
+    text = {**tiny.config_of("qwen3_5")["text_config"], **size}
+    if not quick:
+        text |= {"linear_num_value_heads": 8, "linear_num_key_heads": 8}
+        text |= {"linear_key_head_dim": 64, "linear_value_head_dim": 64}
+    return tiny.build(
+        "qwen3_5", root, endless=True, vocab_size=size["vocab_size"], text_config=text
+    )
+
+
+def core_over(folder: Path, cache: Path | None, *, slots: int = 1) -> EngineCore:
+    model = loader.load(folder, (), None, lambda stage: None).model
+    runner = TextRunner(model)
+    warmed = warm_up(runner)
+    directory = None if cache is None else str(cache)
+    load = Load("bench", str(folder), hot_bytes=HOT_BYTES, cache_directory=directory)
+    if cache is not None:
+        load = Load(
+            "bench",
+            str(folder),
+            hot_bytes=HOT_BYTES,
+            cache_directory=directory,
+            cold_bytes=COLD_BYTES,
+        )
+    core = EngineCore(
+        runner,
+        vocab_size=warmed.vocab_size,
+        max_concurrent=slots,
+        step_tokens=512,
+        reuse=build(load, runner),
+    )
+    answer(core, words(0, 600, warmed.vocab_size))  # the first of everything is not timed
+    assert core.reuse is not None
+    core.reuse.clear(hot=True, cold=True)
+    return core
+
+
+def words(seed: int, count: int, vocab_size: int) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randrange(10, vocab_size) for _ in range(count)]
+
+
+def answer(core: EngineCore, prompt: list[int]) -> tuple[float, list[TokenRow]]:
+    """Seconds to the first token, and the rows."""
+    begin, first, rows = time.perf_counter(), 0.0, []
+    core.add(Generate(1, prompt, Sampling(temperature=0.0, max_tokens=ANSWER)))
+    while not core.idle:
+        got = core.step()
+        if got and not rows:
+            first = time.perf_counter() - begin
+        rows += got
+    core.check()
+    return first, rows
+
+
+def turns(report: Report, kind: str, size: Size, *, quick: bool) -> None:
+    folder = folder_of(kind, quick=quick)
+    with tempfile.TemporaryDirectory() as cache:
+        core = core_over(folder, Path(cache))
+        reuse: Any = core.reuse
+        vocab_size = core._vocab_size
+        conversation = words(1, size.prompt, vocab_size)
+        cold_s, rows = answer(core, conversation)
+        conversation += [token for row in rows for token in row.tokens]
+        second = [*conversation, *words(2, NEW, vocab_size)]
+        hot_s, rows = answer(core, second)
+        hot_tokens = rows[0].cached_tokens
+        reuse.close(60.0)
+        again = core_over(folder, Path(cache))
+        # Another question, so that nothing of the second turn is on disk.
+        disk_s, other = answer(again, [*conversation, *words(4, NEW, vocab_size)])
+        reuse = again.reuse
+        reuse.close(60.0)
+    kept = other[0].cached_tokens
+    report.add(kind, "from memory", hot_tokens, len(second), hot_s * 1e3, hot_s / cold_s)
+    report.add(kind, "from disk", kept, len(second), disk_s * 1e3, disk_s / cold_s)
+
+
+def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
+    core = core_over(folder_of(kind, quick=quick), None, slots=size.crowd)
+    reuse: Any = core.reuse
+    shared = words(3, size.shared, core._vocab_size)
+    core.prompt_tokens = 0
+    answer(core, shared)
+    one, one_bytes = core.prompt_tokens, reuse.cache.nbytes
+    reuse.clear(hot=True, cold=True)
+    core.prompt_tokens = most = 0
+    for number in range(size.crowd):
+        prompt = [*shared, *words(10 + number, NEW, core._vocab_size)]
+        core.add(Generate(number, prompt, Sampling(temperature=0.0, max_tokens=ANSWER)))
+    while not core.idle:
+        core.step()
+        most = max(most, core.kv_bytes + reuse.cache.nbytes)
+    core.check()
+    tails = size.crowd * (NEW + ANSWER)
+    alone_bytes = one_bytes * (1 + tails / (one + ANSWER))
+    report.notes.append(
+        f"{kind}: {size.crowd} requests with {size.shared} common tokens at once: prefill "
+        f"÷ (one + rests) {core.prompt_tokens / (one + size.crowd * NEW):.2f}, "
+        f"KV bytes ÷ (one + rests) {most / alone_bytes:.2f}"
+    )
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="of cache; default: all")
+    parser.add_argument("--only", choices=("turns", "crowd"))
+    options = parser.parse_args()
+    size = QUICK if options.quick else FULL
+    report = Report(
+        f"Second turn of a conversation of {size.prompt} tokens",
+        ("cache", "restored", "tokens kept", "of", "TTFT ms", "TTFT ÷ computed whole"),
+        BLAS,
+        options.quick,
+    )
+    for kind in options.kinds or KINDS:
+        if options.only != "crowd":
+            turns(report, kind, size, quick=options.quick)
+        if options.only != "turns":
+            crowd(report, kind, size, quick=options.quick)
+    report.finish(options.json)
+
+
+if __name__ == "__main__":
+    main()
