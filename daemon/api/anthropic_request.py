@@ -6,7 +6,7 @@ Source: https://platform.claude.com/docs/en/api/messages/create
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -58,6 +58,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
         raise BadRequest("max_tokens: this field is required.", param="max_tokens")
     tools = read_tools(fields.tools)
     _refuse_formats(fields)
+    choice = _tool_choice(fields.tool_choice, tools)
     prefill = _is_prefill(fields.messages)
     stream = bool(fields.stream)
     thinking = fields.thinking or {}
@@ -66,7 +67,8 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
             model=check_model(fields.model),
             messages=read_messages(fields.system, fields.messages),
             tools=tools,
-            tool_choice=_tool_choice(fields.tool_choice, tools),
+            tool_choice=choice.kind,
+            tool_name=choice.name,
             chat_template_kwargs=_template_kwargs(fields),
             chat_template_defaults={} if thinking else _DO_NOT_THINK,
             thinking_budget=_thinking_budget(thinking),
@@ -124,14 +126,29 @@ def _thinking_budget(thinking: dict[str, Any]) -> int | None:
     return budget
 
 
-def _tool_choice(choice: dict[str, Any] | None, tools: list[dict[str, Any]]) -> Any:
+class _ToolChoice(NamedTuple):
+    kind: Literal["auto", "none", "required"]
+    name: str | None = None
+
+
+def _tool_choice(choice: dict[str, Any] | None, tools: list[dict[str, Any]]) -> _ToolChoice:
     kind = (choice or {}).get("type", "auto")
-    if kind not in ("auto", "none"):
+    if kind in ("auto", "none"):
+        return _ToolChoice(kind)
+    if kind not in ("any", "tool"):
         raise BadRequest(
-            f"tool_choice.type: '{str(kind)[:100]}' is not supported yet; auto and none are.",
-            param="tool_choice.type",
+            "tool_choice.type must be auto, any, tool or none.", param="tool_choice.type"
         )
-    return kind
+    if not tools:
+        raise BadRequest("tool_choice needs tools.", param="tool_choice")
+    if kind == "any":
+        return _ToolChoice("required")
+    name = (choice or {}).get("name")
+    if not any(tool["function"]["name"] == name for tool in tools):
+        raise BadRequest(
+            f"tool_choice.name: there is no tool '{str(name)[:100]}'.", param="tool_choice.name"
+        )
+    return _ToolChoice("required", name)
 
 
 def _is_prefill(messages: list[dict[str, Any]]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from sanic import Blueprint
@@ -19,6 +19,7 @@ from .body import convert, is_null, one_of, read_json, refuse
 from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
 from .openai_messages import read_messages, read_tools
+from .openai_structured import read_structured
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -74,13 +75,18 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
     fields = convert(raw, ChatFields)
     refuse(raw, UNSUPPORTED)
     tools = read_tools(fields.tools)
+    choice = _tool_choice(fields, tools)
+    structured = read_structured(raw)
     stream = bool(fields.stream)
     return Chat(
         request=ChatRequest(
             model=common.check_model(fields.model),
             messages=read_messages(fields.messages),
             tools=tools,
-            tool_choice=_tool_choice(fields, tools),
+            tool_choice=choice.kind,
+            tool_name=choice.name,
+            grammar=structured.grammar if structured else None,
+            grammar_param=structured.param if structured else "",
             chat_template_kwargs=_template_kwargs(fields),
             thinking_budget=_thinking_budget(fields),
             parallel_tool_calls=fields.parallel_tool_calls is not False,
@@ -111,13 +117,30 @@ def _sampling(fields: ChatFields):
     )
 
 
-def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> Any:
-    choice = fields.tool_choice or "auto"
-    if choice not in ("auto", "none"):
+class _ToolChoice(NamedTuple):
+    kind: Literal["auto", "none", "required"]
+    name: str | None = None
+
+
+def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> _ToolChoice:
+    choice = fields.tool_choice
+    if choice is None or choice in ("auto", "none"):
+        return _ToolChoice("none" if choice == "none" else "auto")
+    if not tools:
+        raise BadRequest("tool_choice needs tools.", param="tool_choice")
+    if choice == "required":
+        return _ToolChoice("required")
+    function = choice.get("function") if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
         raise BadRequest(
-            "tool_choice: only 'auto' and 'none' are supported by fastmlx yet.", param="tool_choice"
+            "tool_choice must be auto, none, required or name a function.", param="tool_choice"
         )
-    return choice
+    if not any(tool["function"]["name"] == name for tool in tools):
+        raise BadRequest(
+            f"tool_choice: there is no tool '{name[:100]}'.", param="tool_choice.function.name"
+        )
+    return _ToolChoice("required", name)
 
 
 def _thinking_budget(fields: ChatFields) -> int | None:

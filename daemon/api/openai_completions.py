@@ -18,6 +18,7 @@ from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
 from .openai_answer import Envelope, respond
 from .openai_completions_answer import CompletionAnswer, CompletionStream
+from .openai_structured import read_structured
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -70,11 +71,14 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
     if fields.max_tokens is None:
         fields.max_tokens = MAX_TOKENS
     stream = bool(fields.stream)
+    structured = read_structured(raw)
     return Completion(
         request=CompletionRequest(
             model=common.check_model(fields.model),
             prompts=prompts,
             echo=bool(fields.echo),
+            grammar=structured.grammar if structured else None,
+            grammar_param=structured.param if structured else "",
             sampling=common.sampling(
                 fields, logprobs=fields.logprobs is not None, top_logprobs=fields.logprobs or 0
             ),

@@ -51,14 +51,6 @@ class CommonFields(msgspec.Struct, kw_only=True):
 
 # Known fields that would change the answer; the test accepts the values that would not.
 UNSUPPORTED: dict[str, Callable[[Any], bool]] = {
-    "response_format": one_of({"type": "text"}),
-    "structured_outputs": is_null,
-    "guided_json": is_null,
-    "guided_regex": is_null,
-    "guided_choice": is_null,
-    "guided_grammar": is_null,
-    "grammar": one_of(""),
-    "json_schema": is_null,
     "use_beam_search": one_of(False),
     "length_penalty": one_of(1, 1.0),
     "allowed_token_ids": is_null,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..protocol.grammar import Grammar, Thinking
+from ..protocol.grammar import JSON_WHITESPACE, Grammar, Thinking
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -35,9 +35,6 @@ LIMITS = {
     "max_grammar_size": 500_000,
     "verbose_errors": False,
 }
-
-# Between the parts of a JSON text. Bounded: a weak model would fill its answer with blank lines.
-JSON_WHITESPACE = r"[ \t]{0,2}|\n[ \t]{0,64}"
 
 
 class GrammarError(Exception):
@@ -199,6 +196,11 @@ class GrammarState:
             self._consume(self._tokenizer.tokenize_bytes(rest))
 
     def _consume(self, tokens: list[int]) -> None:
+        if self.matcher.validate_tokens(tokens) < len(tokens):
+            # llguidance offers an added token where its text is all that can follow, and then does
+            # not take it: what counts is the text.
+            text = self._tokenizer.decode_str(tokens)
+            tokens = self._tokenizer.greedy_tokenize(text)
         if not self.matcher.consume_tokens(tokens):
             self.error = _error(self.matcher) or "the output left its grammar"
 

@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+# Between the parts of a JSON text. Bounded: a weak model would fill its answer with blank lines.
+JSON_WHITESPACE = r"[ \t]{0,2}|\n[ \t]{0,64}"
+
 
 class Thinking(msgspec.Struct, frozen=True):
     """The model may think before it answers; the grammar begins where the thinking ends."""

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from .grammar import Grammar
+
 
 class SamplingRequest(msgspec.Struct, kw_only=True):
     """Sampling fields as the client gave them; None where it said nothing."""
@@ -52,7 +54,10 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     model: str
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = []
-    tool_choice: Literal["auto", "none"] = "auto"
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    tool_name: str | None = None  # with "required": this one
+    grammar: Grammar | None = None  # of the answer
+    grammar_param: str = ""  # the field that asked for it
     chat_template_kwargs: dict[str, Any] = {}
     chat_template_defaults: dict[str, Any] = {}  # where neither kwargs nor the model's entry says
     thinking_budget: int | None = None  # tokens; then the thinking is ended
@@ -71,6 +76,8 @@ class CompletionRequest(msgspec.Struct, kw_only=True):
     model: str
     prompts: list[str | list[int]]
     echo: bool = False
+    grammar: Grammar | None = None
+    grammar_param: str = ""
     sampling: SamplingRequest
     n: int = 1
     meta: RequestMeta

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
+from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
 from .backoff import delay_s
 from .blame import TRIAL_TOKENS, Suspect, judge
@@ -137,9 +138,12 @@ class EngineProcess:
         sampling: Sampling,
         adapter: int = 0,
         output: Sequence[int] = (),
+        grammar: Grammar | None = None,
     ) -> Generation:
         """Start a sequence now, or as soon as a restarting engine is ready."""
-        generation = Generation(next(self._ids), prompt, sampling, self._aborted, adapter, output)
+        generation = Generation(
+            next(self._ids), prompt, sampling, self._aborted, adapter, output, grammar
+        )
         if self.state is State.FAILED:
             generation.fail(ModelFailed(self.error or f"{self.name} cannot be started."))
         elif self.state not in (State.READY, State.STARTING):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import msgspec
 
 from ..protocol import wire
+from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
 
 
@@ -34,6 +35,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         "_waiter",
         "adapter",
         "deaths",
+        "grammar",
         "id",
         "output",
         "prompt",
@@ -50,11 +52,13 @@ class Generation(AsyncIterator[wire.TokenRow]):
         on_abort: Callable[[Generation], None],
         adapter: int = 0,
         output: Iterable[int] = (),
+        grammar: Grammar | None = None,
     ) -> None:
         self.id = id
         self.prompt = prompt
         self.sampling = sampling
         self.adapter = adapter
+        self.grammar = grammar
         self.output = list(output)  # the replay log: every token delivered so far
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
@@ -73,7 +77,9 @@ class Generation(AsyncIterator[wire.TokenRow]):
 
     def message(self) -> wire.Generate:
         """What an engine needs to continue from here."""
-        return wire.Generate(self.id, self.prompt, self.sampling, self.output, self.adapter)
+        return wire.Generate(
+            self.id, self.prompt, self.sampling, self.output, self.adapter, self.grammar
+        )
 
     def __aiter__(self) -> Generation:
         return self

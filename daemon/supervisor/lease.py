@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..protocol import wire
+from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
 from .engine import EngineProcess
 from .generation import Generation
@@ -39,12 +40,16 @@ class Lease:
         self._generations: list[Generation] = []
 
     def generate(
-        self, prompt: list[int], sampling: Sampling, output: Sequence[int] = ()
+        self,
+        prompt: list[int],
+        sampling: Sampling,
+        output: Sequence[int] = (),
+        grammar: Grammar | None = None,
     ) -> Generation:
         """Start a sequence; returns at once, rows come through the iterator. `prompt` must not be
         changed afterwards: it is kept for a replay. `output` is what the caller has of it already;
         its rows begin behind that."""
-        generation = self._engine.generate(prompt, sampling, self._adapter, output)
+        generation = self._engine.generate(prompt, sampling, self._adapter, output, grammar)
         self._generations.append(generation)
         return generation
 

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..protocol.errors import EngineDied
 from ..protocol.events import Event, Finished, TextDelta
+from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.wire import TokenRow
 from ..text.divergence import Divergence, RecentPrompts
+from ..text.grammar import check as check_grammar
 from ..text.stream import TextStream
 from .books import Books
 from .lookup import find_model
@@ -46,6 +48,7 @@ class Prompt(NamedTuple):
     continues: bool = False
     echo: str = ""
     text: str = ""  # of a chat
+    grammar: Grammar | None = None
 
 
 class _Plan(NamedTuple):
@@ -59,6 +62,8 @@ class _Plan(NamedTuple):
     text_length: int  # characters to be tokenised, about
     thinking_budget: int | None = None  # tokens
     parallel_calls: bool = True
+    grammar: Grammar | None = None  # as asked for, to be checked
+    grammar_param: str = ""  # the field that asked for it
 
 
 class Generator:
@@ -102,20 +107,31 @@ class Generator:
         def prompt(side: ModelSide, given: str | list[int]) -> Prompt:
             tokens = side.text.completion_prompt(given)
             if not request.echo:
-                return Prompt(tokens, continues=True)
+                return Prompt(tokens, continues=True, grammar=request.grammar)
             echo = given if isinstance(given, str) else side.text.tokenizer.decode(given)
-            return Prompt(tokens, continues=True, echo=echo)
+            return Prompt(tokens, continues=True, echo=echo, grammar=request.grammar)
 
         def prompts(side: ModelSide) -> list[Prompt]:
             return [prompt(side, given) for given in request.prompts]
 
         length = sum(len(given) for given in request.prompts)
-        plan = _Plan(request.sampling, request.n, False, [], prompts, length)
+        plan = _Plan(
+            request.sampling,
+            request.n,
+            chat=False,
+            tools=[],
+            prompts=prompts,
+            text_length=length,
+            grammar=request.grammar,
+            grammar_param=request.grammar_param,
+        )
         return self._run(plan, Books(request.model, request.meta))
 
     async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
         try:
             check(plan.sampling)
+            if plan.grammar is not None:
+                await asyncio.to_thread(check_grammar, plan.grammar, plan.grammar_param)
             asked = books.model
             name, spec = find_model(self._config.settings, asked)
             served = asked if spec.adapter_asked(name, asked) is not None else name
@@ -187,7 +203,7 @@ class Generator:
                     parallel_calls=plan.parallel_calls,
                 )
                 streams.append(stream)
-                generate = partial(lease.generate, prompt.tokens, resolved)
+                generate = partial(lease.generate, prompt.tokens, resolved, grammar=prompt.grammar)
                 generations.append(Budgeted(generate, stream, end) if end else generate())
         return generations, streams
 
@@ -204,7 +220,8 @@ def _chat_plan(request: ChatRequest) -> _Plan:
             request.chat_template_kwargs,
             request.chat_template_defaults,
         )
-        return [Prompt(made.tokens, made.reasoning_open, made.continues, text=made.text)]
+        grammar = side.text.grammar(request, made)
+        return [Prompt(made.tokens, made.reasoning_open, made.continues, "", made.text, grammar)]
 
     length = _text_length(request.messages) + _text_length(tools)
     return _Plan(
@@ -216,6 +233,8 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         text_length=length,
         thinking_budget=request.thinking_budget,
         parallel_calls=request.parallel_tool_calls,
+        grammar=request.grammar,
+        grammar_param=request.grammar_param,
     )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from ..protocol.errors import BadRequest, ModelFailed
+from ..protocol.grammar import Grammar, Thinking
+from ..protocol.requests import ChatRequest
 from ..registry import Registry, UnknownName
 from .conversation import canonical
 from .dates import ConversationDates
+from .grammar import json_rule
 from .parsing import ReasoningParser, ToolParser
 from .template import ChatTemplate
 from .tokenizer import Tokenizer
+from .tool_grammar import with_tokens
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
@@ -37,6 +44,7 @@ class ChatPrompt(NamedTuple):
     tokens: list[int]
     reasoning_open: bool  # the prompt ends inside the model's thinking
     continues: bool  # the output continues the final message instead of starting a new one
+    may_think: bool  # the output begins with the model's thinking, or may
 
 
 class ModelText:
@@ -131,7 +139,54 @@ class ModelText:
             self.tokenizer.encode(text),  # the template has written bos, if the model wants it
             self._opens_reasoning(text, messages, continue_final_message),
             continue_final_message,
+            self._may_think(text, messages, continue_final_message),
         )
+
+    def grammar(self, request: ChatRequest, prompt: ChatPrompt) -> Grammar | None:
+        """What the request demands of its output, None when anything goes.
+
+        Raises BadRequest for what cannot be demanded of this model.
+        """
+        demanded = request.grammar
+        tools = request.tools if request.tool_choice != "none" else []
+        if tools and (request.tool_choice == "required" or demanded is not None):
+            param = "tool_choice" if request.tool_choice == "required" else request.grammar_param
+            make = getattr(self._tool_parser, "grammar", None)
+            if make is None:
+                raise BadRequest(
+                    f"{param}: calls in this model's tool format cannot be demanded, nor be "
+                    "excluded; only tool_choice auto and none without a format of the answer can.",
+                    param=param,
+                )
+            parallel = request.parallel_tool_calls
+            calls = make(tools, name=request.tool_name, parallel=parallel)
+            calls = with_tokens(calls, self.tokenizer.added_token_id)
+            if request.tool_choice != "required" and demanded is not None:
+                if demanded.kind != "json_schema":
+                    raise BadRequest(
+                        f"{param}: beside tools only a JSON schema can be demanded; "
+                        "tool_choice none switches them off.",
+                        param=param,
+                    )
+                schema = json.loads(demanded.source)
+                answer = json_rule(schema, lenient=demanded.lenient)
+                calls = calls.replace("start: calls", f"start: calls | answer\nanswer: {answer}", 1)
+            demanded = Grammar("lark", calls)
+        if demanded is None or not prompt.may_think:
+            return demanded
+        return msgspec.structs.replace(demanded, thinking=self._thinking(prompt.reasoning_open))
+
+    def _thinking(self, opened: bool) -> Thinking:
+        marks = (
+            getattr(self._reasoning_parser, "OPEN", ""),
+            getattr(self._reasoning_parser, "CLOSE", ""),
+        )
+        if not all(isinstance(mark, str) and mark for mark in marks):
+            raise BadRequest(
+                "The format of the answer cannot be demanded of this model: its thinking has no "
+                "marks that fastmlx could wait for."
+            )
+        return Thinking(*marks, opened)
 
     def completion_prompt(self, prompt: str | list[int]) -> list[int]:
         """Token ids of a plain prompt, with the model's bos; ids are checked and passed through.
@@ -167,6 +222,16 @@ class ModelText:
         """Special tokens whose text the parsers of a choice have to see."""
         modules = (self._reasoning_parser, self._tool_parser if tools else None)
         return frozenset(marker for module in modules if module for marker in module.MARKERS)
+
+    def _may_think(self, text: str, messages: list[dict[str, Any]], continues: bool) -> bool:
+        """Not where the template has closed the thinking already, or the answer has begun."""
+        module = self._reasoning_parser
+        if module is None:
+            return False
+        if self._opens_reasoning(text, messages, continues):
+            return True
+        close = getattr(module, "CLOSE", None)
+        return not continues and not (close and text.rstrip().endswith(close))
 
     def _opens_reasoning(self, text: str, messages: list[dict[str, Any]], continues: bool) -> bool:
         """Looks at the end of the prompt only: users write such tags, too."""

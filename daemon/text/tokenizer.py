@@ -109,6 +109,11 @@ class Tokenizer:
             return self.decode([token], skip_special_tokens=False).encode()
         return self._bytes.convert(piece)
 
+    def added_token_id(self, text: str) -> int | None:
+        """The token that stands for just this text beside the trained vocabulary, if there is one:
+        `<think>`, `<|im_end|>`."""
+        return self._added.get(text)
+
     def label(self, token: int) -> tuple[str, bytes]:
         """A token's text (U+FFFD for parts of characters) and bytes, as log probabilities show."""
         label = self._labels.get(token)

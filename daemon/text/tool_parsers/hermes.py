@@ -11,7 +11,11 @@ completed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ..parsing import Call, Example
+from ..tool_grammar import json_calls
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -25,6 +29,11 @@ def detect(chat_template: str) -> bool:
     others = ("<function=", "<arg_key>")
     ours = OPEN in chat_template and "arguments" in chat_template
     return ours and not any(other in chat_template for other in others)
+
+
+def grammar(tools: Sequence[Mapping[str, Any]], *, name: str | None, parallel: bool) -> str:
+    """See text/tool_grammar.py."""
+    return json_calls(tools, name=name, parallel=parallel, opening=OPEN, closing=CLOSE)
 
 
 class Parser(CallParser):

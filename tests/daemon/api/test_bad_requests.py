@@ -81,7 +81,7 @@ def test_a_broken_body_is_a_400(http: httpx.Client, path: str, body: bytes) -> N
         ({"stop": ["x"] * 10_000}, 400, "stop"),
         ({"logit_bias": {"99999999": 1}}, 400, "logit_bias"),
         ({"stop_token_ids": [-1]}, 400, "stop_token_ids"),
-        ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+        ({"response_format": {"type": "xml"}}, 400, "response_format.type"),
         ({"top_logprobs": 50, "logprobs": True}, 400, "top_logprobs"),
         ({"model": "nobody"}, 404, "model"),
         ({"model": "n" * 600}, 400, "model"),

@@ -99,18 +99,10 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"structured_outputs": {"json": {}}}, "structured_outputs"),
-        ({"guided_regex": "a+"}, "guided_regex"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"audio": {"voice": "alloy"}}, "audio"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
-        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
-        (
-            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
-            "tool_choice",
-        ),
         ({"thinking_token_budget": 0}, "thinking_token_budget"),
         ({"thinking_token_budget": 9, "n": 2}, "thinking_token_budget"),
         ({"tools": [{"type": "custom"}]}, "tools[0].type"),
