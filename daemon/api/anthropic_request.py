@@ -5,12 +5,14 @@ Source: https://platform.claude.com/docs/en/api/messages/create
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from ..protocol.errors import BadRequest
+from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from .anthropic_blocks import has_cache_marks, read_messages, read_tools
 from .body import convert, read_json
@@ -57,7 +59,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
     if fields.max_tokens is None and not counting:
         raise BadRequest("max_tokens: this field is required.", param="max_tokens")
     tools = read_tools(fields.tools)
-    _refuse_formats(fields)
+    grammar, grammar_param = _format(fields)
     choice = _tool_choice(fields.tool_choice, tools)
     prefill = _is_prefill(fields.messages)
     stream = bool(fields.stream)
@@ -69,6 +71,8 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
             tools=tools,
             tool_choice=choice.kind,
             tool_name=choice.name,
+            grammar=grammar,
+            grammar_param=grammar_param,
             chat_template_kwargs=_template_kwargs(fields),
             chat_template_defaults={} if thinking else _DO_NOT_THINK,
             thinking_budget=_thinking_budget(thinking),
@@ -109,10 +113,17 @@ def _template_kwargs(fields: MessagesFields) -> dict[str, Any]:
     return kwargs
 
 
-def _refuse_formats(fields: MessagesFields) -> None:
-    where = "output_format" if fields.output_format else "output_config.format"
-    if fields.output_format or (fields.output_config or {}).get("format"):
-        raise BadRequest(f"{where}: this is not supported yet.", param=where)
+def _format(fields: MessagesFields) -> tuple[Grammar | None, str]:
+    """What the answer must look like, and the field that says so; `output_format` is the older."""
+    where, given = "output_config.format", (fields.output_config or {}).get("format")
+    if given is None:
+        where, given = "output_format", fields.output_format
+    match given:
+        case None | {"type": "text"}:
+            return None, ""
+        case {"type": "json_schema", "schema": dict(schema)}:
+            return Grammar("json_schema", json.dumps(schema)), f"{where}.schema"
+    raise BadRequest(f"{where}: json_schema with a schema (an object) is required.", param=where)
 
 
 def _thinking_budget(thinking: dict[str, Any]) -> int | None:

@@ -172,7 +172,6 @@ class Generator:
     def _start(
         self, plan: _Plan, prompts: list[Prompt], lease: Lease, side: ModelSide
     ) -> tuple[list[Rows], list[TextStream]]:
-        end = side.text.thinking_end() if plan.thinking_budget is not None else []
         generations: list[Rows] = []
         streams: list[TextStream] = []
         sampling = plan.sampling
@@ -180,6 +179,8 @@ class Generator:
         seed = choose_seed(sampling, lease.spec.sampling)
         rooms = [room(len(prompt.tokens), lease.ready.context) for prompt in prompts]
         for number, prompt in enumerate(prompts):
+            bare = prompt.grammar is not None
+            end = side.text.thinking_end(bare=bare) if plan.thinking_budget is not None else []
             for i in range(plan.n):
                 resolved = resolve(
                     sampling,

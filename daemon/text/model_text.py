@@ -213,10 +213,14 @@ class ModelText:
         module = self._reasoning_parser
         return module.Parser(index, opened=opened) if module else None
 
-    def thinking_end(self) -> list[int]:
-        """The tokens that end the thinking; none for a model that does not think."""
+    def thinking_end(self, *, bare: bool = False) -> list[int]:
+        """The tokens that end the thinking; none for a model that does not think. `bare`: without
+        the blank lines behind, which a grammar of the answer would not take."""
         module = self._reasoning_parser
-        return self.tokenizer.encode(thinking_end(module)) if module else []
+        if module is None:
+            return []
+        end = thinking_end(module)
+        return self.tokenizer.encode(end.rstrip() if bare else end)
 
     def markers(self, *, tools: bool) -> frozenset[str]:
         """Special tokens whose text the parsers of a choice have to see."""

@@ -211,6 +211,9 @@ def test_models_are_listed_page_by_page(client: Anthropic) -> None:
         ({"max_tokens": -1}, "invalid_request_error", 400, "max_tokens"),
         ({"temperature": "warm"}, "invalid_request_error", 400, "temperature"),
         ({"tools": [{"name": "a"}]}, "invalid_request_error", 400, "tools.0.input_schema"),
+        ({"output_config": {"format": {"type": "x"}}}, "invalid_request_error", 400, "format"),
+        ({"output_format": {"type": "json_schema"}}, "invalid_request_error", 400, "format"),
+        ({"tool_choice": {"type": "any"}}, "invalid_request_error", 400, "tool_choice"),
         (
             {"messages": [{"role": "user", "content": "word " * 30_000}]},
             "invalid_request_error",
@@ -351,3 +354,40 @@ def test_an_agents_requests_are_answered(http: httpx.Client, file: Path) -> None
     assert usage["cache_creation_input_tokens"] + usage["cache_read_input_tokens"] == count
     assert events[-1] == {"type": "message_stop"}
     assert events[-2]["usage"]["output_tokens"] == 2
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"enum": ["a", "b"]}, "sure": {"type": "boolean"}},
+    "required": ["title", "sure"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("field", ["output_config", "output_format"])
+def test_an_answer_keeps_to_its_format(http: httpx.Client, field: str) -> None:
+    form: Any = {"type": "json_schema", "schema": SCHEMA}
+    asked = {field: {"format": form, "effort": "low"} if field == "output_config" else form}
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 200}
+    answer = http.post("/v1/messages", json=body | asked).json()
+    (block,) = answer["content"]
+    assert set(json.loads(block["text"])) == {"title", "sure"}
+    assert answer["stop_reason"] == "end_turn"
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "weather"}])
+def test_a_demanded_tool_is_called(client: Anthropic, choice: Any) -> None:
+    schema = {"type": "object", "properties": {"city": {"enum": ["Ulm", "Bonn"]}}}
+    weather: Any = TOOL | {"input_schema": schema | {"required": ["city"]}}
+    answer = client.messages.create(
+        model="tiny",
+        messages=HELLO,
+        tools=[weather],
+        tool_choice=choice | {"disable_parallel_tool_use": True},
+        max_tokens=200,
+    )
+    block = answer.content[-1]
+    assert block.type == "tool_use"
+    assert block.name == "weather"
+    assert block.input["city"] in ("Ulm", "Bonn")
+    assert answer.stop_reason == "tool_use"

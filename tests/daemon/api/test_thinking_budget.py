@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,26 @@ def test_the_openai_dialect_has_it_too(thinker: LiveDaemon) -> None:
     assert answer.choices[0].message.content
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 40
+
+
+def test_a_format_begins_where_the_budget_ends(thinker: LiveDaemon) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    with thinker.anthropic() as client:
+        message = client.messages.create(
+            model="m",
+            messages=ASKED,
+            max_tokens=300,
+            thinking={"type": "enabled", "budget_tokens": 9},
+            extra_body={
+                "output_config": {
+                    "format": {
+                        "type": "json_schema",
+                        "schema": schema | {"additionalProperties": False},
+                    }
+                }
+            },
+        )
+    thinking, text = message.content
+    assert thinking.type == "thinking"
+    assert text.type == "text"
+    assert json.loads(text.text)["a"] in (1, 2)
