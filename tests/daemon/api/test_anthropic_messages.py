@@ -368,7 +368,8 @@ SCHEMA = {
 def test_an_answer_keeps_to_its_format(http: httpx.Client, field: str) -> None:
     form: Any = {"type": "json_schema", "schema": SCHEMA}
     asked = {field: {"format": form, "effort": "low"} if field == "output_config" else form}
-    body = {"model": "tiny", "messages": HELLO, "max_tokens": 200}
+    # Random weights fill every gap of the JSON with spaces, up to the bound of the grammar.
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 1500}
     answer = http.post("/v1/messages", json=body | asked).json()
     (block,) = answer["content"]
     assert set(json.loads(block["text"])) == {"title", "sure"}
@@ -378,13 +379,14 @@ def test_an_answer_keeps_to_its_format(http: httpx.Client, field: str) -> None:
 @pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "weather"}])
 def test_a_demanded_tool_is_called(client: Anthropic, choice: Any) -> None:
     schema = {"type": "object", "properties": {"city": {"enum": ["Ulm", "Bonn"]}}}
-    weather: Any = TOOL | {"input_schema": schema | {"required": ["city"]}}
+    schema |= {"required": ["city"], "additionalProperties": False}
+    weather: Any = TOOL | {"input_schema": schema}
     answer = client.messages.create(
         model="tiny",
         messages=HELLO,
         tools=[weather],
         tool_choice=choice | {"disable_parallel_tool_use": True},
-        max_tokens=200,
+        max_tokens=1500,
     )
     block = answer.content[-1]
     assert block.type == "tool_use"

@@ -82,7 +82,7 @@ def test_a_format_begins_where_the_budget_ends(thinker: LiveDaemon) -> None:
         message = client.messages.create(
             model="m",
             messages=ASKED,
-            max_tokens=300,
+            max_tokens=1500,
             thinking={"type": "enabled", "budget_tokens": 9},
             extra_body={
                 "output_config": {
