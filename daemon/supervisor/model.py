@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 import time
 from pathlib import Path
@@ -109,6 +110,7 @@ class Model:
         self.leases = 0  # granted
         self.pending = 0  # waiting for a lease
         self.last_used = time.monotonic()
+        self.keep_alive_s: float | None = None  # what the last lease asked for
         self.lease_s = 1.0  # how long a lease is held, moving average
         self.start: asyncio.Task[None] | None = None  # resolve, make room, start the engine
         self.start_stage = ""
@@ -135,6 +137,13 @@ class Model:
     @property
     def in_use(self) -> bool:
         return self.leases > 0 or self.pending > 0
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """What holds now; inf: never."""
+        if self.declared.spec.pinned:
+            return math.inf
+        return self.declared.idle_timeout_s if self.keep_alive_s is None else self.keep_alive_s
 
     @property
     def grants(self) -> bool:
@@ -246,7 +255,7 @@ class Model:
             requests_running=self.leases - overflow,
             requests_waiting=self.pending + overflow,
             idle_s=time.monotonic() - self.last_used if idle else None,
-            idle_timeout_s=self.declared.idle_timeout_s,
+            idle_timeout_s=self.idle_timeout_s,
             restarts=engine.restarts,
             error=engine.error or self.problem,
             loading=loading,

@@ -125,9 +125,9 @@ class Supervisor:
     # ---- what is used
 
     @asynccontextmanager
-    async def lease(self, name: str) -> AsyncIterator[Lease]:
+    async def lease(self, name: str, *, keep_alive_s: float | None = None) -> AsyncIterator[Lease]:
         """Use a model, by its name, an alias or NAME:ADAPTER; until the block ends it is not
-        unloaded.
+        unloaded. `keep_alive_s` takes the place of its idle timeout until the next lease ends.
 
             the model is        a request
             not declared        ModelNotFound
@@ -165,6 +165,7 @@ class Supervisor:
             yield lease
         finally:
             lease.release()
+            model.keep_alive_s = keep_alive_s
             model.leases -= 1
             if not model.leases:
                 model.drained.set()
@@ -351,16 +352,14 @@ class Supervisor:
             return
         if math.isinf(model.last_used):
             model.last_used = time.monotonic()
-        timeout_s = model.declared.idle_timeout_s
-        if model.grants and not model.declared.spec.pinned and not math.isinf(timeout_s):
-            left_s = max(0.0, model.last_used + timeout_s - time.monotonic())
-            loop = asyncio.get_running_loop()
-            model.idle_timer = loop.call_later(left_s, self._on_idle, model)
+        if model.grants and not math.isinf(model.idle_timeout_s):
+            left_s = max(0.0, model.last_used + model.idle_timeout_s - time.monotonic())
+            model.idle_timer = asyncio.get_running_loop().call_later(left_s, self._on_idle, model)
 
     def _on_idle(self, model: Model) -> None:
         model.idle_timer = None
         if model.grants and not model.in_use:
-            logger.info("%s was idle for %.0f s", model.name, model.declared.idle_timeout_s)
+            logger.info("%s was idle for %.0f s", model.name, model.idle_timeout_s)
             self._dismiss(model)
 
     def _new_model(self, name: str, declaration: Declaration) -> Model:

@@ -96,6 +96,27 @@ async def test_a_shorter_idle_timeout_applies_to_a_loaded_model(house: House):
     await house.until(lambda: house.status("a").state is State.STOPPED)
 
 
+async def test_the_last_lease_says_how_long_its_model_stays(house: House):
+    await house.declare("a", idle_timeout_s=900)
+    async with house.supervisor.lease("a", keep_alive_s=math.inf):
+        pass
+    assert house.status("a").idle_timeout_s == math.inf
+    async with house.supervisor.lease("a"):
+        pass
+    assert house.status("a").idle_timeout_s == 900
+    async with house.supervisor.lease("a", keep_alive_s=0):
+        async with house.supervisor.lease("a", keep_alive_s=0):
+            pass
+        await asyncio.sleep(0.05)
+        assert house.status("a").state is State.READY
+    await house.until(lambda: house.status("a").state is State.STOPPED)
+
+    await house.declare("pinned", pinned=True)
+    async with house.supervisor.lease("pinned", keep_alive_s=0):
+        pass
+    assert house.status("pinned").idle_timeout_s == math.inf
+
+
 async def test_load_and_unload_by_hand(house: House):
     await house.declare("a")
     await house.supervisor.load("a")
