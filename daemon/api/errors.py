@@ -24,6 +24,7 @@ from sanic.response import HTTPResponse
 
 from ..protocol.errors import FastMLXError, TooLarge
 from .anthropic_errors import anthropic_body, speaks_anthropic
+from .ollama_errors import ollama_body, speaks_ollama
 
 if TYPE_CHECKING:
     from sanic import Request, Sanic
@@ -113,8 +114,12 @@ def install(app: Sanic[Any, Any]) -> None:
     """Makes `app` answer every exception in the shape of the dialect that was spoken."""
 
     async def handle(request: Request, error: Exception) -> HTTPResponse:
-        anthropic = speaks_anthropic(request.path, request.headers)
-        reply = reply_to(error, str(request.id), anthropic_body if anthropic else openai_body)
+        shape = openai_body
+        if speaks_anthropic(request.path, request.headers):
+            shape = anthropic_body
+        elif speaks_ollama(request.path):
+            shape = ollama_body
+        reply = reply_to(error, str(request.id), shape)
         if isinstance(error, PayloadTooLarge):
             _read_on(request)
         return HTTPResponse(

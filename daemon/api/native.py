@@ -31,11 +31,6 @@ async def metrics(request: Request) -> HTTPResponse:
     return HTTPResponse(text, content_type=content_type)
 
 
-@blueprint.get("/api/version", name="version")
-async def version(request: Request) -> HTTPResponse:
-    return _json({"version": request.app.ctx.front.version})
-
-
 @blueprint.get("/api/status", name="status")
 async def status(request: Request) -> HTTPResponse:
     return _json(request.app.ctx.front.status())

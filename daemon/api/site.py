@@ -10,7 +10,18 @@ from sanic import Sanic
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
 from ..auth import check_request, cors_headers, preflight_headers
-from . import anthropic_messages, cache, errors, models, native, openai_chat, openai_completions
+from . import (
+    anthropic_messages,
+    cache,
+    errors,
+    models,
+    native,
+    ollama_chat,
+    ollama_models,
+    ollama_pull,
+    openai_chat,
+    openai_completions,
+)
 from .metrics import Metrics
 
 if TYPE_CHECKING:
@@ -25,6 +36,9 @@ BLUEPRINTS = (
     openai_chat.blueprint,
     openai_completions.blueprint,
     anthropic_messages.blueprint,
+    ollama_chat.blueprint,
+    ollama_models.blueprint,
+    ollama_pull.blueprint,
 )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sanic import Request
     from sanic.response import BaseHTTPResponse
 
-    from ..protocol.events import Event
+T = TypeVar("T")
 
 # Until then an error still gets its own HTTP status; later the client wants to see headers, and
 # the status is 200 whatever comes.
@@ -32,11 +32,15 @@ HEARTBEAT_S = 5.0  # silence after which a comment is sent
 STALL_S = 600.0  # a client that reads nothing for so long is cut off
 HIGH_WATER = 64 * 1024  # bytes that may wait for the client
 
+EVENTS = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 # Line ends to Python's splitlines (and so to clients that read streams with httpx or requests),
 # but to JSON just characters of a string.
-_LINE_ENDS = (("\u2028", b"\\u2028"), ("\u2029", b"\\u2029"), ("\x85", b"\\u0085"))
+_LINE_ENDS = tuple(
+    (end.encode(), escaped)
+    for end, escaped in (("\u2028", b"\\u2028"), ("\u2029", b"\\u2029"), ("\x85", b"\\u0085"))
+)
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 _json = msgspec.json.Encoder().encode
@@ -45,10 +49,14 @@ _json = msgspec.json.Encoder().encode
 def json_text(text: str) -> bytes:
     """`text` as a JSON string that no reader can take for more than one line."""
     encoded = _json(text)
-    if not text.isascii():
+    return encoded if text.isascii() else one_line(encoded)
+
+
+def one_line(encoded: bytes) -> bytes:
+    """The same JSON without characters that a reader may take for the end of a line."""
+    if not encoded.isascii():
         for end, escaped in _LINE_ENDS:
-            if end in text:
-                encoded = encoded.replace(end.encode(), escaped)
+            encoded = encoded.replace(end, escaped)
     return encoded
 
 
@@ -60,10 +68,13 @@ class EventStream:
     that is, whether an error must travel inside the stream.
     """
 
-    def __init__(self, request: Request, heartbeat: bytes = PING) -> None:
+    def __init__(
+        self, request: Request, heartbeat: bytes = PING, content_type: str = EVENTS
+    ) -> None:
         """`heartbeat` is the frame that says that we are alive."""
         self._request = request
         self._heartbeat = heartbeat
+        self._content_type = content_type
         self._loop = asyncio.get_running_loop()
         transport = request.transport
         assert transport is not None
@@ -107,7 +118,7 @@ class EventStream:
     async def _send_headers(self) -> None:
         self._stop_timer()
         response = await self._request.respond(
-            headers=dict(_HEADERS), content_type="text/event-stream; charset=utf-8"
+            headers=dict(_HEADERS), content_type=self._content_type
         )
         assert response is not None
         await response.send(b"", end_stream=False)
@@ -169,11 +180,12 @@ class EventStream:
 
 async def send_events(
     request: Request,
-    events: AsyncGenerator[Event, None],
-    encode: Callable[[Event], bytes],
+    events: AsyncGenerator[T, None],
+    encode: Callable[[T], bytes],
     encode_error: Callable[[Exception], bytes],
     end: bytes = DONE,
     heartbeat: bytes = PING,
+    content_type: str = EVENTS,
 ) -> None:
     """Answers `request` with a stream: every event through `encode` (b"" is nothing), then `end`.
     After HEARTBEAT_S without a frame `heartbeat` is sent, again and again.
@@ -182,7 +194,7 @@ async def send_events(
     becomes a last frame. `events` is closed in any case, also when the client goes away (Sanic then
     cancels this task), and takes its sequence out of the engine.
     """
-    async with EventStream(request, heartbeat) as out, aclosing(events):
+    async with EventStream(request, heartbeat, content_type) as out, aclosing(events):
         try:
             opened = False
             async for event in events:

@@ -66,6 +66,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     continue_final_message: bool = False
     sampling: SamplingRequest
     n: int = 1
+    keep_alive_s: float | None = None  # how long the model stays afterwards; None: idle timeout
     meta: RequestMeta
 
 
@@ -80,4 +81,5 @@ class CompletionRequest(msgspec.Struct, kw_only=True):
     grammar_param: str = ""
     sampling: SamplingRequest
     n: int = 1
+    keep_alive_s: float | None = None
     meta: RequestMeta

@@ -64,6 +64,7 @@ class _Plan(NamedTuple):
     parallel_calls: bool = True
     grammar: Grammar | None = None  # as asked for, to be checked
     grammar_param: str = ""  # the field that asked for it
+    keep_alive_s: float | None = None
 
 
 class Generator:
@@ -95,10 +96,14 @@ class Generator:
         (prompt,) = await _made(_chat_plan(request), side)
         return len(prompt.tokens)
 
+    async def side(self, model: str) -> ModelSide:
+        """What is known about a declared model without its engine. Raises FastMLXError."""
+        name, spec = find_model(self._config.settings, model)
+        return await self._texts.get(name, spec)
+
     async def words(self, model: str, tokens: list[int]) -> str:
         """The text of some tokens of a declared model. Raises FastMLXError."""
-        name, spec = find_model(self._config.settings, model)
-        side = await self._texts.get(name, spec)
+        side = await self.side(model)
         return side.text.tokenizer.decode(tokens, skip_special_tokens=False)
 
     def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
@@ -124,6 +129,7 @@ class Generator:
             text_length=length,
             grammar=request.grammar,
             grammar_param=request.grammar_param,
+            keep_alive_s=request.keep_alive_s,
         )
         return self._run(plan, Books(request.model, request.meta))
 
@@ -143,7 +149,7 @@ class Generator:
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)
-            async with self._supervisor.lease(served) as lease:
+            async with self._supervisor.lease(served, keep_alive_s=plan.keep_alive_s) as lease:
                 generations, streams = self._start(plan, prompts, lease, side)
                 books.engine_took_it(sum(len(prompt.tokens) for prompt in prompts), streams)
                 for index in range(len(streams)):
@@ -236,6 +242,7 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         parallel_calls=request.parallel_tool_calls,
         grammar=request.grammar,
         grammar_param=request.grammar_param,
+        keep_alive_s=request.keep_alive_s,
     )
 
 

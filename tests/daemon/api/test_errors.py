@@ -7,6 +7,7 @@ import logging
 import pytest
 from fastmlx.daemon.api.anthropic_errors import anthropic_body
 from fastmlx.daemon.api.errors import reply_to
+from fastmlx.daemon.api.ollama_errors import ollama_body, speaks_ollama
 from fastmlx.daemon.protocol import errors
 from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
 
@@ -45,6 +46,18 @@ def test_every_error_of_ours_has_anthropics_shape(kind: type[errors.FastMLXError
         500: {"api_error"},
         503: {"overloaded_error"},
     }.get(reply.status, {"invalid_request_error", "api_error"})
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_of_ours_has_ollamas_shape(kind: type[errors.FastMLXError]) -> None:
+    reply = reply_to(kind("A sentence.", param="model"), "r1", ollama_body)
+    assert reply.status == kind.status
+    assert reply.body == {"error": "A sentence."}
+
+
+def test_fastmlxs_own_endpoints_under_api_do_not_speak_ollama() -> None:
+    assert speaks_ollama("/api/chat")
+    assert not any(map(speaks_ollama, ("/api/status", "/api/cache", "/api/models/chat/load")))
 
 
 def test_anthropics_clients_read_the_two_numbers_of_a_prompt_that_is_too_long() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from fastmlx.daemon.api import anthropic_answer
+from fastmlx.daemon.api import anthropic_answer, ollama_answer
 from fastmlx.daemon.api.openai_answer import Envelope
 from fastmlx.daemon.api.openai_chat_answer import ChatAnswer, ChatStream
 from fastmlx.daemon.api.openai_completions_answer import CompletionAnswer, CompletionStream
@@ -85,6 +85,32 @@ def message_answer(events: list[Event], options: dict[str, Any]) -> bytes:
     return answer.encode() + b"\n"
 
 
+def ollama_envelope(options: dict[str, Any]) -> ollama_answer.Envelope:
+    created_at = "2026-11-21T12:00:00.5Z"
+    return ollama_answer.Envelope(
+        **{"request_id": "r1", "model": "demo", "created_at": created_at, "chat": True} | options
+    )
+
+
+def ollama_stream(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = ollama_answer.AnswerLines(ollama_envelope(options))
+    lines = [writer.encode(event) for event in events]
+    return b"".join([*lines[:2], writer.heartbeat, *lines[2:]])
+
+
+def ollama_error(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = ollama_answer.AnswerLines(ollama_envelope(options))
+    lines = [writer.encode(event) for event in events]
+    return b"".join(lines) + writer.encode_error(EngineDied("The engine died twice."))
+
+
+def ollama_whole(events: list[Event], options: dict[str, Any]) -> bytes:
+    answer = ollama_answer.Answer(ollama_envelope(options))
+    for event in events:
+        answer.add(event)
+    return answer.encode() + b"\n"
+
+
 WRITERS: dict[str, Callable[[list[Event], dict[str, Any]], bytes]] = {
     each.__name__: each
     for each in (
@@ -96,6 +122,9 @@ WRITERS: dict[str, Callable[[list[Event], dict[str, Any]], bytes]] = {
         message_stream,
         message_error,
         message_answer,
+        ollama_stream,
+        ollama_error,
+        ollama_whole,
     )
 }
 
