@@ -49,9 +49,11 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     from fastmlx.daemon.store.rows import UsageRow
     from fastmlx.daemon.store.store import Store
     from fastmlx.daemon.supervisor.supervisor import Supervisor
+    from fastmlx.daemon.tasks.embed import Embedder
     from fastmlx.daemon.tasks.front import Front
     from fastmlx.daemon.tasks.generate import Generator
     from fastmlx.daemon.tasks.texts import Texts
+    from fastmlx.daemon.tasks.tokens import TokenTools
 
     def record(row: UsageRow) -> None:
         store.record(row)
@@ -65,10 +67,21 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     supervisor = Supervisor(home=home, memory_limit_bytes=1 << 40, command=engine)
     store = Store.open(home.database)
     metrics = Metrics(supervisor.status, store)
-    generator = Generator(config, supervisor, Texts(), record)
+    texts = Texts()
+    generator = Generator(config, supervisor, texts, record)
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         url = url_of(listener)
-        front = Front(home, config, supervisor, store, generator, version("fastmlx"), url)
+        front = Front(
+            home,
+            config,
+            supervisor,
+            store,
+            generator,
+            version("fastmlx"),
+            url,
+            embedder=Embedder(config, supervisor, texts, record),
+            token_tools=TokenTools(config, texts),
+        )
         server = await create_app(front, metrics).create_server(
             sock=listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
         )

@@ -206,9 +206,11 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
     from .store.rows import UsageRow
     from .store.store import Store
     from .supervisor.supervisor import Supervisor
+    from .tasks.embed import Embedder
     from .tasks.front import Front
     from .tasks.generate import Generator
     from .tasks.texts import Texts
+    from .tasks.tokens import TokenTools
 
     def drop_texts() -> None:
         texts.keep([each.name for each in supervisor.status() if each.pid is not None])
@@ -229,6 +231,8 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
         supervisor=supervisor,
         store=store,
         generator=Generator(config, supervisor, texts, record),
+        embedder=Embedder(config, supervisor, texts, record),
+        token_tools=TokenTools(config, texts),
         version=version("fastmlx"),
         url=url,
     )

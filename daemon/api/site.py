@@ -21,6 +21,8 @@ from . import (
     ollama_pull,
     openai_chat,
     openai_completions,
+    openai_embeddings,
+    tokens,
 )
 from .metrics import Metrics
 
@@ -39,6 +41,8 @@ BLUEPRINTS = (
     ollama_chat.blueprint,
     ollama_models.blueprint,
     ollama_pull.blueprint,
+    openai_embeddings.blueprint,
+    tokens.blueprint,
 )
 
 

@@ -39,6 +39,10 @@ def run(connection: socket.socket) -> int:
     load = pipe.inbox.get()
     if not isinstance(load, wire.Load):
         return 0  # stopped before it was told anything
+    if load.kind == "embedding":
+        from .embedding.loop import serve
+
+        return serve(pipe, load)
     try:
         lockstep = _lockstep(pipe, load)
         load = lockstep.load(load)
@@ -96,6 +100,9 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             core.abort(request_id)
         case wire.Tune(max_gap_s=max_gap_s):
             core.pacer.max_gap_s = max_gap_s
+        case wire.Embed(id=request_id):
+            text = "this model generates text and makes no embeddings"
+            core.rejected.append(wire.Rejected(request_id, text, bad_request=True))
         case wire.Stop():
             return False
         case wire.CacheLimits() if core.reuse is not None:

@@ -30,6 +30,7 @@ KINDS = (
     ("ForSpeechSeq2Seq", "transcription"),
     ("WhisperForConditionalGeneration", "transcription"),
     ("ForMaskedLM", "embedding"),
+    ("RobertaModel", "embedding"),
     ("BertModel", "embedding"),
     ("EmbeddingModel", "embedding"),
 )
@@ -69,7 +70,7 @@ def describe(folder: Path) -> ModelInfo:
     return ModelInfo(
         folder=folder,
         architecture=str(config["model_type"]),
-        kind=_kind(config),
+        kind=_kind(folder, config),
         context=_context(text),
         num_layers=layers if isinstance(layers, int) else None,
         weights_bytes=weights.size_bytes,
@@ -77,6 +78,11 @@ def describe(folder: Path) -> ModelInfo:
         quantization=_quantization(config),
         kv=kv_shape(config),
     )
+
+
+def declared_kind(declared: str, info: ModelInfo) -> str:
+    """What a model does: as its entry in config.yaml says, or for "auto" as its files say."""
+    return info.kind if declared == "auto" else declared
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -112,7 +118,9 @@ def _context(text: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _kind(config: Mapping[str, Any]) -> str:
+def _kind(folder: Path, config: Mapping[str, Any]) -> str:
+    if (folder / "modules.json").exists() or (folder / "1_Pooling").is_dir():
+        return "embedding"  # sentence-transformers' files
     architectures = config.get("architectures")
     names = " ".join(map(str, architectures)) if isinstance(architectures, list) else ""
     for word, kind in KINDS:

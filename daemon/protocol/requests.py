@@ -83,3 +83,12 @@ class CompletionRequest(msgspec.Struct, kw_only=True):
     n: int = 1
     keep_alive_s: float | None = None
     meta: RequestMeta
+
+
+class EmbeddingRequest(msgspec.Struct, kw_only=True):
+    """One vector of each input, which is text or token ids."""
+
+    model: str
+    inputs: list[str | list[int]]
+    dimensions: int | None = None  # the first ones of each vector; None: all
+    meta: RequestMeta

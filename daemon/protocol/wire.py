@@ -8,6 +8,8 @@ it), `Rejected` and `Stats`. When the socket closes the engine exits: there are 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from .events import TokenLogprob
@@ -44,6 +46,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
 
     name: str
     path: str  # folder with config.json and weights
+    kind: Literal["text", "embedding"] = "text"
     adapters: tuple[str, ...] = ()  # folders; always applied
     named_adapters: tuple[NamedAdapter, ...] = ()  # numbered from 1 in `Generate`
     max_concurrent: int = 32  # running sequences
@@ -77,6 +80,14 @@ class Tune(msgspec.Struct, tag=True, frozen=True):
     max_gap_s: float | None = None  # of running streams beside prompts; None: by their usual one
 
 
+class Embed(msgspec.Struct, tag=True, frozen=True):
+    """Make one unit vector of each input. Only to an engine whose `Load.kind` is embedding."""
+
+    id: int  # one number range with `Generate`
+    inputs: list[list[int]]  # token ids
+    dimensions: int | None = None  # the first ones of each vector; None: all
+
+
 class Abort(msgspec.Struct, tag=True, frozen=True):
     """Nobody listens to this request any more. Unknown and finished ids are ignored."""
 
@@ -102,7 +113,7 @@ class ClearCache(msgspec.Struct, tag=True, frozen=True):
     cold: bool = True
 
 
-ToEngine = Load | Generate | Tune | Abort | Stop | CacheLimits | ClearCache
+ToEngine = Load | Generate | Embed | Tune | Abort | Stop | CacheLimits | ClearCache
 
 # ---- engine → front
 
@@ -156,6 +167,14 @@ class Rejected(msgspec.Struct, tag=True, frozen=True):
     id: int
     message: str
     bad_request: bool = False
+
+
+class Embedded(msgspec.Struct, tag=True, frozen=True):
+    """The answer to `Embed`."""
+
+    id: int
+    dimensions: int
+    vectors: bytes  # float32 in the machine's byte order, one vector after the other
 
 
 class Prefill(msgspec.Struct, array_like=True, frozen=True):
@@ -235,4 +254,4 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     cache: CacheStats | None = None
 
 
-ToFront = Loading | Ready | LoadFailed | Tokens | Rejected | Stats
+ToFront = Loading | Ready | LoadFailed | Tokens | Embedded | Rejected | Stats

@@ -10,12 +10,10 @@ import asyncio
 import itertools
 import logging
 import random
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
@@ -24,19 +22,17 @@ from ..protocol.sampling import Sampling
 from .backoff import delay_s
 from .blame import TRIAL_TOKENS, Suspect, judge
 from .child import Child, Timing
+from .death import Death, account, indented, reason
+from .embedding import Embedding
 from .generation import Generation
 from .rate import Rate
 from .status import LoadProgress, State
 
 logger = logging.getLogger(__name__)
 
+Job = Generation | Embedding  # what a request has an engine do
+
 EARLY_DEATHS = 3  # so many deaths in a row before Ready mean: this model does not start
-
-
-class Death(NamedTuple):
-    reason: str  # "was killed by SIGKILL"
-    tail: str  # last lines of the log
-    ready_s: float  # how long it had been ready; 0 when it never was
 
 
 class EngineProcess:
@@ -73,10 +69,10 @@ class EngineProcess:
         self._ready_at = 0.0
         self._heard = False  # anything from the child, since last looked at
         self._ids = itertools.count(1)
-        self._running: dict[int, Generation] = {}  # every unfinished one, in order of arrival
-        self._unsent: deque[Generation] = deque()
-        self._trial: deque[Generation] = deque()  # suspects, each to be tried alone
-        self._on_trial: Generation | None = None
+        self._running: dict[int, Job] = {}  # every unfinished one, in order of arrival
+        self._unsent: deque[Job] = deque()
+        self._trial: deque[Job] = deque()  # suspects, each to be tried alone
+        self._on_trial: Job | None = None
         self._acquitted_at = 0  # output tokens
 
     # ---- for the supervisor and its leases
@@ -144,6 +140,16 @@ class EngineProcess:
         generation = Generation(
             next(self._ids), prompt, sampling, self._aborted, adapter, output, grammar
         )
+        self._accept(generation)
+        return generation
+
+    def embed(self, inputs: list[list[int]], dimensions: int | None) -> Embedding:
+        """The same for vectors."""
+        embedding = Embedding(next(self._ids), inputs, dimensions, self._aborted)
+        self._accept(embedding)
+        return embedding
+
+    def _accept(self, generation: Job) -> None:
         if self.state is State.FAILED:
             generation.fail(ModelFailed(self.error or f"{self.name} cannot be started."))
         elif self.state not in (State.READY, State.STARTING):
@@ -152,7 +158,6 @@ class EngineProcess:
             self._running[generation.id] = generation
             self._unsent.append(generation)
             self._feed()
-        return generation
 
     def tell(self, message: wire.CacheLimits | wire.ClearCache) -> None:
         """Says something to the engine that is ready now; to another one nothing."""
@@ -168,14 +173,14 @@ class EngineProcess:
                 forgotten = death.ready_s >= self._timing.backoff_forget_s
                 deaths_in_a_row = 1 if forgotten else deaths_in_a_row + 1
                 early_deaths = 0 if death.ready_s else early_deaths + 1
-                logger.warning("engine of %s %s%s", self.name, death.reason, _indented(death.tail))
+                logger.warning("engine of %s %s%s", self.name, death.reason, indented(death.tail))
                 if early_deaths >= EARLY_DEATHS:
                     times = f"its engine died {early_deaths} times before it was ready"
-                    self._load_error = f"{times}; the last time it {_account(death)}"
+                    self._load_error = f"{times}; the last time it {account(death)}"
                     break
                 self._settle_running(death)
                 self.restarts += 1
-                self.error = f"The engine {_account(death)}"
+                self.error = f"The engine {account(death)}"
                 self._become(State.STARTING)
                 wait_s = delay_s(
                     deaths_in_a_row,
@@ -217,7 +222,7 @@ class EngineProcess:
         self.ready = self.loading = self.stats = None
         if self._stop.is_set() or self._load_error is not None:
             return None
-        return Death(silent or _reason(child, status), child.tail(), ready_s)
+        return Death(silent or reason(child, status), child.tail(), ready_s)
 
     async def _wait_for_end(self, child: Child) -> str | None:
         """Until the child ended or `stop()`; a reason when it has to be ended for its silence."""
@@ -257,7 +262,7 @@ class EngineProcess:
             generation.fail(
                 EngineDied(
                     f"The engine of {self.name} died {generation.deaths} times while it ran this "
-                    f"request, which is therefore not tried again. It {_account(death)}"
+                    f"request, which is therefore not tried again. It {account(death)}"
                 )
             )
         trial = {*verdict.trial, *(g.id for g in self._trial)}
@@ -303,6 +308,8 @@ class EngineProcess:
         self._heard = True
         if type(message) is wire.Tokens:
             self._on_tokens(message.rows)
+        elif type(message) is wire.Embedded:
+            self._on_embedded(message)
         elif type(message) is wire.Stats:
             self.stats = message
             self._on_change()
@@ -323,7 +330,7 @@ class EngineProcess:
         count = 0
         for row in rows:
             generation = running.get(row.id)
-            if generation is None:  # aborted a moment ago
+            if not isinstance(generation, Generation):  # aborted a moment ago
                 continue
             if row.finish is not None:
                 del running[row.id]
@@ -331,6 +338,12 @@ class EngineProcess:
             generation.push(row)
         self.output.add(count)
         if self._on_trial is not None:
+            self._feed()
+
+    def _on_embedded(self, message: wire.Embedded) -> None:
+        embedding = self._running.pop(message.id, None)
+        if isinstance(embedding, Embedding):
+            embedding.finish(message)
             self._feed()
 
     def _on_ready(self, message: wire.Ready) -> None:
@@ -350,7 +363,7 @@ class EngineProcess:
             generation.fail(error(message.message))
             self._feed()
 
-    def _aborted(self, generation: Generation) -> None:
+    def _aborted(self, generation: Job) -> None:
         self._running.pop(generation.id, None)
         if generation.sent and self._child is not None:
             self._child.send(wire.Abort(generation.id))
@@ -377,32 +390,7 @@ class EngineProcess:
             if not generation.done:
                 self._send(generation)
 
-    def _send(self, generation: Generation) -> None:
+    def _send(self, generation: Job) -> None:
         assert self._child is not None
         generation.sent = True
         self._child.send(generation.message())
-
-
-def _reason(child: Child, status: int | None) -> str:
-    """What happened to a child that ended uncalled; continues "the engine of x …"."""
-    if child.broken is not None:
-        return f"sent bytes that are no message ({child.broken})"
-    if status is None:
-        return "closed its connection and had to be killed"
-    if status >= 0:
-        return f"ended by itself with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"was killed by {name}"
-
-
-def _account(death: Death) -> str:
-    """Reason and last words, as the end of a sentence and what follows it."""
-    tail = f" Last lines of its log:\n{death.tail}" if death.tail else ""
-    return f"{death.reason}.{tail}"
-
-
-def _indented(text: str) -> str:
-    return "".join(f"\n    {line}" for line in text.splitlines())

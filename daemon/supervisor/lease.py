@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..protocol import wire
 from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
+from .embedding import Embedding
 from .engine import EngineProcess
 from .generation import Generation
 
@@ -20,7 +21,7 @@ class Lease:
     """Held inside `async with supervisor.lease(name)`: the model is ready and will not be unloaded
     or evicted. When it is given back, generations that still run are aborted."""
 
-    __slots__ = ("_adapter", "_engine", "_generations", "folder", "name", "ready", "spec")
+    __slots__ = ("_adapter", "_engine", "_jobs", "folder", "name", "ready", "spec")
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class Lease:
         self.ready = ready
         self._engine = engine
         self._adapter = adapter  # its number in the engine; 0: none
-        self._generations: list[Generation] = []
+        self._jobs: list[Generation | Embedding] = []
 
     def generate(
         self,
@@ -50,10 +51,16 @@ class Lease:
         changed afterwards: it is kept for a replay. `output` is what the caller has of it already;
         its rows begin behind that."""
         generation = self._engine.generate(prompt, sampling, self._adapter, output, grammar)
-        self._generations.append(generation)
+        self._jobs.append(generation)
         return generation
+
+    def embed(self, inputs: list[list[int]], dimensions: int | None) -> Embedding:
+        """Start making a vector of each input; `inputs` must not be changed afterwards."""
+        embedding = self._engine.embed(inputs, dimensions)
+        self._jobs.append(embedding)
+        return embedding
 
     def release(self) -> None:
         """Abort what still runs; called by the supervisor."""
-        for generation in self._generations:
-            generation.abort()
+        for job in self._jobs:
+            job.abort()

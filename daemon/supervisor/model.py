@@ -8,11 +8,11 @@ import math
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...config.diff import change_class
 from ..hub.catalog import resolve
-from ..hub.describe import ModelInfo, describe
+from ..hub.describe import ModelInfo, declared_kind, describe
 from ..protocol import wire
 from ..protocol.errors import FastMLXError, Overloaded
 from .engine import EngineProcess
@@ -72,6 +72,7 @@ class Declaration(NamedTuple):
         return wire.Load(
             name=name,
             path=str(info.folder),
+            kind=engine_kind(self.spec, info),
             adapters=tuple(map(str, adapters.always)),
             named_adapters=tuple(
                 wire.NamedAdapter(name, str(folder)) for name, folder in adapters.named.items()
@@ -268,6 +269,11 @@ class Model:
             max_concurrent=self.declared.max_concurrent,
             max_waiting=self.declared.max_waiting,
         )
+
+
+def engine_kind(spec: ModelSpec, info: ModelInfo) -> Literal["text", "embedding"]:
+    """What the engine is started to do."""
+    return "embedding" if declared_kind(spec.kind, info) == "embedding" else "text"
 
 
 def inspect(spec: ModelSpec) -> tuple[ModelInfo, Adapters]:

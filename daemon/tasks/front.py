@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ...config.state import ConfigState
     from ..store.store import Store
     from ..supervisor.supervisor import Supervisor
+    from .embed import Embedder
     from .generate import Generator
+    from .tokens import TokenTools
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Front:
     supervisor: Supervisor
     store: Store
     generator: Generator
+    embedder: Embedder = field(kw_only=True)
+    token_tools: TokenTools = field(kw_only=True)
     version: str
     url: str = ""  # http://host:port as this machine reaches it
     started_at: float = field(default_factory=time.time)  # seconds since the epoch

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ..protocol.errors import EngineDied
+from ..protocol.errors import BadRequest, EngineDied
 from ..protocol.events import Event, Finished, TextDelta
 from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
@@ -143,6 +143,11 @@ class Generator:
             served = asked if spec.adapter_asked(name, asked) is not None else name
             books.model = served
             side = await self._texts.get(name, spec)
+            if side.kind == "embedding":
+                raise BadRequest(
+                    f"{name} makes embeddings (POST /v1/embeddings) and generates no text.",
+                    param="model",
+                )
             prompts = await _made(plan, side)
             books.divergence = self._note(served, prompts)
             context = spec.context if isinstance(spec.context, int) else side.context

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..hub.catalog import resolve
-from ..hub.describe import describe
+from ..hub.describe import declared_kind, describe
 from ..text.model_text import ModelText
 from .sampling import GenerationConfig
 
@@ -23,6 +23,7 @@ class ModelSide(NamedTuple):
     text: ModelText
     recommended: GenerationConfig
     context: int | None  # tokens, as the model's config.json says
+    kind: str  # text, embedding …
 
 
 class _Entry(NamedTuple):
@@ -73,6 +74,7 @@ def _text_fields(spec: ModelSpec) -> tuple[object, ...]:
     return (
         spec.path,
         spec.revision,
+        spec.kind,
         template,
         edited,
         spec.chat_template_args,
@@ -84,5 +86,7 @@ def _text_fields(spec: ModelSpec) -> tuple[object, ...]:
 
 def _load(spec: ModelSpec) -> ModelSide:
     folder = resolve(spec.path, spec.revision)
-    context = describe(folder).context
-    return ModelSide(folder, ModelText.load(folder, spec), GenerationConfig.load(folder), context)
+    info = describe(folder)
+    kind = declared_kind(spec.kind, info)
+    recommended = GenerationConfig.load(folder)
+    return ModelSide(folder, ModelText.load(folder, spec), recommended, info.context, kind)

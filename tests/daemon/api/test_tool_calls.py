@@ -26,9 +26,11 @@ from fastmlx.daemon.app import create_app
 from fastmlx.daemon.reconcile import reconcile
 from fastmlx.daemon.store.store import Store
 from fastmlx.daemon.supervisor.supervisor import Supervisor
+from fastmlx.daemon.tasks.embed import Embedder
 from fastmlx.daemon.tasks.front import Front
 from fastmlx.daemon.tasks.generate import Generator
 from fastmlx.daemon.tasks.texts import Texts
+from fastmlx.daemon.tasks.tokens import TokenTools
 from fastmlx.daemon.text.tokenizer import Tokenizer
 from openai import AsyncOpenAI
 
@@ -70,8 +72,17 @@ async def url(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[
         home=home, memory_limit_bytes=1 << 40, command=(sys.executable, str(engine))
     )
     store = Store.open(home.database)
-    generator = Generator(config, supervisor, Texts(), store.record)
-    front = Front(home, config, supervisor, store, generator, version="1.0")
+    texts = Texts()
+    front = Front(
+        home,
+        config,
+        supervisor,
+        store,
+        Generator(config, supervisor, texts, store.record),
+        version="1.0",
+        embedder=Embedder(config, supervisor, texts, store.record),
+        token_tools=TokenTools(config, texts),
+    )
     await reconcile(None, config.settings, supervisor)
 
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,0 +1,1 @@
+"""An engine that makes vectors of texts instead of more text."""

@@ -1,0 +1,93 @@
+"""The main loop of an engine that embeds: receive → step → send."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import queue
+import time
+from pathlib import Path
+
+from ...protocol import wire
+from ..pipe import Pipe
+
+IDLE_TICK_S = 0.5
+STATS_S = 0.5
+
+
+def serve(pipe: Pipe, load: wire.Load) -> int:
+    """Loads the model and serves it until told to stop; the process's exit status."""
+    pipe.send(wire.Loading("importing", 0.05))
+    from .. import lean
+
+    lean.install()
+    from .. import device
+    from ..loader import LoadError
+    from ..runners.embedding import EmbeddingRunner
+    from .core import EmbeddingCore
+    from .loader import load_body
+
+    device.set_limits(load.memory_limit_bytes)
+    pipe.send(wire.Loading("reading weights", 0.2))
+    try:
+        if load.adapters or load.named_adapters or load.distributed is not None:
+            raise LoadError("an embedding model can have no adapters, and runs in one process")
+        loaded = load_body(Path(load.path), load.context)
+        pipe.send(wire.Loading("warming up", 0.9))
+        runner = EmbeddingRunner(loaded)
+        runner.embed([[1, 2, 3], [1]]).tolist()
+    except (LoadError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        pipe.send(wire.LoadFailed(str(error) or type(error).__name__))
+        pipe.close()
+        return 1
+    core = EmbeddingCore(runner, vocab_size=loaded.vocab_size, context=loaded.context)
+    pipe.send(
+        wire.Ready(
+            context=loaded.context,
+            vocab_size=loaded.vocab_size,
+            memory_bytes=loaded.weights_bytes,
+            kv_bytes_per_token=0,
+            batches=True,
+            notes=loaded.notes,
+        )
+    )
+    gc.collect()
+    gc.freeze()
+    last, last_at_s = core.stats(), 0.0
+    tidy = True
+    while True:
+        messages: list[wire.ToEngine] = []
+        with contextlib.suppress(queue.Empty):
+            wait = core.idle
+            messages.append(
+                pipe.inbox.get(timeout=IDLE_TICK_S) if wait else pipe.inbox.get_nowait()
+            )
+            while True:
+                messages.append(pipe.inbox.get_nowait())
+        if not messages and core.idle and not tidy:
+            device.release_unused_memory()
+            tidy = True
+        for message in messages:
+            match message:
+                case wire.Embed():
+                    if (rejected := core.add(message)) is not None:
+                        pipe.send(rejected)
+                case wire.Generate(id=request_id):
+                    text = "this model makes embeddings and generates no text"
+                    pipe.send(wire.Rejected(request_id, text, bad_request=True))
+                case wire.Abort(id=request_id):
+                    core.abort(request_id)
+                case wire.Stop():
+                    pipe.close()
+                    return 0
+                case _:
+                    pass
+        if not core.idle:
+            tidy = False
+            for answer in core.step():
+                pipe.send(answer)
+        now_s, stats = time.monotonic(), core.stats()
+        due = now_s - last_at_s >= STATS_S or (not stats.running and last.running)
+        if due and stats != last:
+            pipe.send(stats)
+            last, last_at_s = stats, now_s

@@ -1,0 +1,39 @@
+"""How an engine ended, in words."""
+
+from __future__ import annotations
+
+import signal
+from typing import NamedTuple
+
+from .child import Child
+
+
+class Death(NamedTuple):
+    reason: str  # "was killed by SIGKILL"
+    tail: str  # last lines of the log
+    ready_s: float  # how long it had been ready; 0 when it never was
+
+
+def reason(child: Child, status: int | None) -> str:
+    """What happened to a child that ended uncalled; continues "the engine of x …"."""
+    if child.broken is not None:
+        return f"sent bytes that are no message ({child.broken})"
+    if status is None:
+        return "closed its connection and had to be killed"
+    if status >= 0:
+        return f"ended by itself with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"was killed by {name}"
+
+
+def account(death: Death) -> str:
+    """Reason and last words, as the end of a sentence and what follows it."""
+    tail = f" Last lines of its log:\n{death.tail}" if death.tail else ""
+    return f"{death.reason}.{tail}"
+
+
+def indented(text: str) -> str:
+    return "".join(f"\n    {line}" for line in text.splitlines())

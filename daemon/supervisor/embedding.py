@@ -1,0 +1,67 @@
+"""One request for vectors as its requester sees it: it survives its engine like a generation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..protocol import wire
+
+
+class Embedding:
+    """Awaited once. Ends with the engine's answer, or raises a FastMLXError."""
+
+    __slots__ = ("_done", "_future", "_on_abort", "deaths", "dimensions", "id", "inputs", "sent")
+
+    output: tuple[int, ...] = ()  # nothing comes piece by piece
+
+    def __init__(
+        self,
+        id: int,
+        inputs: list[list[int]],
+        dimensions: int | None,
+        on_abort: Callable[[Embedding], None],
+    ) -> None:
+        self.id = id
+        self.inputs = inputs
+        self.dimensions = dimensions
+        self.deaths = 0  # of engines while this was running in them
+        self.sent = False  # to the engine that lives now
+        self._done = False
+        self._future: asyncio.Future[wire.Embedded] = asyncio.get_running_loop().create_future()
+        self._on_abort = on_abort
+
+    @property
+    def done(self) -> bool:
+        """Answered, failed or aborted."""
+        return self._done
+
+    def message(self) -> wire.Embed:
+        """What an engine needs to do it."""
+        return wire.Embed(self.id, self.inputs, self.dimensions)
+
+    async def answer(self) -> wire.Embedded:
+        """Raises EngineDied, ModelFailed, BadRequest or another FastMLXError."""
+        return await self._future
+
+    def abort(self) -> None:
+        """Nobody waits any more. Idempotent; also fine after the end."""
+        if not self._done:
+            self._done = True
+            self._future.cancel()
+            self._on_abort(self)
+
+    # ---- for the engine process that carries it out
+
+    def finish(self, answer: wire.Embedded) -> None:
+        """Ignored after the end, as is `fail`."""
+        if not self._done:
+            self._done = True
+            if not self._future.done():
+                self._future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        if not self._done:
+            self._done = True
+            if not self._future.done():
+                self._future.set_exception(error)

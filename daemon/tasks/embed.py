@@ -1,0 +1,109 @@
+"""Embeddings: texts → vectors.
+
+find the model → its tokenizer → token ids, checked against the context → lease → vectors
+in any case a usage row
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..protocol.errors import BadRequest, ContextTooLong
+from ..protocol.requests import EmbeddingRequest
+from .books import Books
+from .lookup import find_model
+from .texts import ModelSide, Texts
+
+if TYPE_CHECKING:
+    from ...config.state import ConfigState
+    from ..store.rows import UsageRow
+    from ..supervisor.supervisor import Supervisor
+
+LONG_TEXT = 20_000  # characters; about 10 ms of tokenising
+
+
+class Vectors(NamedTuple):
+    """One unit vector an input."""
+
+    data: bytes  # float32 in the machine's byte order, one vector after the other
+    dimensions: int
+    prompt_tokens: int
+
+
+class Embedder:
+    """Carries out requests. `record` gets a usage row for each, however it ended."""
+
+    def __init__(
+        self,
+        config: ConfigState,
+        supervisor: Supervisor,
+        texts: Texts,
+        record: Callable[[UsageRow], None],
+    ) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._texts = texts
+        self._record = record
+
+    async def embed(self, request: EmbeddingRequest) -> Vectors:
+        """Raises FastMLXError. Cancel it to give the request up."""
+        books = Books(request.model, request.meta)
+        try:
+            name, spec = find_model(self._config.settings, request.model)
+            books.model = name
+            side = await self._texts.get(name, spec)
+            if side.kind != "embedding":
+                raise BadRequest(
+                    f"{name} makes no embeddings: it is a {side.kind} model. A model's entry in "
+                    "config.yaml may say kind: embedding.",
+                    param="model",
+                )
+            if sum(map(len, request.inputs)) > LONG_TEXT:
+                inputs = await asyncio.to_thread(_tokens, request, side)
+            else:
+                inputs = _tokens(request, side)
+            context = spec.context if isinstance(spec.context, int) else side.context
+            _check_lengths(inputs, context)
+            num_tokens = sum(map(len, inputs))
+            async with self._supervisor.lease(name) as lease:
+                _check_lengths(inputs, lease.ready.context)
+                books.engine_took_it(num_tokens, [])
+                answer = await lease.embed(inputs, request.dimensions).answer()
+            if request.dimensions is not None and answer.dimensions < request.dimensions:
+                raise BadRequest(
+                    f"dimensions must be at most {answer.dimensions}, the model's own.",
+                    param="dimensions",
+                )
+            books.finish_reason = "stop"
+            return Vectors(answer.vectors, answer.dimensions, num_tokens)
+        except BaseException as error:
+            books.failed(error)
+            raise
+        finally:
+            self._record(books.row())
+
+
+def _tokens(request: EmbeddingRequest, side: ModelSide) -> list[list[int]]:
+    """With the special tokens that the model's tokenizer adds: its vector may be theirs."""
+    encode = side.text.tokenizer.encode
+    inputs = [
+        encode(given, add_special_tokens=True) if isinstance(given, str) else given
+        for given in request.inputs
+    ]
+    for number, tokens in enumerate(inputs):
+        if not tokens:
+            raise BadRequest(f"input {number} is empty.", param="input")
+    return inputs
+
+
+def _check_lengths(inputs: list[list[int]], context: int | None) -> None:
+    for number, tokens in enumerate(inputs):
+        if context is not None and len(tokens) > context:
+            raise ContextTooLong(
+                f"input {number} has {len(tokens)} tokens, but the model reads at most {context}.",
+                param="input",
+                num_tokens=len(tokens),
+                context=context,
+            )

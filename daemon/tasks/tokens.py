@@ -1,0 +1,93 @@
+"""Text ⇄ tokens for clients: the model's tokenizer and chat template, without its engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..protocol.errors import BadRequest
+from ..protocol.requests import ChatRequest
+from .lookup import find_model
+from .texts import ModelSide, Texts
+
+if TYPE_CHECKING:
+    from ...config.settings import Settings
+    from ...config.state import ConfigState
+
+MAX_KNOWN = 10  # models that an error names
+
+
+class Tokenized(NamedTuple):
+    tokens: list[int]
+    texts: list[str]  # of each token, U+FFFD for parts of characters
+    context: int | None  # tokens that the model may read and write
+
+
+class TokenTools:
+    """Nothing is loaded, nothing waits, no usage row. All raise FastMLXError."""
+
+    def __init__(self, config: ConfigState, texts: Texts) -> None:
+        self._config = config
+        self._texts = texts
+
+    def model_or_only(self, name: str | None) -> str:
+        """`name`, or the one model that there is."""
+        return name or _only(self._config.settings)
+
+    async def tokenize(self, model: str, prompt: str, *, add_special_tokens: bool) -> Tokenized:
+        """Of a plain text."""
+        side, context = await self._side(model)
+        tokens = await asyncio.to_thread(
+            side.text.tokenizer.encode, prompt, add_special_tokens=add_special_tokens
+        )
+        return _tokenized(side, tokens, context)
+
+    async def tokenize_chat(self, request: ChatRequest, *, add_special_tokens: bool) -> Tokenized:
+        """Of a conversation as the model would read it."""
+        side, context = await self._side(request.model)
+        text = await asyncio.to_thread(_chat_text, side, request)
+        encode = side.text.tokenizer.encode
+        tokens = await asyncio.to_thread(encode, text, add_special_tokens=add_special_tokens)
+        return _tokenized(side, tokens, context)
+
+    async def detokenize(self, model: str, tokens: list[int]) -> str:
+        side, _ = await self._side(model)
+        decode = side.text.tokenizer.decode
+        try:
+            return await asyncio.to_thread(decode, tokens, skip_special_tokens=False)
+        except OverflowError as error:
+            raise BadRequest("A token id is too large.", param="tokens") from error
+
+    async def apply_template(self, request: ChatRequest) -> str:
+        """The prompt that a chat request would become, as text."""
+        side, _ = await self._side(request.model)
+        return await asyncio.to_thread(_chat_text, side, request)
+
+    async def _side(self, model: str) -> tuple[ModelSide, int | None]:
+        name, spec = find_model(self._config.settings, model)
+        side = await self._texts.get(name, spec)
+        return side, spec.context if isinstance(spec.context, int) else side.context
+
+
+def _only(settings: Settings) -> str:
+    if len(settings.models) == 1:
+        return next(iter(settings.models))
+    known = ", ".join(list(settings.models)[:MAX_KNOWN]) or "none"
+    raise BadRequest(f"model must name one of the declared models: {known}.", param="model")
+
+
+def _chat_text(side: ModelSide, request: ChatRequest) -> str:
+    prompt = side.text.chat_prompt(
+        request.messages,
+        (request.tools or None) if request.tool_choice != "none" else None,
+        request.add_generation_prompt,
+        request.continue_final_message,
+        request.chat_template_kwargs,
+        request.chat_template_defaults,
+    )
+    return prompt.text
+
+
+def _tokenized(side: ModelSide, tokens: list[int], context: int | None) -> Tokenized:
+    texts = [side.text.tokenizer.label(token)[0] for token in tokens]
+    return Tokenized(tokens, texts, context)
