@@ -98,6 +98,7 @@ def _decoder(folder: Path, config: dict[str, Any]) -> tuple[Any, Any]:
             break
     else:
         raise LoadError(f"mlx-lm's {config['model_type']} has no part that gives hidden states")
+    path = next(name for name, module in model.named_modules() if module is body)
     missing = {f"{path}.{name}" for name, _ in device.parameters(body)} - names
     if missing:
         raise LoadError(f"the weights lack {len(missing)} tensors, among them {min(missing)}")
