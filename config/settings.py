@@ -20,6 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .adapters import Adapters
+from .mcp import McpSettings
 from .section import Section, setting, without_nulls
 from .units import Bytes, Seconds, Size
 from .values import (
@@ -317,6 +318,7 @@ class Settings(BaseSettings):
     defaults: DefaultSettings = setting(
         "What holds for models that do not say otherwise.", change="live", default=DefaultSettings()
     )
+    mcp: McpSettings = setting("Tools of MCP servers.", change="live", default=McpSettings())
     discover: OneOrMany = setting(
         "Where to look for models that could be added: huggingface, lmstudio, or folders.",
         change="live",

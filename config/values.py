@@ -89,6 +89,12 @@ def _drain_timeout(seconds: float) -> float:
     return seconds
 
 
+def _call_timeout(seconds: float) -> float:
+    if not 0 < seconds <= 86400:
+        raise ValueError("must be more than 0 and at most 24h")
+    return seconds
+
+
 def _limit(value: Any) -> Size | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -153,6 +159,7 @@ Codec = Annotated[str, AfterValidator(_choice(("none",), _LATER_CODECS))]
 DraftKind = Annotated[str, AfterValidator(_choice(("auto", "none"), _LATER_DRAFTS))]
 Folder = Annotated[Path, PlainSerializer(str)]
 TierSize = SizeValue
+CallTimeout = Annotated[Seconds, AfterValidator(_call_timeout)]
 DrainTimeout = Annotated[Seconds, AfterValidator(_drain_timeout)]
 Limit = Annotated[Size | Literal["auto"], PlainValidator(_limit), PlainSerializer(str)]
 Budget = Annotated[

@@ -270,12 +270,15 @@ class _Daemon:
         try:
             await self._apply(front, None, self._config.settings)
             following = asyncio.create_task(self._follow_config(front, config_text))
+            tools = asyncio.create_task(front.mcp.run())
             await self._stop.wait()
             following.cancel()
+            tools.cancel()
         finally:
             log.info("stopping")
             server.server.close()  # pyright: ignore[reportOptionalMemberAccess]
             await self._drain(front.supervisor)
+            await front.mcp.close()
             await _close_connections(server.connections)
             await server.after_stop()
             await asyncio.to_thread(front.store.close)

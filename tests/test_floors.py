@@ -4,7 +4,7 @@
     5  daemon.app
     4  daemon.reconcile  daemon.api  admin
     3  daemon.tasks
-    2  daemon.supervisor
+    2  daemon.supervisor  daemon.mcp
     1  daemon.hub  daemon.store  daemon.text  daemon.auth  launchd     |  daemon.engine, daemon.demo
     0  config  migrations  daemon.protocol  daemon.cold  daemon.registry
 
@@ -35,6 +35,7 @@ FLOORS = {
     "admin": 4,
     "daemon.tasks": 3,
     "daemon.supervisor": 2,
+    "daemon.mcp": 2,  # beside the supervisor, whose backoff it shares
     "daemon.hub": 1,
     "daemon.store": 1,
     "daemon.text": 1,

@@ -14,6 +14,7 @@ from . import (
     anthropic_messages,
     cache,
     errors,
+    mcp,
     models,
     native,
     ollama_chat,
@@ -43,6 +44,7 @@ BLUEPRINTS = (
     ollama_pull.blueprint,
     openai_embeddings.blueprint,
     tokens.blueprint,
+    mcp.blueprint,
 )
 
 

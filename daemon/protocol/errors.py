@@ -100,3 +100,32 @@ class EngineDied(FastMLXError):
     status = 500
     code = "engine_died"
     retriable = True
+
+
+class ToolNotFound(FastMLXError):
+    """No connected MCP server has such a tool, or there is no such server."""
+
+    status = 404
+    code = "tool_not_found"
+
+
+class ToolUnavailable(FastMLXError):
+    """The MCP server of a tool is not connected."""
+
+    status = 503
+    code = "mcp_server_unavailable"
+    retriable = True
+
+
+class ToolTimeout(FastMLXError):
+    """A tool of an MCP server gave no answer in time."""
+
+    status = 504
+    code = "tool_timeout"
+
+
+class ToolFailed(FastMLXError):
+    """An MCP server answered a call with an error, or went away during it."""
+
+    status = 502
+    code = "tool_failed"

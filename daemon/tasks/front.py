@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..mcp.servers import McpServers
+
 if TYPE_CHECKING:
     from ...config.paths import Home
     from ...config.state import ConfigState
@@ -36,6 +38,10 @@ class Front:
     version: str
     url: str = ""  # http://host:port as this machine reaches it
     started_at: float = field(default_factory=time.time)  # seconds since the epoch
+    mcp: McpServers = field(init=False)  # connected by whoever calls its `run`
+
+    def __post_init__(self) -> None:
+        self.mcp = McpServers(self.home.mcp, self.home.logs)
 
     def status(self) -> dict[str, Any]:
         """The JSON of `fastmlx status --json` and `GET /api/status`: plain values only."""
@@ -54,5 +60,6 @@ class Front:
                 "needs_restart": list(self.config.needs_restart),
             },
             "store": {"dropped": self.store.dropped, "problem": self.store.problem},
+            "mcp": self.mcp.status(),
             "models": [msgspec.to_builtins(model) for model in self.supervisor.status()],
         }

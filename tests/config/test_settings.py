@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fastmlx.config.diff import change_class
 from fastmlx.config.load import load
+from fastmlx.config.mcp import McpSettings
 from fastmlx.config.settings import (
     CacheSettings,
     DefaultSettings,
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 CLASSES = [
     *[Settings, ServerSettings, MemorySettings, CacheSettings, DefaultSettings],
+    McpSettings,
     *[ModelSpec, SamplingDefaults, KVCacheSpec, DraftSpec],
 ]
 FIELDS = [(cls, name) for cls in CLASSES for name in cls.model_fields]
