@@ -27,7 +27,7 @@ class Sharing(NamedTuple):
 def follow(sequence: Sequence, earlier: Iterable[Sequence], known: int, sharing: Sharing) -> None:
     """Lets the sequence wait for the one of the `earlier` (in the order of their arrival) with
     which it shares most, if that saves enough beyond the `known` tokens, which need no computing.
-    The one ahead gets a mark where the other goes on."""
+    The one ahead stops where the other goes on, to let go of what both will use."""
     shared: dict[int, int] = {}  # by id(): exactly how many tokens are the same
     best, most = None, known + sharing.least_tokens - 1
     for other in earlier:
@@ -43,7 +43,7 @@ def follow(sequence: Sequence, earlier: Iterable[Sequence], known: int, sharing:
     if best is None:
         return
     sequence.ahead, sequence.shared, sequence.same = best, most, shared[id(best)]
-    if sharing.at_marks and most not in best.marks:
+    if most > best.num_prefilled and most not in best.marks:
         best.marks = sorted((*best.marks, most))
 
 

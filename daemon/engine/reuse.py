@@ -11,12 +11,13 @@ import mlx.core as mx
 from ..protocol.wire import CacheLimits
 from .following import Sharing, waits
 from .kv import payload
+from .kv.base import Base, over
 from .kv.cold_tier import ColdTier, Fetch
 from .kv.marks import INTERVAL, candidates, marks
 from .kv.payload import Checkpoint
-from .kv.prefix_cache import Hit, PrefixCache, SpanOf
+from .kv.prefix_cache import LEAST_BASE, Hit, PrefixCache, SpanOf
 from .kv.prefix_tree import tokens_of
-from .kv.ragged import LayerCaches, arrays
+from .kv.ragged import LayerCaches, arrays, base_of
 from .runners.text import TextRunner
 from .scheduler import Scheduler
 from .sequence import Sequence, Status
@@ -101,13 +102,16 @@ class Reuse:
                 self._look_up(sequence)
 
     def _look_up(self, sequence: Sequence) -> None:
-        if sequence.ahead is not None:
-            self._publish(sequence.ahead, sequence.shared)
-            sequence.ahead = None
-        elif self.on:
+        other, shared = sequence.ahead, sequence.shared
+        sequence.ahead = None
+        if other is None and self.on:
             other, shared = self._scheduler.nearest(sequence, self.known(sequence))
-            if other is not None:
-                self._publish(other, shared)
+        base = None
+        if other is not None:
+            self._publish(other, shared)
+            base = self._base(sequence, shared, shared)
+            if base is not None:
+                self._put_over(other, base)
         hit = self._find(sequence)
         fetch = self._fetch(sequence, hit)
         if fetch is None:
@@ -142,8 +146,30 @@ class Reuse:
         hit = self._find(sequence)
         self._restore(sequence, hit, cold=hit.length - before)
 
+    def _base(self, sequence: Sequence, limit: int, shared: int = 0) -> Base | None:
+        """A base of some of the first `limit` tokens of a prompt that others use, too."""
+        if not (self.on and self._runner.shares and limit >= LEAST_BASE):
+            return None
+        tokens = tokens_of(sequence.slice(0, limit))
+        return self.cache.base(self._salt(sequence.adapter), tokens, limit, shared)
+
+    def _put_over(self, sequence: Sequence, base: Base) -> None:
+        """Lets a prompt that is being computed share what it has put into the cache."""
+        caches = self._caches.get(sequence.id)
+        if caches is None or base_of(caches) is not None or sequence.num_prefilled < base.length:
+            return
+        rest = payload.span_of(caches, base.length, sequence.num_prefilled).owned()
+        states = payload.capture(caches)
+        shared = over(self._runner.new_cache(), base)
+        payload.restore(shared, [rest], states, sequence.num_prefilled)
+        mx.async_eval(arrays(shared))
+        self._caches[sequence.id] = shared
+
     def _restore(self, sequence: Sequence, hit: Hit, *, cold: int = 0) -> None:
         caches = self._runner.new_cache() if hit.length else []
+        base = self._base(sequence, hit.length)
+        if base is not None:
+            caches = over(caches, base)
         self.cache.take(hit, sequence.prefill_tokens + 1, caches, cold)
         if hit.length:
             mx.async_eval(arrays(caches))
@@ -159,7 +185,7 @@ class Reuse:
     def computed(self, sequence: Sequence) -> None:
         """A chunk of its prefill is submitted: keeps a checkpoint where one is due."""
         position = sequence.num_prefilled
-        if position in sequence.marks and self.on:
+        if self.cache.has_states and position in sequence.marks and self.on:
             self._hold(sequence, position, payload.capture(self._caches[sequence.id]))
 
     def _hold(self, sequence: Sequence, position: int, checkpoint: Checkpoint) -> None:

@@ -20,6 +20,7 @@ SCRIPTS = (
     "ragged",
     "adapters",
     "churn",
+    "prefix",
     "sampling",
     "fairness",
     "front",

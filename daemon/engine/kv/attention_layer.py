@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 from mlx_lm.models.cache import RotatingKVCache
 
+from .base import Base, TailCache, attend
 from .forward import Forward
 from .groups import Group
 
@@ -65,6 +66,7 @@ class AttentionLayer:
         self.keys: list[mx.array | None] = []
         self.values: list[mx.array | None] = []
         self.number = 0  # among the batch's leaves
+        self.sliceable: int | None = None  # among those without a window
         self.scored: int | None = None  # the part that the model computes scores with itself
         self._forward = forward
         self._guest_views: list[tuple[mx.array, mx.array]] = []
@@ -174,7 +176,19 @@ class AttentionLayer:
             group = self._forward.groups[number]
             stop = start + group.rows
             seen = self._forward.mask(group, self.window, window_size)
-            outputs.append(rows_attend(start, stop, self._view(number), seen, whole=False))
+            if isinstance(group.base, Base) and self.sliceable is not None:
+                parts = self._over_base(group.base, group, window_size)
+                ours = [(self._view(number), seen)]
+                if part_scores is not None and self.scored is not None:
+                    part = part_scores[start:stop]
+                    parts = [(p, _shared_scores(part, p[self.scored], m)) for p, m in parts]
+                    ours = [(p, _scores(part, p[self.scored], m)) for p, m in ours]
+                parts = [((p[keys.part], p[values.part]), m) for p, m in parts]
+                ours = [((p[keys.part], p[values.part]), m) for p, m in ours]
+                q = queries[start:stop]
+                outputs.append(attend(q, parts, ours[0], scale=scale, sinks=sinks))
+            else:
+                outputs.append(rows_attend(start, stop, self._view(number), seen, whole=False))
             start = stop
         for guest, parts in zip(self._forward.guests, self._guest_views, strict=True):
             stop = start + len(guest.tokens)
@@ -182,6 +196,22 @@ class AttentionLayer:
             outputs.append(rows_attend(start, stop, parts, seen, whole=True))
             start = stop
         return mx.concatenate(outputs)
+
+    def _over_base(
+        self, base: Base, group: Group, window_size: int | None
+    ) -> list[tuple[tuple[mx.array, mx.array], mx.array | None]]:
+        """The base's pairs in this layer, each with its mask."""
+        assert self.sliceable is not None
+        parts: list[tuple[tuple[mx.array, mx.array], mx.array | None]] = []
+        first = 0
+        for pair in base.layers[self.sliceable]:
+            end = first + pair[0].shape[2]
+            mask = None
+            if window_size is not None:
+                mask = self._forward.base_mask(group, first, end, window_size)
+            parts.append((pair, mask))
+            first = end
+        return parts
 
     def _blank(self, group: Group, like: mx.array) -> mx.array:
         columns = group.spans[self.window].capacity
@@ -208,7 +238,10 @@ class AttentionLayer:
         """Copies a row's own cache of `length` tokens into its place; nothing else moves."""
         group = self._forward.groups[number]
         end = group.spans[self.window].column(group.clock)
+        if isinstance(source, TailCache):
+            source = source.own
         keys, values = source.keys, source.values
+        length = group.held(self.window, length)
         if keys is None or not length:
             return
         tokens = length
@@ -269,6 +302,7 @@ class AttentionLayer:
         """Views of a row's tokens [start, end). Only where there is no window."""
         group = self._forward.groups[number]
         first = group.spans[self.window].column(group.clock) - group.lengths[row]
+        assert start >= group.base_length, "the base is not the row's own"
         keys, values = self.keys[number], self.values[number]
         if keys is None or values is None:
             return None
@@ -279,6 +313,12 @@ class AttentionLayer:
     def nbytes(self) -> int:
         buffers = [*self.keys, *self.values]
         return sum(buffer.nbytes for buffer in buffers if buffer is not None)
+
+
+def _shared_scores(queries: mx.array, keys: mx.array, mask: Any) -> mx.array:
+    """The same of keys [1, ..] that all rows share."""
+    scores = (queries.transpose(2, 1, 0, 3) @ keys.swapaxes(-1, -2)).transpose(2, 1, 0, 3)
+    return scores if mask is None else mx.where(mask, scores, mx.finfo(scores.dtype).min)
 
 
 def _scores(queries: mx.array, keys: mx.array, mask: Any) -> mx.array:

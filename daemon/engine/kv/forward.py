@@ -48,10 +48,19 @@ class Forward:
         key = (id(group), window, window_size)
         if key not in self._masks:
             reach = min(width, window_size or width)
-            starts = [width - min(length + 1, reach) for length in group.lengths]
+            held = [group.held(window, length) for length in group.lengths]
+            starts = [width - min(length + 1, reach) for length in held]
             mask = mx.arange(width) >= mx.array(starts)[:, None]
             self._masks[key] = mask[:, None, None]
         return self._masks[key]
+
+    def base_mask(self, group: Group, first: int, end: int, window_size: int) -> mx.array | None:
+        """Bool [rows, 1, 1, columns] over tokens [first, end) of the group's base, for models that
+        window a full cache themselves."""
+        starts = [length + 1 - window_size for length in group.lengths]
+        if max(starts) <= first:
+            return None
+        return (mx.arange(first, end) >= mx.array(starts)[:, None])[:, None, None]
 
     def guest_mask(self, guest: Guest, window: int | None, window_size: int | None) -> Any:
         """The mask of a chunk, as mlx-lm's caches make it before they are updated: "causal", an
@@ -69,8 +78,9 @@ class Forward:
 
     @property
     def mixed(self) -> bool:
-        """Whether the running forward covers more than the rows of one group."""
-        return len(self.active) + len(self.guests) > 1
+        """Whether the running forward covers more than the rows of one group, or a base."""
+        based = any(self.groups[number].base is not None for number in self.active)
+        return based or len(self.active) + len(self.guests) > 1
 
     # ---- what state layers ask during a forward
 

@@ -45,11 +45,19 @@ class Group:
     lengths: list[int] = field(default_factory=list)  # tokens of each row
     spans: dict[int | None, Span] = field(default_factory=dict)  # by window
     row_capacity: int = 0
+    base: object | None = None  # whose first tokens all rows share; they lie elsewhere
+    base_length: int = 0  # tokens
 
     @classmethod
-    def for_length(cls, length: int, windows: set[int | None]) -> Group:
+    def for_length(
+        cls,
+        length: int,
+        windows: set[int | None],
+        base: object | None = None,
+        base_length: int = 0,
+    ) -> Group:
         """An empty group with room for a row of this length."""
-        group = cls(clock=room(length))
+        group = cls(clock=room(length - base_length), base=base, base_length=base_length)
         for window in windows:
             kept = group.kept(window, length)
             group.spans[window] = Span(window, group.clock - kept, kept + growth(kept))
@@ -59,23 +67,29 @@ class Group:
     def rows(self) -> int:
         return len(self.lengths)
 
+    def held(self, window: int | None, length: int) -> int:
+        """Of a row of this length, the tokens that layers without a window hold here."""
+        return length if window is not None else length - self.base_length
+
     def kept(self, window: int | None, longest: int) -> int:
         """Columns before the clock that a span keeps when it is laid out anew."""
-        return room(longest) if window is None else min(room(longest), window)
+        columns = room(self.held(window, longest))
+        return columns if window is None else min(columns, window)
 
     def fits(self, length: int) -> bool:
         """Whether a row of this length may join: the bound above, and there are columns for it."""
         for span in self.spans.values():
-            if min(length, span.window or length) > span.column(self.clock):
+            held = self.held(span.window, length)
+            if min(held, span.window or held) > span.column(self.clock):
                 return False
-        longest = max(length, *self.lengths) if self.lengths else length
-        shortest = min(length, *self.lengths) if self.lengths else length
+        lengths = [self.held(None, each) for each in (length, *self.lengths)]
+        longest, shortest = max(lengths), min(lengths)
         return longest <= SMALL or 2 * shortest >= longest
 
     def visible(self, window: int | None) -> tuple[int, int]:
         """Columns [first, end) that the next token may attend to, its own included."""
         span = self.spans[window]
-        reach = max(self.lengths) + 1
+        reach = self.held(window, max(self.lengths)) + 1
         if window is not None:
             reach = min(reach, window)
         end = span.column(self.clock) + 1
@@ -84,7 +98,7 @@ class Group:
     def padded(self, window: int | None) -> bool:
         """Whether some row is shorter than what `visible` shows, so that a mask is needed."""
         first, end = self.visible(window)
-        return min(self.lengths) + 1 < end - first
+        return self.held(window, min(self.lengths)) + 1 < end - first
 
     def needs_columns(self, window: int | None) -> bool:
         """Whether the next token's column lies beyond the buffer."""
@@ -119,10 +133,10 @@ def row_capacity(rows: int) -> int:
     return 1 << max(rows - 1, 0).bit_length()
 
 
-def choose(groups: list[Group], length: int) -> Group | None:
-    """The group that a row of this length joins: of those that fit the one with the nearest
-    longest row; None when it needs a group of its own."""
-    fitting = [group for group in groups if group.fits(length)]
+def choose(groups: list[Group], length: int, base: object | None = None) -> Group | None:
+    """The group that a row of this length over this base joins: of those that fit the one with the
+    nearest longest row; None when it needs a group of its own."""
+    fitting = [group for group in groups if group.base is base and group.fits(length)]
     if not fitting:
         return None
     return min(fitting, key=lambda group: abs(max(group.lengths, default=length) - length))

@@ -18,6 +18,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models.cache import KVCache, RotatingKVCache
 
+from .base import TailCache
 from .ragged import LayerCaches, leaves
 
 Pair = tuple[mx.array, mx.array]  # keys and values [1, heads, tokens, dim]; dims may differ
@@ -26,7 +27,7 @@ ROOM = 256  # tokens that a restored cache may grow by before it is laid out ane
 
 
 def sliceable(leaf: Any) -> bool:
-    return type(leaf) is KVCache
+    return type(leaf) in (KVCache, TailCache)
 
 
 class Span:
@@ -116,19 +117,25 @@ def _own(value: Any) -> Any:
 
 
 def span_of(caches: LayerCaches, start: int, end: int) -> Span:
-    """Tokens [start, end) of a row's own caches, as views."""
+    """Tokens [start, end) of a row's own caches, as views; those of a base are not its own."""
     pairs: list[Pair | None] = []
+    first = 0
     for leaf in leaves(caches):
-        if sliceable(leaf):
-            held = leaf.keys is not None
-            pairs.append((leaf.keys, leaf.values) if held else None)
-    return Span(pairs).slice(start, end)
+        if not sliceable(leaf):
+            continue
+        own: Any = leaf
+        if isinstance(leaf, TailCache):
+            first, own = leaf.base.length, leaf.own
+        pairs.append((own.keys, own.values) if own.keys is not None else None)
+    assert start >= first, "the base is not the row's own"
+    return Span(pairs).slice(start - first, end - first)
 
 
 def restore(
     caches: LayerCaches, spans: Sequence[Span], checkpoint: Checkpoint | None, length: int
 ) -> None:
-    """Fills empty caches with the first `length` tokens of the spans and the checkpoint there."""
+    """Fills empty caches with the first `length` tokens of the spans and the checkpoint there. Of
+    caches over a base the spans begin after it."""
     number = 0
     states = iter(checkpoint.states if checkpoint is not None else ())
     for leaf in leaves(caches):
@@ -137,12 +144,15 @@ def restore(
             continue
         pairs = [span.pairs[number] for span in spans]
         number += 1
-        if any(pair is None for pair in pairs):
+        tokens = length
+        if isinstance(leaf, TailCache):
+            tokens, leaf = length - leaf.base.length, leaf.own
+        if not tokens or any(pair is None for pair in pairs):
             continue
         leaf.keys, leaf.values = (
-            _laid_out([pair[part] for pair in pairs if pair], length) for part in (0, 1)
+            _laid_out([pair[part] for pair in pairs if pair], tokens) for part in (0, 1)
         )
-        leaf.offset = length
+        leaf.offset = tokens
 
 
 def _laid_out(parts: list[mx.array], length: int) -> mx.array:

@@ -3,22 +3,27 @@ with them. Holds, restores, counts; what to keep is decided in `eviction`, where
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import mlx.core as mx
 
 from ...protocol.wire import CachedPrefix, CacheStats
+from .base import Base
 from .cold_tier import ColdTier, Fetched
 from .eviction import Candidate, choose
 from .payload import Checkpoint, Span, has_states, restore
 from .prefix_tree import Match, Node, PrefixTree, Tokens, path_to
-from .ragged import LayerCaches
+from .ragged import LayerCaches, base_of
 
 LEAST_TOKENS = 16  # fewer are not kept and not looked for: they are computed as fast
 MOST_TOKENS = 2048  # in a node: what leaves at once, and what a split copies
+LEAST_BASE = 512  # tokens: below, a copy for each row costs less than two parts of attention
+MOST_SPANS = 24  # of a base: each is computed with by itself
 REMEMBERED = 4096  # evicted nodes, to tell a miss from a loss
 TOP = 10  # prefixes that are shown
 PREVIEW = 48  # tokens of each
@@ -67,6 +72,7 @@ class PrefixCache:
         self.cold = cold  # takes what is evicted, and all of it by and by
         self.clock: Callable[[], float] = lambda: 0.0  # tells how long ago something was used
         self._evicted: OrderedDict[int, None] = OrderedDict()
+        self._bases: WeakValueDictionary[tuple[bytes, int], Base] = WeakValueDictionary()
         self._misses = dict.fromkeys(Miss, 0)
         self._hits = self._asked_tokens = self._evictions = 0
         self._hit_tokens = {"hot": 0, "cold": 0}
@@ -94,9 +100,33 @@ class PrefixCache:
             return Miss.EVICTED
         return Miss.CHECKPOINT if match.length >= self.least_tokens else Miss.NEW
 
+    def base(self, salt: bytes, tokens: Tokens[int], limit: int, shared: int) -> Base | None:
+        """A base for a row that goes on from the first `limit` tokens: the longest that is in use,
+        or else a new one of the `shared` tokens, which others will go on from, too."""
+        found = [
+            base
+            for (of, mark), base in self._bases.items()
+            if of == salt and base.length <= limit and mark == _mark(salt, tokens[: base.length])
+        ]
+        if found:
+            return max(found, key=lambda base: base.length)
+        match = self.tree.match(salt, tokens[:shared])
+        if not LEAST_BASE <= shared <= min(limit, match.length):
+            return None
+        node = self.tree.boundary(salt, match, shared)
+        spans = [_span(member) for member in path_to(node)]
+        if len(spans) > MOST_SPANS:
+            return None
+        layers = zip(*(span.pairs for span in spans), strict=True)
+        base = Base(shared, [[pair for pair in layer if pair is not None] for layer in layers])
+        self.tree.acquire(node)
+        weakref.finalize(base, self.tree.release, node)
+        self._bases[salt, _mark(salt, tokens[:shared])] = base
+        return base
+
     def take(self, hit: Hit, prompt_tokens: int, caches: LayerCaches, cold: int = 0) -> None:
-        """Fills empty caches with a hit, and books what was asked and what was found, `cold` tokens
-        of it with the help of the cold tier."""
+        """Fills empty caches, perhaps over a base, with a hit, and books what was asked and what
+        was found, `cold` tokens of it with the help of the cold tier."""
         self._asked_tokens += prompt_tokens
         if hit.miss is not None:
             self._misses[hit.miss] += 1
@@ -112,7 +142,10 @@ class PrefixCache:
             assert isinstance(hit.node.checkpoint, Checkpoint)
             checkpoint = hit.node.checkpoint
             hit.node.checkpoint_used_at = now
-        restore(caches, [_span(node) for node in path], checkpoint, hit.length)
+        base = base_of(caches)
+        first = base.length if base is not None else 0
+        spans = [_span(node) for node in path if node.end > first]
+        restore(caches, spans, checkpoint, hit.length)
 
     # ---- writing
 

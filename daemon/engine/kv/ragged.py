@@ -15,6 +15,7 @@ import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from .attention_layer import AttentionLayer
+from .base import Base, TailCache
 from .forward import Forward, Guest
 from .groups import Group, choose, row_capacity
 from .state_layer import StateLayer
@@ -39,6 +40,12 @@ def leaves(caches: LayerCaches) -> list[Any]:
     for cache in caches:
         found += leaves(list(cache.caches)) if isinstance(cache, CacheList) else [cache]
     return found
+
+
+def base_of(caches: LayerCaches) -> Base | None:
+    """The base that a row's caches go on from."""
+    tails = (leaf for leaf in leaves(caches) if isinstance(leaf, TailCache))
+    return next((leaf.base for leaf in tails), None)
 
 
 class LayerList:
@@ -66,6 +73,9 @@ class RaggedBatch:
             if isinstance(leaf, AttentionLayer):
                 leaf.number = number
         self._attention = [leaf for leaf in self._leaves if isinstance(leaf, AttentionLayer)]
+        full = [leaf for leaf in self._attention if leaf.window is None]
+        for number, leaf in enumerate(full):
+            leaf.sliceable = number
         self._windows: set[int | None] = {leaf.window for leaf in self._attention} or {None}
 
     def _layer(self, cache: Any) -> Any:
@@ -86,9 +96,11 @@ class RaggedBatch:
         ids = self._ids()
         before = self.rows
         for i, (caches, length) in enumerate(rows):
-            group = choose(self.groups, length)
+            base = base_of(caches)
+            group = choose(self.groups, length, base)
             if group is None:
-                group = Group.for_length(length, self._windows)
+                base_length = base.length if base is not None else 0
+                group = Group.for_length(length, self._windows, base, base_length)
                 self.groups.append(group)
                 ids.append([])
                 for layer in self._attention:

@@ -94,7 +94,8 @@ class TextRunner:
         return order
 
     def _join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
-        if self._batch is None and (not self.batches or len(self._plain) + len(rows) == 1):
+        alone = len(self._plain) + len(rows) == 1 and ragged.base_of(rows[0][0]) is None
+        if self._batch is None and (not self.batches or alone):
             self._plain += [caches for caches, _ in rows]
             self._lengths += [length for _, length in rows]
             return list(range(len(self._plain)))
@@ -116,12 +117,19 @@ class TextRunner:
             self._lengths = [self._lengths[row] for row in stay]
             return stay
         order = self._batch.leave(rows)
+        if self._batch.rows == 1 and self._batch.groups[0].base is not None:
+            return order  # over a base it costs less where it is
         if self._batch.rows == 1:
             self._lengths = [self._batch.groups[0].lengths[0]]
             self._plain = [self._batch.extract(0, self.new_cache())]
         if self._batch.rows <= 1:
             self._batch = None
         return order
+
+    @property
+    def shares(self) -> bool:
+        """Whether rows may go on from a base (`kv.base`)."""
+        return self.batches and self.together
 
     def length(self, row: int) -> int:
         """Tokens in the row's caches."""

@@ -40,8 +40,8 @@ def test_what_is_known_already_is_not_waited_for() -> None:
     assert late.ahead is None
 
 
-def test_where_states_cannot_be_cut_the_one_ahead_stops_where_they_part() -> None:
-    scheduler = scheduler_of(at_marks=True)
+def test_the_one_ahead_stops_where_the_two_part() -> None:
+    scheduler = scheduler_of()
     first, second = sequence(0, [1] * 20), sequence(1, [1] * 7 + [2] * 9)
     scheduler.add(first)
     scheduler.add(second)

@@ -1,0 +1,108 @@
+"""Rows that share a long prefix while they run: exact, held once, and let go of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import alone, assert_same, core_at, greedy, run, tokens_of
+from fastmlx.daemon.engine.kv.prefix_cache import LEAST_BASE
+from fastmlx.daemon.protocol.wire import Generate, TokenRow
+
+SHARED = LEAST_BASE + 40
+
+
+def words(seed: int, count: int) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randrange(10, 1000) for _ in range(count)]
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "qwen3_5", "gpt_oss", "deepseek_v3"])
+def test_rows_over_a_base_answer_as_if_alone_while_others_come_and_go(
+    arch: str, tiny_model: Callable[..., Path]
+) -> None:
+    folder = tiny_model(arch)
+    core = core_at(folder, hot_bytes=1 << 28)
+    shared = words(1, SHARED)
+    prompts = [[*shared, *words(2 + i, 7 + 30 * i)] for i in range(4)]
+    late, stranger = [*shared, *words(8, 25)], words(9, 60)
+    held: list[int] = []
+
+    def on_step(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        if step == 6:
+            core.add(Generate(8, late, greedy(6)))
+            core.add(Generate(9, stranger, greedy(9)))
+        if step == 9:
+            core.abort(2)
+        held.append(sum(node.users > 0 for node in core.reuse.cache.tree.nodes()))
+
+    requests = [Generate(i, p, greedy(8 + 3 * i)) for i, p in enumerate(prompts)]
+    rows = run(core, requests, on_step=on_step)
+    for i in (0, 1, 3):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompts[i], 8 + 3 * i))
+    assert_same(tokens_of(rows[8]), *alone(folder, late, 6))
+    assert_same(tokens_of(rows[9]), *alone(folder, stranger, 9))
+    assert rows[8][0].cached_tokens == SHARED
+    assert max(held) > 0
+    assert not any(node.users for node in core.reuse.cache.tree.nodes())
+
+
+def test_rows_with_one_prefix_hold_it_once(tiny_model: Callable[..., Path]) -> None:
+    core = core_at(tiny_model("qwen3"), hot_bytes=1 << 28)
+    shared = words(1, 2000)
+    run(core, [Generate(0, shared, greedy(1))])
+    one: int = core.reuse.cache.nbytes
+    core.reuse.cache.clear()
+    most: list[int] = []
+
+    def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        most.append(core.kv_bytes + core.reuse.cache.nbytes if len(rows) == 8 else 0)
+
+    prompts = [[*shared, *words(2 + i, 9)] for i in range(8)]
+    run(core, [Generate(i, p, greedy(6)) for i, p in enumerate(prompts)], on_step=watch)
+    columns = 8 * 2 * 128  # what a group's buffers have at least for each row
+    assert max(most) < 1.2 * one + columns * one / 2000
+
+
+def test_attention_over_a_base_is_attention_to_all_of_it() -> None:
+    import mlx.core as mx
+    from fastmlx.daemon.engine.kv.base import attend
+
+    mx.random.seed(0)
+    rows, heads, kv_heads, dim = 3, 6, 2, 16
+    scale = dim**-0.5
+
+    def pair(*shape: int) -> Any:
+        return mx.random.normal(shape), mx.random.normal(shape)
+
+    queries = mx.random.normal((rows, heads, 1, dim))
+    base = [pair(1, kv_heads, 33, dim), pair(1, kv_heads, 20, dim)]
+    own = pair(rows, kv_heads, 9, dim)
+    seen = mx.arange(9) >= mx.array([0, 4, 8])[:, None]
+    base_seen = mx.arange(33) >= mx.array([5, 0, 30])[:, None]
+    sinks = mx.random.normal((heads,))
+    out = attend(
+        queries,
+        [(base[0], base_seen[:, None, None]), (base[1], None)],
+        (own, seen[:, None, None]),
+        scale=scale,
+        sinks=sinks,
+    )
+    for row in range(rows):
+        keys, values = (
+            mx.concatenate([*(p[part] for p in base), own[part][row : row + 1]], axis=2)
+            for part in (0, 1)
+        )
+        mask = mx.concatenate([base_seen[row], mx.ones((20,), dtype=mx.bool_), seen[row]])
+        want = mx.fast.scaled_dot_product_attention(
+            queries[row : row + 1],
+            keys,
+            values,
+            scale=scale,
+            mask=mask[None, None, None],
+            sinks=sinks,
+        )
+        assert mx.allclose(out[row : row + 1], want, rtol=1e-4, atol=1e-5).item()
