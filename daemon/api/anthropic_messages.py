@@ -15,7 +15,7 @@ from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from .anthropic_answer import PING, Envelope, MessageAnswer, MessageStream
-from .anthropic_request import read_request
+from .anthropic_request import MessagesFields, read_request
 from .sse import send_events
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 blueprint = Blueprint("anthropic_messages")
 
 
-@blueprint.post("/v1/messages", name="messages")
+@blueprint.post("/v1/messages", name="messages", ctx_body=MessagesFields)
 async def messages(request: Request) -> HTTPResponse | None:
+    """Anthropic: the next message of a chat."""
     asked = read_request(request.body, client=request.ip)
     envelope = Envelope(
         message_id=asked.request.meta.request_id,
@@ -49,7 +50,7 @@ async def messages(request: Request) -> HTTPResponse | None:
     return HTTPResponse(answer.encode(), content_type="application/json")
 
 
-@blueprint.post("/v1/messages/count_tokens", name="count_tokens")
+@blueprint.post("/v1/messages/count_tokens", name="count_tokens", ctx_body=MessagesFields)
 async def count_tokens(request: Request) -> HTTPResponse:
     """Exactly the prompt tokens that the same body would have as a message."""
     asked = read_request(request.body, client=request.ip, counting=True)

@@ -32,7 +32,7 @@ async def books(request: Request) -> HTTPResponse:
     return _json(await cache.books(request.app.ctx.front))
 
 
-@blueprint.post("/api/cache/clear", name="clear")
+@blueprint.post("/api/cache/clear", name="clear", ctx_body=Clear)
 async def clear(request: Request) -> HTTPResponse:
     """Answers when the disk is cleared and the engines were told."""
     front: Front = request.app.ctx.front

@@ -55,6 +55,7 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
 
 @blueprint.get("/v1/models", name="list")
 async def list_models(request: Request) -> HTTPResponse:
+    """What is declared, by every name; in Anthropic\'s shape for its clients."""
     data = list(model_objects(request.app.ctx.front))
     if speaks_anthropic(request.path, request.headers):
         return _json(page(data, request.args))
@@ -63,6 +64,7 @@ async def list_models(request: Request) -> HTTPResponse:
 
 @blueprint.get("/v1/models/<model_id:path>", name="one")
 async def one_model(request: Request, model_id: str) -> HTTPResponse:
+    """One of them."""
     front: Front = request.app.ctx.front
     wanted = unquote(model_id)
     name = find_model(front.config.settings, wanted).name

@@ -18,7 +18,14 @@ from ..protocol.requests import ChatRequest
 from ..tasks.lookup import find_model
 from .ollama_answer import NDJSON, Answer, AnswerLines, Envelope
 from .ollama_fields import check_context
-from .ollama_request import Asked, ChatFields, GenerateFields, read_chat, read_generate
+from .ollama_request import (
+    UNSUPPORTED,
+    Asked,
+    OllamaChatFields,
+    OllamaGenerateFields,
+    read_chat,
+    read_generate,
+)
 from .sse import send_events
 
 if TYPE_CHECKING:
@@ -29,14 +36,16 @@ if TYPE_CHECKING:
 blueprint = Blueprint("ollama_chat")
 
 
-@blueprint.post("/api/chat", name="chat", ctx_body=ChatFields)
+@blueprint.post("/api/chat", name="chat", ctx_body=OllamaChatFields)
 async def chat(request: Request) -> HTTPResponse | None:
     """Ollama: the next message of a chat; without messages the model is loaded or unloaded."""
     settings = request.app.ctx.front.config.settings
     return await _answer(request, read_chat(request.body, settings, client=request.ip), chat=True)
 
 
-@blueprint.post("/api/generate", name="generate", ctx_body=GenerateFields)
+@blueprint.post(
+    "/api/generate", name="generate", ctx_body=OllamaGenerateFields, ctx_refused=tuple(UNSUPPORTED)
+)
 async def generate(request: Request) -> HTTPResponse | None:
     """Ollama: the answer to a prompt; without a prompt the model is loaded or unloaded."""
     settings = request.app.ctx.front.config.settings

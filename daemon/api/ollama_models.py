@@ -43,7 +43,7 @@ PARAMETERS = {
 }
 
 
-class ShowFields(msgspec.Struct, kw_only=True):
+class OllamaShowFields(msgspec.Struct, kw_only=True):
     """Newer clients say `model`, older ones `name`."""
 
     model: str | None = None
@@ -101,11 +101,11 @@ async def running(request: Request) -> HTTPResponse:
     return _json({"models": models})
 
 
-@blueprint.post("/api/show", name="show", ctx_body=ShowFields)
+@blueprint.post("/api/show", name="show", ctx_body=OllamaShowFields)
 async def show(request: Request) -> HTTPResponse:
     """Ollama: what a declared model is and can do."""
     front: Front = request.app.ctx.front
-    fields = convert(read_json(request.body), ShowFields)
+    fields = convert(read_json(request.body), OllamaShowFields)
     settings = front.config.settings
     name, spec = find_model(settings, model_name(settings, fields.model or fields.name))
     on_disk = await asyncio.to_thread(_on_disk, spec)

@@ -41,7 +41,7 @@ TELL_EVERY_S = 0.2
 _HOSTS = ("hf.co/", "huggingface.co/", "https://huggingface.co/", "https://hf.co/")
 
 
-class PullFields(msgspec.Struct, kw_only=True):
+class OllamaPullFields(msgspec.Struct, kw_only=True):
     """Newer clients say `model`, older ones `name`. `insecure` changes nothing."""
 
     model: str | None = None
@@ -59,11 +59,11 @@ class Wanted(NamedTuple):
         return not looks_like_folder(self.path) and not self.path.startswith(BUILTIN)
 
 
-@blueprint.post("/api/pull", name="pull", ctx_body=PullFields)
+@blueprint.post("/api/pull", name="pull", ctx_body=OllamaPullFields)
 async def pull_model(request: Request) -> HTTPResponse | None:
     """Ollama: fetch a model from the Hub."""
     front: Front = request.app.ctx.front
-    fields = convert(read_json(request.body), PullFields)
+    fields = convert(read_json(request.body), OllamaPullFields)
     wanted = find_wanted(front.config.settings, fields.model or fields.name)
     lines = _lines(wanted)
     if fields.stream is False:

@@ -41,12 +41,12 @@ class CommonFields(msgspec.Struct, kw_only=True):
     top_logprobs: int | None = None
 
 
-class ChatFields(CommonFields, kw_only=True):
+class OllamaChatFields(CommonFields, kw_only=True):
     messages: list[dict[str, Any]] = []
     tools: list[dict[str, Any]] | None = None
 
 
-class GenerateFields(CommonFields, kw_only=True):
+class OllamaGenerateFields(CommonFields, kw_only=True):
     prompt: str | None = None
     system: str | None = None
     raw: bool | None = None
@@ -54,7 +54,7 @@ class GenerateFields(CommonFields, kw_only=True):
 
 
 # Known fields that we cannot honour; the test accepts the values that ask for nothing.
-UNSUPPORTED_GENERATE = {
+UNSUPPORTED = {
     "suffix": one_of(""),
     "template": one_of(""),
     "context": one_of([]),
@@ -78,7 +78,7 @@ class Asked(msgspec.Struct):
 
 def read_chat(body: bytes, settings: Settings, *, client: str | None = None) -> Asked:
     """Raises BadRequest; ranges of the options are checked later, by the task."""
-    fields = convert(read_json(body), ChatFields)
+    fields = convert(read_json(body), OllamaChatFields)
     asked = _asked(fields, settings)
     if fields.messages:
         messages, tools = read_messages(fields.messages), read_tools(fields.tools)
@@ -89,8 +89,8 @@ def read_chat(body: bytes, settings: Settings, *, client: str | None = None) -> 
 def read_generate(body: bytes, settings: Settings, *, client: str | None = None) -> Asked:
     """Raises BadRequest. A prompt is the user's turn of a chat, unless it is `raw`."""
     raw = read_json(body)
-    fields = convert(raw, GenerateFields)
-    refuse(raw, UNSUPPORTED_GENERATE)
+    fields = convert(raw, OllamaGenerateFields)
+    refuse(raw, UNSUPPORTED)
     check_images(fields.images, "images")
     asked = _asked(fields, settings)
     if not fields.prompt:

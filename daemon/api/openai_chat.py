@@ -19,7 +19,7 @@ from .body import convert, is_null, one_of, read_json, refuse
 from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
 from .openai_messages import read_messages, read_tools
-from .openai_structured import read_structured
+from .openai_structured import STRUCTURED, read_structured
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -176,8 +176,15 @@ def _generation_prompt(fields: ChatFields) -> bool:
     return False
 
 
-@blueprint.post("/v1/chat/completions", name="chat")
+@blueprint.post(
+    "/v1/chat/completions",
+    name="chat",
+    ctx_body=ChatFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=STRUCTURED,
+)
 async def chat(request: Request) -> HTTPResponse | None:
+    """OpenAI: the next message of a chat."""
     front = request.app.ctx.front
     asked = read_chat(request.body, client=request.ip)
     envelope = Envelope(

@@ -18,7 +18,7 @@ from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
 from .openai_answer import Envelope, respond
 from .openai_completions_answer import CompletionAnswer, CompletionStream
-from .openai_structured import read_structured
+from .openai_structured import STRUCTURED, read_structured
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -115,8 +115,15 @@ def _are_tokens(value: Any) -> bool:
     return isinstance(value, list) and all(type(token) is int and token >= 0 for token in value)
 
 
-@blueprint.post("/v1/completions", name="completions")
+@blueprint.post(
+    "/v1/completions",
+    name="completions",
+    ctx_body=CompletionFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=STRUCTURED,
+)
 async def completions(request: Request) -> HTTPResponse | None:
+    """OpenAI: how prompts go on."""
     front = request.app.ctx.front
     asked = read_completion(request.body, client=request.ip)
     envelope = Envelope(

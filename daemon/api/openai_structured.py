@@ -34,6 +34,8 @@ _HARMLESS = {
     "_backend",
 }
 
+STRUCTURED = ("response_format", "structured_outputs", *_ALONE)  # the fields read here
+
 
 class Structured(NamedTuple):
     """A grammar, and the field that asked for it."""

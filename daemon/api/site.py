@@ -23,6 +23,7 @@ from . import (
     openai_chat,
     openai_completions,
     openai_embeddings,
+    openapi,
     tokens,
 )
 from .metrics import Metrics
@@ -45,6 +46,7 @@ BLUEPRINTS = (
     openai_embeddings.blueprint,
     tokens.blueprint,
     mcp.blueprint,
+    openapi.blueprint,
 )
 
 

@@ -111,7 +111,7 @@ def test_an_answer_keeps_to_its_format(client: ollama.Client) -> None:
         "additionalProperties": False,
     }
     options = {"temperature": 0}
-    said = client.chat("tiny", HELLO, format=schema, options=options).message.content
+    said = client.chat("tiny", HELLO, format=schema, think=False, options=options).message.content
     assert json.loads(said or "")["age"] in (7, 8)
     said = client.generate("tiny", "Give me", format=schema, raw=True, options=options).response
     assert json.loads(said or "")["age"] in (7, 8)
