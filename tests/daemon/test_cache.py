@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ def turn(daemon: LiveDaemon, messages: list[dict[str, str]]) -> tuple[str, int, 
     details = answer.usage.prompt_tokens_details
     assert details is not None
     return text, answer.usage.prompt_tokens, details.cached_tokens or 0
+
+
+def of(arch: str, tiny_model: Callable[..., Path]) -> str:
+    return f"models:\n  tiny:\n    path: {tiny_model(arch)}\n"
 
 
 def conversation(question: str = "What is seven times six?") -> list[dict[str, str]]:
@@ -65,7 +70,7 @@ def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(live, conf
     assert first - 32 < cached < second
     daemon.wait_until(lambda: books(daemon)["hits"] == 1)
     told = books(daemon)
-    assert told["hit_tokens"] == {"hot": cached}
+    assert told["hit_tokens"] == {"hot": cached, "cold": 0}
     assert sum(told["misses"].values()) == 1
     assert told["prefixes"][0]["hits"] == 1
     assert "You are an assistant" in told["prefixes"][0]["begins"]
@@ -161,3 +166,55 @@ def test_the_command_shows_and_clears(live, config: str, capsys, monkeypatch):
     assert "of all models" in capsys.readouterr().out
     assert main(["cache", "clear", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arch", "end"),
+    [("qwen3", "stop"), ("gemma3_text", "stop"), ("qwen3_5", "stop"), ("qwen3_5", "kill")],
+)
+def test_a_conversation_goes_on_after_a_restart(
+    arch: str, end: str, live, tiny_model: Callable[..., Path]
+):
+    """After kill -9 what was written while the engine was idle is there."""
+    daemon = live(of(arch, tiny_model))
+    messages = conversation()
+    _, first, _ = turn(daemon, messages)
+    if end == "kill":
+        until_written(daemon)
+        time.sleep(0.5)  # and what follows the first block
+        daemon.kill()
+    else:
+        assert daemon.stop() == 0
+    left = {path.name for path in (daemon.home / "cache" / "blocks").rglob("*.*")}
+    assert left
+    assert not [name for name in left if not name.endswith(".safetensors")]
+    daemon.start()
+    messages.append({"role": "user", "content": "And eight times six?"})
+    asked = list(messages)
+    text, second, cached = turn(daemon, messages)
+    assert 0.6 * first < cached < second
+    daemon.wait_until(lambda: books(daemon)["hits"] == 1)
+    told = books(daemon)
+    assert told["hit_tokens"]["cold"] == cached
+    assert told["disk"]["read_bytes"] > 0
+    assert told["disk"]["bad_blocks"] == 0
+    fresh = live(of(arch, tiny_model) + "cache: {hot: 0, cold: 0}\n")
+    assert turn(fresh, asked) == (text, second, 0)
+    assert not list((fresh.home / "cache").rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_what_is_left_on_disk_can_be_cleared_when_nothing_is_loaded(live, config: str):
+    daemon = live(config)
+    turn(daemon, conversation())
+    with daemon.http() as http:
+        http.post("/api/models/tiny/unload")
+        told = books(daemon)
+        assert not told["loaded"]
+        assert told["cold_blocks"] > 0
+        cleared = http.post("/api/cache/clear", json={"model": "tiny"}).json()
+        assert cleared["deleted_blocks"] == told["cold_blocks"]
+        assert books(daemon)["cold_blocks"] == 0
+    assert not list((daemon.home / "cache").rglob("*.safetensors"))
+    assert turn(daemon, conversation())[2] == 0
