@@ -85,7 +85,7 @@ class CacheSettings(Section):
 
     hot: TierSize = setting(
         "Tier in RAM, of all models together: a size, or a share of the memory limit; "
-        "0 turns it off.",
+        "0 turns the whole cache off.",
         change="live",
         unit="bytes",
         default=Size(percent=25),

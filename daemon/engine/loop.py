@@ -66,6 +66,8 @@ def run(connection: socket.socket) -> int:
         for message in messages:
             if not handle(core, message):
                 if core.reuse is not None:
+                    # The front sends it to those that are slow to end; SIGKILL comes in any case.
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
                     core.reuse.close(CLOSE_S)
                 lockstep.stop()
                 pipe.close()

@@ -175,6 +175,9 @@ class Reuse:
             mx.async_eval(arrays(caches))
             sequence.num_prefilled = sequence.cached_tokens = hit.length
             self._caches[sequence.id] = caches
+            if self.cache.cold is not None:
+                tokens = tokens_of(sequence.slice(0, hit.length))
+                self.cache.cold.touch(self._salt(sequence.adapter), tokens)
 
     def _find(self, sequence: Sequence) -> Hit:
         tokens = tokens_of(sequence.slice(0, sequence.prefill_tokens))

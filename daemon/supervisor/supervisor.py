@@ -312,7 +312,6 @@ class Supervisor:
         return model.departure
 
     def _restart(self, model: Model) -> None:
-        """Another engine in place of the one that runs, if one does."""
         if model.engine.state in (State.STARTING, State.READY):
             model.started_for = None  # nothing that is declared now
             self._dismiss(model, load_again=True)

@@ -78,6 +78,12 @@ class ColdTier:
 
     # ---- reading
 
+    def touch(self, salt: bytes, tokens: Tokens[int]) -> None:
+        """These tokens were taken up from memory: what is stored of them is in use, too, and shall
+        not be evicted before what was written after it."""
+        if self._spans:
+            self.store.touch(block_hashes(salt, tokens, self._block))
+
     def find(
         self, salt: bytes, tokens: Tokens[int], known: int, hit: int, at: Sequence[int] | None
     ) -> Fetch | None:
