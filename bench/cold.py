@@ -59,7 +59,7 @@ class Size(NamedTuple):
     rounds: int
 
 
-FULL, QUICK = Size(4, 4, 384, 96, 100_000, 3), Size(2, 2, 160, 8, 1000, 1)
+FULL, QUICK = Size(4, 3, 384, 64, 100_000, 2), Size(2, 2, 160, 8, 1000, 1)
 
 
 class Streams(NamedTuple):
