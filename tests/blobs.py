@@ -6,7 +6,7 @@ import random
 from hashlib import blake2b
 from pathlib import Path
 
-from fastmlx.daemon.engine.kv.cold.blob import Array, Blob
+from fastmlx.daemon.engine.kv.cold.blob import Blob, Bytes
 from fastmlx.daemon.engine.kv.hashes import BlockHash, block_hashes
 
 
@@ -19,7 +19,7 @@ def blob_of(block: bytes, *, size: int = 2048, model: str = "tiny", position: in
     """A blob of about `size` bytes that only this hash has."""
     seed = int.from_bytes(blake2b(block, digest_size=8).digest(), "little")
     data = random.Random(seed).randbytes(size // 2)
-    halves = {f"{i}.keys": Array("BF16", (1, len(data) // 2), memoryview(data)) for i in range(2)}
+    halves = {f"{i}.keys": Bytes("BF16", (1, len(data) // 2), memoryview(data)) for i in range(2)}
     return Blob("block", model, position, 4, halves, {"cache": "KVCache", "seed": str(seed)})
 
 

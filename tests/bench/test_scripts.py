@@ -28,6 +28,7 @@ SCRIPTS = (
     "oneshot",
     "against",
     "idle",
+    "cold",
     "agents",
     "dialects",
 )

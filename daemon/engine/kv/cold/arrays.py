@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
@@ -31,17 +32,33 @@ _PLAIN = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}
 _NUMPY = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-def to_arrays(arrays: Mapping[str, mx.array]) -> dict[str, Array]:
-    """Evaluates the arrays and shows their bytes, without a copy where they lie row by row.
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """An array that the device may still compute; any thread may ask for its bytes."""
 
-    The views keep MLX's memory until they are dropped.
+    dtype: str
+    shape: tuple[int, ...]
+    source: mx.array  # submitted, row by row, of a type that buffers know
+
+    @property
+    def data(self) -> memoryview:
+        if not self.source.size:
+            return memoryview(b"")
+        return memoryview(self.source).cast("B")  # pyright: ignore[reportArgumentType]
+
+
+def to_arrays(arrays: Mapping[str, mx.array]) -> dict[str, Array]:
+    """The arrays as bytes, without a copy where they lie row by row.
+
+    Submits what has to be computed and does not wait for it: a step that runs goes on, and the
+    thread that writes the bytes waits instead.
     """
     plain = {
         name: mx.contiguous(array.view(_PLAIN[array.dtype.size])) for name, array in arrays.items()
     }
-    mx.eval(plain)
+    mx.async_eval(plain)
     return {
-        name: Array(_NAMES[array.dtype], tuple(array.shape), _bytes(plain[name]))
+        name: Computing(_NAMES[array.dtype], tuple(array.shape), plain[name])
         for name, array in arrays.items()
     }
 
@@ -53,9 +70,3 @@ def to_mlx(arrays: Mapping[str, Array]) -> dict[str, mx.array]:
         numbers = np.frombuffer(array.data, dtype=_NUMPY[ITEM_BYTES[array.dtype]])
         result[name] = mx.array(numbers.reshape(array.shape)).view(_TYPES[array.dtype])
     return result
-
-
-def _bytes(array: mx.array) -> memoryview:
-    if not array.size:
-        return memoryview(b"")
-    return memoryview(array).cast("B")  # pyright: ignore[reportArgumentType]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["block", "checkpoint"]
 
@@ -27,8 +28,20 @@ ITEM_BYTES = {
 }
 
 
-class Array(NamedTuple):
-    """`data` is row by row, little-endian, of shape × ITEM_BYTES[dtype] bytes."""
+class Array(Protocol):
+    """`data` is row by row, little-endian, of shape × ITEM_BYTES[dtype] bytes. Asking for it may
+    wait for the device that computes it."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def data(self) -> memoryview: ...
+
+
+class Bytes(NamedTuple):
+    """An array whose bytes are there."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -48,4 +61,5 @@ class Blob:
 
     @property
     def nbytes(self) -> int:
-        return sum(array.data.nbytes for array in self.arrays.values())
+        sizes = (math.prod(a.shape) * ITEM_BYTES[a.dtype] for a in self.arrays.values())
+        return sum(sizes)

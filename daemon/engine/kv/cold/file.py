@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import xxhash
 
-from .blob import ITEM_BYTES, Array, Blob, Kind
+from .blob import ITEM_BYTES, Array, Blob, Bytes, Kind
 
 FORMAT = "fastmlx-kv-1"
 MAX_HEADER_BYTES = 16 << 20
@@ -48,8 +48,9 @@ def encode(block: bytes, blob: Blob) -> Encoded:
     buffers: list[bytes | memoryview] = []
     for name, array in blob.arrays.items():
         size = _checked_bytes(name, array.dtype, array.shape)
-        if size != array.data.nbytes or name == "__metadata__":
-            raise ValueError(f"array {name!r} has {array.data.nbytes} bytes instead of {size}")
+        data = array.data
+        if size != data.nbytes or name == "__metadata__":
+            raise ValueError(f"array {name!r} has {data.nbytes} bytes instead of {size}")
         entries[name] = {
             "dtype": array.dtype,
             "shape": list(array.shape),
@@ -57,7 +58,7 @@ def encode(block: bytes, blob: Blob) -> Encoded:
         }
         offset += size
         if size:  # an empty view cannot be cast
-            buffers.append(array.data.cast("B"))
+            buffers.append(data.cast("B"))
     metadata = {
         "format": FORMAT,
         "hash": block.hex(),
@@ -89,7 +90,7 @@ def decode(block: bytes, data: memoryview) -> Blob:
     arrays: dict[str, Array] = {}
     for name, entry in header.entries.items():
         start, end = (header.length + offset for offset in entry["data_offsets"])
-        arrays[name] = Array(entry["dtype"], tuple(entry["shape"]), data[start:end])
+        arrays[name] = Bytes(entry["dtype"], tuple(entry["shape"]), data[start:end])
     meta = {k.removeprefix(_META): v for k, v in metadata.items() if k.startswith(_META)}
     return Blob(
         kind=cast(Kind, metadata["kind"]),

@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 from blobs import blob_of, chain
 from fastmlx.daemon.engine.kv.cold.arrays import to_arrays, to_mlx
-from fastmlx.daemon.engine.kv.cold.blob import ITEM_BYTES, Array, Blob
+from fastmlx.daemon.engine.kv.cold.blob import ITEM_BYTES, Blob, Bytes
 from fastmlx.daemon.engine.kv.cold.file import BadFile, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,13 +25,13 @@ def file_of(blob: Blob, block: bytes = BLOCK) -> bytes:
 
 
 @st.composite
-def arrays(draw: st.DrawFn) -> Array:
+def arrays(draw: st.DrawFn) -> Bytes:
     dtype = draw(st.sampled_from(sorted(ITEM_BYTES)))
     shape = tuple(draw(st.lists(st.integers(0, 4), max_size=4)))
     size = ITEM_BYTES[dtype]
     for length in shape:
         size *= length
-    return Array(dtype, shape, memoryview(draw(st.binary(min_size=size, max_size=size))))
+    return Bytes(dtype, shape, memoryview(draw(st.binary(min_size=size, max_size=size))))
 
 
 NAMES = st.text(max_size=8).filter(lambda name: name != "__metadata__")
@@ -95,7 +95,7 @@ def test_a_file_under_another_blocks_name_is_refused():
 
 
 def test_an_array_whose_bytes_do_not_fit_its_shape_is_refused():
-    for array in (Array("F32", (2,), memoryview(b"1234")), Array("F7", (1,), memoryview(b"1"))):
+    for array in (Bytes("F32", (2,), memoryview(b"1234")), Bytes("F7", (1,), memoryview(b"1"))):
         with pytest.raises(ValueError, match="array 'x'"):
             encode(BLOCK, Blob("block", "m", 1, 1, {"x": array}))
 
