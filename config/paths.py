@@ -53,6 +53,11 @@ class Home:
         return self.run / "server.json"
 
     @property
+    def secret(self) -> Path:
+        """The key of what clients keep for us; made when it is first needed."""
+        return self.root / "secret"
+
+    @property
     def models(self) -> Path:
         """Downloads that are not in the Hub's own cache."""
         return self.root / "models"

@@ -107,6 +107,23 @@ class CacheSettings(Section):
     )
 
 
+class ResponsesSettings(Section):
+    """`responses:` what OpenAI's Responses API keeps for later requests."""
+
+    keep: Whole = setting(
+        "So many answers; the oldest go first. 0 keeps none.",
+        change="live",
+        unit="responses",
+        default=1000,
+    )
+    max_age: Seconds = setting(
+        "Older answers are deleted; never keeps them.",
+        change="live",
+        unit="seconds",
+        default=30 * 86400.0,
+    )
+
+
 class DefaultSettings(Section):
     """`defaults:` for every model that does not say otherwise."""
 
@@ -315,6 +332,9 @@ class Settings(BaseSettings):
     server: ServerSettings = setting("The server.", change="live", default=ServerSettings())
     memory: MemorySettings = setting("Memory.", change="live", default=MemorySettings())
     cache: CacheSettings = setting("KV prefix cache.", change="live", default=CacheSettings())
+    responses: ResponsesSettings = setting(
+        "Answers kept for later requests.", change="live", default=ResponsesSettings()
+    )
     defaults: DefaultSettings = setting(
         "What holds for models that do not say otherwise.", change="live", default=DefaultSettings()
     )

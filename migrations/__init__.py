@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 class UnknownRevision(Exception):

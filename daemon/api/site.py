@@ -13,6 +13,7 @@ from ..auth import check_request, cors_headers, preflight_headers
 from . import (
     anthropic_messages,
     cache,
+    conversations,
     errors,
     mcp,
     models,
@@ -24,6 +25,8 @@ from . import (
     openai_completions,
     openai_embeddings,
     openapi,
+    responses,
+    responses_websocket,
     tokens,
 )
 from .metrics import Metrics
@@ -47,6 +50,9 @@ BLUEPRINTS = (
     tokens.blueprint,
     mcp.blueprint,
     openapi.blueprint,
+    responses.blueprint,
+    responses_websocket.blueprint,
+    conversations.blueprint,
 )
 
 
@@ -65,11 +71,13 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
             "REQUEST_MAX_SIZE": front.config.settings.server.max_request_size,
             "REQUEST_MAX_HEADER_SIZE": 16384,
             "REQUEST_TIMEOUT": 60,  # for the header of a request to arrive
+            "WEBSOCKET_MAX_SIZE": front.config.settings.server.max_request_size,
             "RESPONSE_TIMEOUT": math.inf,  # a model may load, and think, for as long as it takes
             "KEEP_ALIVE_TIMEOUT": 120,
         }
     )
     errors.install(site)
+    responses.install(site, front)
     for blueprint in BLUEPRINTS:
         site.blueprint(blueprint)
     site.register_middleware(_gate, "request")

@@ -69,12 +69,18 @@ class EventStream:
     """
 
     def __init__(
-        self, request: Request, heartbeat: bytes = PING, content_type: str = EVENTS
+        self,
+        request: Request,
+        heartbeat: bytes | Callable[[], bytes] = PING,
+        content_type: str = EVENTS,
+        greeting: Callable[[], bytes] | None = None,
     ) -> None:
-        """`heartbeat` is the frame that says that we are alive."""
+        """`heartbeat` is, or makes, the frame that says that we are alive; `greeting` makes what
+        follows the headers at once, before anything is pushed."""
         self._request = request
         self._heartbeat = heartbeat
         self._content_type = content_type
+        self._greeting = greeting
         self._loop = asyncio.get_running_loop()
         transport = request.transport
         assert transport is not None
@@ -124,6 +130,8 @@ class EventStream:
         await response.send(b"", end_stream=False)
         self._response = response
         self._wrote_at = self._loop.time()
+        if self._greeting is not None and (frame := self._greeting()):
+            self.push(frame)
         self._timer = self._loop.call_later(HEARTBEAT_S, self._beat)
 
     def push(self, frame: bytes) -> None:
@@ -173,8 +181,10 @@ class EventStream:
         now = self._loop.time()
         if now - self._wrote_at >= HEARTBEAT_S:
             self._wrote_at = now
-            if self._transport.get_write_buffer_size() == 0:
-                self._write(self._heartbeat)
+            if self._transport.get_write_buffer_size() == 0 and not self._frames:
+                beat = self._heartbeat
+                if frame := beat if isinstance(beat, bytes) else beat():
+                    self._write(frame)  # an empty chunk would end the response
         self._timer = self._loop.call_at(self._wrote_at + HEARTBEAT_S, self._beat)
 
 
@@ -184,17 +194,18 @@ async def send_events(
     encode: Callable[[T], bytes],
     encode_error: Callable[[Exception], bytes],
     end: bytes = DONE,
-    heartbeat: bytes = PING,
+    heartbeat: bytes | Callable[[], bytes] = PING,
     content_type: str = EVENTS,
+    greeting: Callable[[], bytes] | None = None,
 ) -> None:
     """Answers `request` with a stream: every event through `encode` (b"" is nothing), then `end`.
-    After HEARTBEAT_S without a frame `heartbeat` is sent, again and again.
+    After HEARTBEAT_S without a frame `heartbeat` is sent, again and again; see EventStream.
 
     An error before the headers have left is raised, for the status that it deserves; later it
     becomes a last frame. `events` is closed in any case, also when the client goes away (Sanic then
     cancels this task), and takes its sequence out of the engine.
     """
-    async with EventStream(request, heartbeat, content_type) as out, aclosing(events):
+    async with EventStream(request, heartbeat, content_type, greeting) as out, aclosing(events):
         try:
             opened = False
             async for event in events:
@@ -213,5 +224,6 @@ async def send_events(
             out.push(encode_error(error))
         else:
             await out.open()
-        out.push(end)
+        if end:
+            out.push(end)
         await out.close()

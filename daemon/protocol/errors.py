@@ -72,6 +72,27 @@ class ModelNotFound(FastMLXError):
     code = "model_not_found"
 
 
+class ResponseNotFound(FastMLXError):
+    """Nothing is kept under this id (any more)."""
+
+    status = 404
+    code = "response_not_found"
+
+
+class PreviousResponseNotFound(BadRequest):
+    """The response to go on from is not kept (any more)."""
+
+    code = "previous_response_not_found"
+
+
+class Conflict(FastMLXError):
+    """Another request is at work on the same thing."""
+
+    status = 409
+    code = "conflict"
+    retriable = True
+
+
 class TooLarge(FastMLXError):
     """The body exceeds `server.max_request_size`."""
 

@@ -1,1 +1,1 @@
-"""What is remembered in SQLite: one row per request."""
+"""What is remembered in SQLite: one row per request, and the responses that clients have kept."""

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Database:
         self._path = path
         self._writing = _engine(path, read_only=False)
         self._reading = _engine(path, read_only=True)
+        self._changing = _engine(path, read_only=False, lasting=False)
         try:
             with self._writing.begin() as connection:
                 migrate(connection, path)
@@ -67,6 +68,10 @@ class Database:
         """A fresh read-only connection; its reads see one moment of the database."""
         return self._reading.connect()
 
+    def change(self) -> AbstractContextManager[Connection]:
+        """A transaction on a connection of its own, for any thread; committed at the end."""
+        return self._changing.begin()
+
     def is_replaced(self) -> bool:
         """Whether the path no longer leads to the open file (deleted, or replaced)."""
         return _identity(self._path) != self._identity
@@ -74,6 +79,7 @@ class Database:
     def close(self) -> None:
         self._writing.dispose()
         self._reading.dispose()
+        self._changing.dispose()
 
 
 def open_database(path: Path) -> Database:
@@ -162,7 +168,8 @@ def _text(value: str) -> str:
     return value[:TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8")
 
 
-def _engine(path: Path, *, read_only: bool) -> Engine:
+def _engine(path: Path, *, read_only: bool, lasting: bool = True) -> Engine:
+    """`lasting`: one connection that writes, kept open."""
     mode = "ro" if read_only else "rwc"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
 
@@ -175,9 +182,8 @@ def _engine(path: Path, *, read_only: bool) -> Engine:
             connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
-    engine = create_engine(
-        "sqlite://", creator=connect, poolclass=NullPool if read_only else StaticPool
-    )
+    pool = StaticPool if lasting and not read_only else NullPool
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
 
     # The driver begins transactions late and not before DDL; SQLite's own BEGIN does it right.
     # IMMEDIATE: two processes that migrate at once wait for each other instead of failing.

@@ -1,4 +1,4 @@
-"""What the store remembers of a request, and the small values its queries answer with.
+"""What the store remembers of every request, and the small values its queries answer with.
 
 Nothing here holds a text of a prompt or of an answer, and nothing may be added that does.
 """

@@ -2,6 +2,9 @@
 
 `usage` is one row per request. `usage_minutes` sums them per minute and model, written in the same
 transaction: a plot of a week reads thousands of rows instead of a million.
+
+`responses`, `turns` and `conversations` are what /v1/responses keeps for its clients; see
+`responses.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -58,3 +62,33 @@ usage_minutes = Table(
     Column("output_tokens", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# What was said in one response, and after which turn. A turn outlives its response as long as
+# another turn, or a conversation, goes on from it.
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),  # of the response
+    Column("parent", String),
+    Column("items", LargeBinary, nullable=False),
+)
+Index("turns_parent", turns.c.parent)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_ms", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("responses_created", responses.c.created_ms)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_ms", Integer, nullable=False),
+    Column("head", String),  # its last turn
+    Column("body", LargeBinary, nullable=False),
+)
+Index("conversations_head", conversations.c.head)

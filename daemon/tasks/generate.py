@@ -15,6 +15,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from msgspec.structs import replace
+
 from ..protocol.errors import BadRequest, EngineDied
 from ..protocol.events import Event, Finished, TextDelta
 from ..protocol.grammar import Grammar
@@ -29,6 +31,7 @@ from .merge import merge
 from .sampling import check, check_vocabulary, choose_seed, resolve, room
 from .texts import ModelSide, Texts
 from .thinking import Budgeted
+from .truncate import fitting, reserve
 
 if TYPE_CHECKING:
     from ...config.state import ConfigState
@@ -100,6 +103,21 @@ class Generator:
         """What is known about a declared model without its engine. Raises FastMLXError."""
         name, spec = find_model(self._config.settings, model)
         return await self._texts.get(name, spec)
+
+    async def fit(self, request: ChatRequest) -> ChatRequest:
+        """The same, less the oldest turns if the prompt would be too long. Raises FastMLXError."""
+        name, spec = find_model(self._config.settings, request.model)
+        side = await self._texts.get(name, spec)
+        context = spec.context if isinstance(spec.context, int) else side.context
+        if context is None:
+            return request
+
+        async def tokens(messages: list[dict[str, Any]]) -> int:
+            (prompt,) = await _made(_chat_plan(replace(request, messages=messages)), side)
+            return len(prompt.tokens)
+
+        most = context - reserve(request.sampling.max_tokens, context)
+        return replace(request, messages=await fitting(request.messages, tokens, most))
 
     async def words(self, model: str, tokens: list[int]) -> str:
         """The text of some tokens of a declared model. Raises FastMLXError."""

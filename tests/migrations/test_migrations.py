@@ -34,6 +34,12 @@ ROWS["0002"] = [
     *ROWS["0001"],
     "INSERT INTO usage_minutes VALUES (1, 'demo', 2, 1, 15, 4, 3)",
 ]
+ROWS["0003"] = [
+    *ROWS["0002"],
+    "INSERT INTO turns VALUES ('resp_1', NULL, x'78')",
+    "INSERT INTO responses VALUES ('resp_1', 1, x'78')",
+    "INSERT INTO conversations VALUES ('conv_1', 1, 'resp_1', x'78')",
+]
 
 
 @contextmanager

@@ -15,9 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 from fastmlx.daemon.api import anthropic_answer, ollama_answer
+from fastmlx.daemon.api.errors import reply_to
 from fastmlx.daemon.api.openai_answer import Envelope
 from fastmlx.daemon.api.openai_chat_answer import ChatAnswer, ChatStream
 from fastmlx.daemon.api.openai_completions_answer import CompletionAnswer, CompletionStream
+from fastmlx.daemon.api.responses_events import Options, ResponseWriter
+from fastmlx.daemon.api.responses_fields import read_asked
+from fastmlx.daemon.api.responses_object import response_object, wants_summary
+from fastmlx.daemon.api.responses_seal import Seal
 from fastmlx.daemon.api.sse import DONE
 from fastmlx.daemon.protocol.errors import EngineDied
 from fastmlx.daemon.protocol.events import Event
@@ -111,6 +116,28 @@ def ollama_whole(events: list[Event], options: dict[str, Any]) -> bytes:
     return answer.encode() + b"\n"
 
 
+def response_writer(options: dict[str, Any]) -> ResponseWriter:
+    asked = read_asked({"model": "demo", "input": "Hello"} | options)
+    asked.mark, asked.created_at = "1", float(CREATED)
+    seal = Seal(b"1" * 32) if asked.includes("reasoning.encrypted_content") else None
+    items = Options(asked.mark, asked.tools, wants_summary(asked), seal)
+    return ResponseWriter(response_object(asked), items, clock=lambda: CREATED + 1)
+
+
+def response_stream(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = response_writer(options)
+    frames = [frame for event in events for frame in writer.encode(event)]
+    writer.finish()
+    return b"".join([*frames, *writer.end()])
+
+
+def response_error(events: list[Event], options: dict[str, Any]) -> bytes:
+    writer = response_writer(options)
+    frames = [*writer.begin(), *writer.beat()]
+    frames += [frame for event in events for frame in writer.encode(event)]
+    return b"".join([*frames, *writer.fail(reply_to(EngineDied("The engine died twice."), "r1"))])
+
+
 WRITERS: dict[str, Callable[[list[Event], dict[str, Any]], bytes]] = {
     each.__name__: each
     for each in (
@@ -125,6 +152,8 @@ WRITERS: dict[str, Callable[[list[Event], dict[str, Any]], bytes]] = {
         ollama_stream,
         ollama_error,
         ollama_whole,
+        response_stream,
+        response_error,
     )
 }
 

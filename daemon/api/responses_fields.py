@@ -1,0 +1,219 @@
+"""The body of POST /v1/responses, checked: what it asks for, and the `ChatRequest` of it.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..protocol.errors import BadRequest
+from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
+from .body import convert, is_null, one_of, refuse
+from .openai_fields import check_model
+from .responses_input import Item, Message, read_items
+from .responses_tools import Choice, Tools, read_choice, read_tools
+
+DIALECT = "openai_responses"
+MAX_METADATA = 16  # pairs
+_DO_NOT_THINK = {"enable_thinking": False, "thinking": False}
+# Known fields that would change the answer; the test accepts the values that would not.
+UNSUPPORTED = {
+    "prompt": is_null,  # a template that is kept at OpenAI
+    "moderation": is_null,
+    "context_management": one_of([]),
+}
+
+
+class ReasoningFields(msgspec.Struct):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None  # its older name
+
+
+class TextFields(msgspec.Struct):
+    format: dict[str, Any] | None = None
+    verbosity: str | None = None
+
+
+class ResponsesFields(msgspec.Struct, kw_only=True):
+    """The fields that we carry out or show again; see UNSUPPORTED for those that we refuse. Any
+    other (client_metadata, prompt_cache_options …) changes nothing and is accepted."""
+
+    model: str
+    input: str | list[Any] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    generate: bool | None = None  # WebSocket: false prepares the prompt, and that is all
+    include: list[str] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None  # of tools that the server runs; there are none
+    reasoning: ReasoningFields | None = None
+    text: TextFields | None = None
+    truncation: str | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    service_tier: str | None = None
+    top_logprobs: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    # vLLM's
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """A request, and how it wants to be answered."""
+
+    fields: ResponsesFields
+    mark: str  # of the response: hexadecimal digits
+    created_at: float  # seconds since the epoch
+    items: list[Item]  # of the input
+    tools: Tools
+    choice: Choice
+    conversation: str | None
+
+    @property
+    def response_id(self) -> str:
+        return f"resp_{self.mark}"
+
+    @property
+    def store(self) -> bool:
+        return self.fields.store is not False
+
+    def includes(self, what: str) -> bool:
+        return what in (self.fields.include or ())
+
+
+def read_asked(raw: Mapping[str, Any]) -> Asked:
+    """Raises BadRequest; ranges of the sampling fields are checked later, by the task."""
+    fields = convert(raw, ResponsesFields)
+    refuse(raw, UNSUPPORTED)
+    check_model(fields.model)
+    _check(fields)
+    mark = uuid.uuid4().hex
+    tools = read_tools(fields.tools)
+    asked = Asked(
+        fields=fields,
+        mark=mark,
+        created_at=time.time(),
+        items=read_items(fields.input, mark=mark),
+        tools=tools,
+        choice=read_choice(fields.tool_choice, tools),
+        conversation=_conversation(fields.conversation),
+    )
+    if fields.input is None and not (fields.previous_response_id or asked.conversation):
+        raise BadRequest("input: this field is required.", param="input")
+    return asked
+
+
+def _check(fields: ResponsesFields) -> None:
+    for name in ("max_output_tokens", "max_tool_calls"):
+        value = getattr(fields, name)
+        if value is not None and value < 1:
+            raise BadRequest(f"{name} must be at least 1.", param=name)
+    if fields.truncation not in (None, "auto", "disabled"):
+        raise BadRequest("truncation must be auto or disabled.", param="truncation")
+    if len(fields.metadata or ()) > MAX_METADATA:
+        raise BadRequest(
+            f"metadata: at most {MAX_METADATA} entries are accepted.", param="metadata"
+        )
+    if fields.background and fields.store is False:
+        raise BadRequest("background needs store.", param="background")
+    if fields.previous_response_id and fields.conversation:
+        raise BadRequest(
+            "previous_response_id and conversation exclude each other.",
+            param="previous_response_id",
+        )
+
+
+def _conversation(given: str | dict[str, Any] | None) -> str | None:
+    if isinstance(given, dict):
+        given = given.get("id")
+        if not isinstance(given, str):
+            raise BadRequest("conversation.id must be a string.", param="conversation.id")
+    return given or None
+
+
+def chat_request(
+    asked: Asked, messages: list[Message], *, client: str | None, stream: bool
+) -> ChatRequest:
+    """`messages`: of the whole conversation, less the instructions. Raises BadRequest."""
+    fields = asked.fields
+    if fields.instructions:
+        messages = [{"role": "system", "content": fields.instructions}, *messages]
+    if not messages:
+        raise BadRequest("input: there is nothing to answer to.", param="input")
+    if asked.choice.kind == "required":
+        raise BadRequest(
+            "tool_choice: only auto, none and allowed_tools are supported yet.", param="tool_choice"
+        )
+    _format(fields)
+    return ChatRequest(
+        model=fields.model,
+        messages=messages,
+        tools=asked.choice.tools.offered,
+        tool_choice=asked.choice.kind,
+        chat_template_kwargs=_template_kwargs(fields),
+        parallel_tool_calls=fields.parallel_tool_calls is not False,
+        sampling=_sampling(asked),
+        meta=RequestMeta(
+            request_id=asked.response_id, dialect=DIALECT, client=client, stream=stream
+        ),
+    )
+
+
+def _format(fields: ResponsesFields) -> None:
+    form = (fields.text and fields.text.format) or {"type": "text"}
+    if form.get("type") != "text":
+        raise BadRequest("text.format: only text is supported yet.", param="text.format")
+
+
+def _template_kwargs(fields: ResponsesFields) -> dict[str, Any]:
+    kwargs = dict(fields.chat_template_kwargs or {})
+    effort = fields.reasoning.effort if fields.reasoning else None
+    if effort == "none":
+        return _DO_NOT_THINK | kwargs
+    return ({"reasoning_effort": effort} if effort else {}) | kwargs
+
+
+def _sampling(asked: Asked) -> SamplingRequest:
+    fields = asked.fields
+    logprobs = asked.includes("message.output_text.logprobs") or bool(fields.top_logprobs)
+    return SamplingRequest(
+        temperature=fields.temperature,
+        top_p=fields.top_p,
+        top_k=fields.top_k,
+        min_p=fields.min_p,
+        repetition_penalty=fields.repetition_penalty,
+        presence_penalty=fields.presence_penalty,
+        frequency_penalty=fields.frequency_penalty,
+        seed=fields.seed,
+        max_tokens=fields.max_output_tokens,
+        min_tokens=fields.min_tokens,
+        ignore_eos=bool(fields.ignore_eos),
+        logprobs=logprobs,
+        top_logprobs=(fields.top_logprobs or 0) if logprobs else 0,
+    )

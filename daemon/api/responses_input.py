@@ -1,0 +1,220 @@
+"""Items of the Responses API → messages in the shape of `protocol.requests.ChatRequest`.
+
+    message                                       user, system, developer: as they are
+    reasoning, message of the assistant, calls    one message of the assistant, up to its end
+    function_call_output, custom_tool_call_output tool
+    compaction                                    the items inside
+
+Ids stay out of the messages: clients make new ones between two requests. Items and parts of kinds
+that we do not know are left out, or shown if they hold text.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from ..protocol.errors import BadRequest
+from .responses_seal import Seal
+from .responses_tools import Tools
+
+log = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+Message = dict[str, Any]
+
+REASONING, COMPACTION = "reasoning", "compaction"  # purposes of sealed texts
+_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+
+
+def read_items(given: str | list[Any] | None, *, mark: str, where: str = "input") -> list[Item]:
+    """The input as a list of items, each with a type and an id. `mark` is the response's: ids
+    that we make lead back to it. Raises BadRequest."""
+    if given is None:
+        return []
+    if isinstance(given, str):
+        given = [{"role": "user", "content": [{"type": "input_text", "text": given}]}]
+    items: list[Item] = []
+    for i, item in enumerate(given):
+        if not isinstance(item, dict):
+            raise _bad(f"{where}[{i}]", "must be an object")
+        kind = item.get("type") or ("message" if "role" in item else None)
+        if kind is None and set(item) == {"id"}:
+            kind = "item_reference"
+        if not isinstance(kind, str):
+            raise _bad(f"{where}[{i}].type", "must be a string")
+        items.append({"type": kind, "id": item_id(kind, mark, f"i{i}")} | _without_nulls(item))
+    return items
+
+
+def item_id(kind: str, mark: str, number: int | str) -> str:
+    """An id from which `response_of` finds its response."""
+    prefix = {
+        "message": "msg",
+        "reasoning": "rs",
+        "function_call": "fc",
+        "custom_tool_call": "ctc",
+        "compaction": "cmp",
+    }.get(kind, "item")
+    return f"{prefix}_{mark}_{number}"
+
+
+def response_of(item: str) -> str | None:
+    """The id of the response that an item of ours belongs to."""
+    parts = item.split("_")
+    return f"resp_{parts[1]}" if len(parts) == 3 else None
+
+
+def _without_nulls(item: Item) -> Item:
+    return {key: value for key, value in item.items() if value is not None}
+
+
+def unfolded(items: Iterable[Item], seal: Seal) -> Iterator[Item]:
+    """The items, with those of a compaction in its place. Raises BadRequest."""
+    for item in items:
+        if item["type"] not in ("compaction", "compaction_summary"):
+            yield item
+            continue
+        inside = seal.open(item.get("encrypted_content"), COMPACTION)
+        if inside is None:
+            raise BadRequest(
+                "input: a compaction item was not made by this daemon, or has been changed.",
+                param="input",
+            )
+        yield from msgspec.json.decode(inside, type=list[dict[str, Any]])
+
+
+def folded(items: Iterable[Item], seal: Seal) -> str:
+    """The `encrypted_content` of a compaction item that stands for these items."""
+    text = msgspec.json.encode(list(unfolded(items, seal))).decode()
+    return seal.close(text, COMPACTION)
+
+
+def messages_of(items: Iterable[Item], tools: Tools, seal: Seal) -> list[Message]:
+    """Raises BadRequest."""
+    made = _Messages(tools, seal)
+    for item in unfolded(items, seal):
+        made.add(item)
+    return made.messages
+
+
+class _Messages:
+    def __init__(self, tools: Tools, seal: Seal) -> None:
+        self.messages: list[Message] = []
+        self._tools = tools
+        self._seal = seal
+        self._names: dict[str, str] = {}  # call_id → the model's name of the tool
+
+    def add(self, item: Item) -> None:
+        kind = item["type"]
+        if kind == "message":
+            self._message(item)
+        elif kind == "reasoning":
+            self._reasoning(item)
+        elif kind in ("function_call", "custom_tool_call"):
+            self._call(item, custom=kind == "custom_tool_call")
+        elif kind in _OUTPUTS:
+            self._output(item)
+        else:
+            log.debug("an input item of the type %.100r is left out", kind)
+
+    def _message(self, item: Item) -> None:
+        role = item.get("role")
+        if not isinstance(role, str):
+            raise _bad("input", "has a message without a role")
+        parts = list(_parts(item.get("content")))
+        if role != "assistant":
+            self.messages.append({"role": role, "content": parts or ""})
+            return
+        assistant = self._assistant(new=False)
+        assistant["content"] = [*(assistant["content"] or []), *parts] or ""
+
+    def _reasoning(self, item: Item) -> None:
+        text = self._seal.open(item.get("encrypted_content"), REASONING)
+        if text is None:
+            parts = [*(item.get("content") or []), *([] if item.get("content") else _summary(item))]
+            text = "\n\n".join(part["text"] for part in _parts(parts))
+        if not text:
+            return
+        last = self.messages[-1] if self.messages else {}
+        begun = bool(last.get("content") or last.get("tool_calls"))
+        assistant = self._assistant(new=begun)
+        before = assistant.get("reasoning_content")
+        assistant["reasoning_content"] = f"{before}\n\n{text}" if before else text
+
+    def _call(self, item: Item, *, custom: bool) -> None:
+        name, identity = item.get("name"), item.get("call_id")
+        if not isinstance(name, str) or not isinstance(identity, str):
+            raise _bad("input", f"has a {item['type']} without name or call_id")
+        arguments = item.get("input" if custom else "arguments", "")
+        if custom:
+            arguments = json.dumps({"input": str(arguments)}, ensure_ascii=False)
+        if not isinstance(arguments, str):
+            raise _bad("input", "has a function_call whose arguments are no string")
+        namespace = item.get("namespace")
+        own = self._tools.name_of(name, namespace if isinstance(namespace, str) else None)
+        self._names[identity] = own
+        call = {
+            "id": identity,
+            "type": "function",
+            "function": {"name": own, "arguments": arguments or "{}"},
+        }
+        self._assistant(new=False).setdefault("tool_calls", []).append(call)
+
+    def _output(self, item: Item) -> None:
+        identity = item.get("call_id")
+        if not isinstance(identity, str):
+            raise _bad("input", f"has a {item['type']} without call_id")
+        parts = list(_parts(item.get("output")))
+        message: Message = {"role": "tool", "tool_call_id": identity, "content": parts or ""}
+        if identity in self._names:
+            message["name"] = self._names[identity]
+        self.messages.append(message)
+
+    def _assistant(self, *, new: bool) -> Message:
+        """The assistant's message that is going on, or the next one."""
+        if new or not self.messages or self.messages[-1]["role"] != "assistant":
+            self.messages.append({"role": "assistant", "content": ""})
+        return self.messages[-1]
+
+
+def _summary(item: Item) -> list[Any]:
+    summary = item.get("summary")
+    return summary if isinstance(summary, list) else []
+
+
+def _parts(content: Any) -> Iterator[dict[str, Any]]:
+    """Content as parts in the shape of chat."""
+    if content is None:
+        return
+    if isinstance(content, str):
+        content = [{"type": "input_text", "text": content}]
+    if not isinstance(content, list):
+        raise _bad("input", "has content that is neither text nor a list of parts")
+    for part in content:
+        match part:
+            case {"type": "input_image", "image_url": str(url)}:
+                yield {"type": "image_url", "image_url": {"url": url}}
+            case {"type": "input_image" | "input_file", "file_id": str()}:
+                raise _bad("input", "names a file_id; there is no Files API here")
+            case {"type": "input_file"}:
+                yield {"type": "file", "file": {k: v for k, v in part.items() if k != "type"}}
+            case {"type": "input_audio"}:
+                yield dict(part)
+            case {"type": "refusal", "refusal": str(text)} | {"text": str(text)}:
+                if text:
+                    yield {"type": "text", "text": text}
+            case {"type": kind}:
+                log.debug("a part of the type %.100r is left out", kind)
+            case _:
+                raise _bad("input", "has a part that is not an object with a type")
+
+
+def _bad(where: str, what: str) -> BadRequest:
+    return BadRequest(f"{where} {what}.", param=where)

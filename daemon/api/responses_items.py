@@ -1,0 +1,198 @@
+"""The items of an output while they are written: their object, and the events of their parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..protocol.events import ReasoningDelta, TextDelta, ToolCallStarted
+from .openai_chat_answer import logprob_object
+from .responses_input import REASONING, item_id
+from .sse import json_text
+
+if TYPE_CHECKING:
+    from .responses_events import ResponseWriter
+    from .responses_seal import Seal
+    from .responses_tools import Tools
+
+_json = msgspec.json.Encoder().encode
+
+
+class ItemWriter:
+    """One item; `item` is its object, complete after `close`."""
+
+    answers = True  # an item that is an answer, or asks for one
+
+    def __init__(self, writer: ResponseWriter, kind: str, **fields: Any) -> None:
+        self._writer = writer
+        self._kind = kind
+        self._texts: list[str] = []
+        self._place: dict[str, Any] = {}
+        self._around = b"", b"", b""
+        self.item: dict[str, Any] = {"type": kind, **fields}
+
+    @property
+    def _text(self) -> str:
+        return "".join(self._texts)
+
+    def open(self, place: int, mark: str) -> list[bytes]:
+        identity = item_id(self._kind, mark, place)
+        self.item = {"id": identity, **self.item, "status": "in_progress"}
+        self._place = {"item_id": identity, "output_index": place}
+        added = {"output_index": place, "item": self.item}
+        return [self._writer.event("response.output_item.added", added), *self._opened()]
+
+    def _opened(self) -> list[bytes]:
+        return []
+
+    def more(self, text: str) -> list[bytes]:
+        """A piece of the arguments of a call."""
+        return []
+
+    def close(self, status: str) -> list[bytes]:
+        frames = self._closed()
+        self.item["status"] = status
+        done = {"output_index": self._place["output_index"], "item": self.item}
+        return [*frames, self._writer.event("response.output_item.done", done)]
+
+    def _closed(self) -> list[bytes]:
+        return []
+
+
+class MessageItem(ItemWriter):
+    """Text of the answer."""
+
+    def __init__(self, writer: ResponseWriter) -> None:
+        super().__init__(writer, "message", role="assistant", content=[])
+        self._logprobs: list[dict[str, Any]] = []
+
+    def _part(self) -> dict[str, Any]:
+        text = {"type": "output_text", "text": self._text, "annotations": []}
+        return text | {"logprobs": self._logprobs}
+
+    def _opened(self) -> list[bytes]:
+        self._place["content_index"] = 0
+        kind = "response.output_text.delta"
+        self._around = self._writer.cut(kind, {**self._place, "delta": 0, "logprobs": []})
+        part = {**self._place, "part": self._part()}
+        return [self._writer.event("response.content_part.added", part)]
+
+    def add(self, event: TextDelta) -> bytes:
+        self._texts.append(event.text)
+        if not event.logprobs:
+            return self._writer.delta(self._around, json_text(event.text))
+        told = [logprob_object(each) for each in event.logprobs]
+        self._logprobs += told
+        return self._writer.event(
+            "response.output_text.delta", {**self._place, "delta": event.text, "logprobs": told}
+        )
+
+    def _closed(self) -> list[bytes]:
+        part = self._part()
+        self.item["content"] = [part]
+        event = self._writer.event
+        done = {**self._place, "text": part["text"], "logprobs": self._logprobs}
+        return [
+            event("response.output_text.done", done),
+            event("response.content_part.done", {**self._place, "part": part}),
+        ]
+
+
+class ReasoningItem(ItemWriter):
+    """Thinking, told as its summary or as its own text: never twice."""
+
+    answers = False
+
+    def __init__(self, writer: ResponseWriter, summary: bool, seal: Seal | None) -> None:
+        super().__init__(writer, "reasoning", summary=[], **({} if summary else {"content": []}))
+        self._summary = summary
+        self._seal = seal
+        # The names of events, parts and indexes differ.
+        self._field = "summary" if summary else "content"
+        self._part_name = "summary_text" if summary else "reasoning_text"
+        self._part_event = "reasoning_summary_part" if summary else "content_part"
+        self._text_event = "reasoning_summary_text" if summary else "reasoning_text"
+
+    def _part(self) -> dict[str, Any]:
+        return {"type": self._part_name, "text": self._text}
+
+    def _opened(self) -> list[bytes]:
+        self._place[f"{self._field}_index"] = 0
+        self._around = self._writer.cut(f"response.{self._text_event}.delta", self._place)
+        part = {**self._place, "part": self._part()}
+        return [self._writer.event(f"response.{self._part_event}.added", part)]
+
+    def add(self, event: ReasoningDelta) -> bytes:
+        self._texts.append(event.text)
+        return self._writer.delta(self._around, json_text(event.text))
+
+    def _closed(self) -> list[bytes]:
+        part = self._part()
+        self.item[self._field] = [part]
+        if self._seal is not None:
+            self.item["encrypted_content"] = self._seal.close(part["text"], REASONING)
+        event = self._writer.event
+        return [
+            event(f"response.{self._text_event}.done", {**self._place, "text": part["text"]}),
+            event(f"response.{self._part_event}.done", {**self._place, "part": part}),
+        ]
+
+
+class FunctionItem(ItemWriter):
+    """A call with JSON arguments."""
+
+    def _opened(self) -> list[bytes]:
+        self._around = self._writer.cut("response.function_call_arguments.delta", self._place)
+        return []
+
+    def more(self, text: str) -> list[bytes]:
+        self._texts.append(text)
+        return [self._writer.delta(self._around, json_text(text))]
+
+    def _closed(self) -> list[bytes]:
+        arguments = self.item["arguments"] = self._text
+        done = {**self._place, "name": self.item["name"], "arguments": arguments}
+        return [self._writer.event("response.function_call_arguments.done", done)]
+
+
+class CustomItem(ItemWriter):
+    """A call with a text. The model wrote JSON around it, which ends with the call."""
+
+    def more(self, text: str) -> list[bytes]:
+        self._texts.append(text)
+        return []
+
+    def _closed(self) -> list[bytes]:
+        given = self.item["input"] = custom_input(self._text)
+        event = self._writer.event
+        kind = "response.custom_tool_call_input"
+        return [
+            event(f"{kind}.delta", {**self._place, "delta": given}),
+            event(f"{kind}.done", {**self._place, "input": given}),
+        ]
+
+
+def call_item(writer: ResponseWriter, event: ToolCallStarted, tools: Tools) -> ItemWriter:
+    """For a call of a tool, by the name that the client knows."""
+    tool = tools.known.get(event.name)
+    fields: dict[str, Any] = {"call_id": event.id, "name": tool.name if tool else event.name}
+    if tool and tool.namespace:
+        fields["namespace"] = tool.namespace
+    if tool and tool.kind == "custom":
+        return CustomItem(writer, "custom_tool_call", **fields, input="")
+    return FunctionItem(writer, "function_call", **fields, arguments="")
+
+
+def custom_input(arguments: str) -> str:
+    """The text in `{"input": …}`; whatever the model wrote if it wrote something else."""
+    try:
+        found = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return arguments
+    match found:
+        case {"input": str(text)}:
+            return text
+        case {"input": other} if len(found) == 1:
+            return _json(other).decode()
+    return arguments

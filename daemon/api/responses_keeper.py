@@ -1,0 +1,245 @@
+"""What is kept of responses between two requests, with the errors that clients see.
+
+A request that goes on from another one (`previous_response_id`, `conversation`) gets the items of
+all turns before it; see `store.responses`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..protocol.errors import (
+    Conflict,
+    Overloaded,
+    PreviousResponseNotFound,
+    ResponseNotFound,
+)
+from ..store import responses as stored
+from ..store.database import StoreUnavailable
+from .responses_input import Item, response_of
+from .responses_object import Response
+from .responses_seal import Seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Concatenate, ParamSpec, TypeVar
+
+    from sqlalchemy import Connection
+
+    from ..tasks.front import Front
+    from .responses_fields import Asked
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Context(NamedTuple):
+    """What went before a request."""
+
+    parent: str | None = None  # its last turn
+    items: list[Item] = []  # noqa: RUF012 (never changed)
+
+
+class Local(NamedTuple):
+    """Responses that only one connection knows: id → all items up to their end."""
+
+    items: Mapping[str, list[Item]]
+
+
+NOTHING = Local({})
+
+
+class Keeper:
+    """For one front. Methods raise FastMLXError."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._busy: set[str] = set()  # conversations that a request is at work on
+
+    @cached_property
+    def seal(self) -> Seal:
+        return Seal.of(self._front.home.secret)
+
+    @property
+    def keeps(self) -> bool:
+        return self._front.config.settings.responses.keep > 0
+
+    # ---- what went before
+
+    async def context(self, asked: Asked, local: Local = NOTHING) -> Context:
+        """Raises PreviousResponseNotFound, or ResponseNotFound for a conversation."""
+        before = asked.fields.previous_response_id
+        if before is not None:
+            if before in local.items:
+                return Context(before, local.items[before])
+            found = await self._read(self._chain, before)
+            if found is None:
+                raise PreviousResponseNotFound(
+                    f"There is no response '{before[:100]}' (any more); it was made with store: "
+                    "false, has been deleted, or was too old.",
+                    param="previous_response_id",
+                )
+            return Context(before, found)
+        if asked.conversation is None:
+            return Context()
+        head = (await self.conversation(asked.conversation)).head
+        return Context(head, [] if head is None else await self.items_until(head))
+
+    def _chain(self, connection: Connection, identity: str) -> list[Item] | None:
+        if stored.response(connection, identity, self._oldest_ms) is None:
+            return None
+        return [item for turn in stored.chain(connection, identity) for item in turn.items()]
+
+    async def items_until(self, turn: str) -> list[Item]:
+        """Of a turn and of all before it."""
+        turns = await self._read(stored.chain, turn)
+        return [item for turn in turns for item in turn.items()]
+
+    async def referred(self, items: list[Item], context: Context) -> list[Item]:
+        """The items, with those that are only named in their places. Raises ResponseNotFound."""
+        if not any(item["type"] == "item_reference" for item in items):
+            return items
+        made: list[Item] = []
+        for item in items:
+            if item["type"] == "item_reference":
+                made.append(await self._item(str(item.get("id")), context))
+            else:
+                made.append(item)
+        return made
+
+    async def _item(self, identity: str, context: Context) -> Item:
+        known = context.items
+        if owner := response_of(identity):
+            turn = await self._read(stored.turn, owner)
+            known = [*known, *(turn.items() if turn else [])]
+        for item in known:
+            if item.get("id") == identity:
+                return item
+        raise ResponseNotFound(f"There is no item '{identity[:100]}' (any more).", param="input")
+
+    # ---- responses
+
+    @property
+    def _oldest_ms(self) -> int:
+        age_s = self._front.config.settings.responses.max_age
+        return 0 if math.isinf(age_s) else int((time.time() - age_s) * 1000)
+
+    async def response(self, identity: str) -> Response:
+        """Raises ResponseNotFound."""
+        found = await self._read(stored.response, identity, self._oldest_ms)
+        if found is None:
+            raise ResponseNotFound(f"There is no response '{identity[:100]}' (any more).")
+        return found
+
+    async def input_of(self, identity: str) -> list[Item]:
+        """The items that a response was asked with. Raises ResponseNotFound."""
+        await self.response(identity)
+        turn = await self._read(stored.turn, identity)
+        return turn.input if turn else []
+
+    async def keep(self, asked: Asked, context: Context, response: Response) -> bool:
+        """Whether it is on disk now; when it cannot be written, the log says why."""
+        body = response if asked.store and self.keeps else None
+        if body is None and asked.conversation is None:
+            return False
+        settings = self._front.config.settings.responses
+        kept = stored.Kept(
+            asked.response_id,
+            context.parent,
+            int(asked.created_at * 1000),
+            stored.Turn(asked.items, response["output"], context.items),
+            body,
+            asked.conversation,
+        )
+        try:
+            await self._front.store.change(
+                stored.keep, kept, limit=settings.keep, oldest_ms=self._oldest_ms
+            )
+        except StoreUnavailable as error:
+            log.warning("response %s is not kept: %s", asked.response_id, error)
+            return False
+        return body is not None
+
+    async def forget(self, identity: str) -> None:
+        """Raises ResponseNotFound."""
+        if not await self._change(stored.forget, identity):
+            raise ResponseNotFound(f"There is no response '{identity[:100]}' (any more).")
+
+    # ---- conversations
+
+    async def conversation(self, identity: str) -> stored.Conversation:
+        """Raises ResponseNotFound."""
+        found = await self._read(stored.conversation, identity)
+        if found is None:
+            raise ResponseNotFound(f"There is no conversation '{identity[:100]}' (any more).")
+        return found
+
+    async def check_head(self, identity: str, context: Context) -> None:
+        """Raises Conflict when the conversation has gone on since the context was read."""
+        if (await self.conversation(identity)).head != context.parent:
+            raise Conflict("The conversation has gone on meanwhile.", param="conversation")
+
+    async def put_conversation(
+        self, conversation: stored.Conversation, items: list[Item] | None = None
+    ) -> None:
+        """`items`, if given, are added as the turn `conversation.head`."""
+        turn = None if items is None else stored.Turn(items, [])
+        await self._change(stored.put_conversation, conversation, turn)
+
+    async def forget_conversation(self, identity: str) -> None:
+        """Raises ResponseNotFound."""
+        if not await self._change(stored.forget_conversation, identity):
+            raise ResponseNotFound(f"There is no conversation '{identity[:100]}' (any more).")
+
+    @contextmanager
+    def locked(self, conversation: str | None) -> Iterator[None]:
+        """One request at a time may add to a conversation; None locks nothing. Raises Conflict."""
+        if conversation is None:
+            yield
+            return
+        if conversation in self._busy:
+            raise Conflict("Another request is at work on this conversation.", param="conversation")
+        self._busy.add(conversation)
+        try:
+            yield
+        finally:
+            self._busy.discard(conversation)
+
+    # ---- the store
+
+    async def _read(
+        self,
+        query: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            return await self._front.store.read(query, *args, **kwargs)
+        except StoreUnavailable as error:
+            raise Overloaded(str(error), retry_after_s=1) from error
+
+    async def _change(
+        self,
+        change: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            return await self._front.store.change(change, *args, **kwargs)
+        except StoreUnavailable as error:
+            raise Overloaded(str(error), retry_after_s=1) from error
+
+
+def whole(context: Context, asked: Asked, output: list[dict[str, Any]]) -> list[Item]:
+    """All items up to the end of a response."""
+    return [*context.items, *asked.items, *output]

@@ -1,0 +1,188 @@
+"""What /v1/responses keeps: responses, the turns that they are made of, conversations.
+
+    conversation ─head─► turn ─parent─► turn ─parent─► turn
+                           ▲              ▲              ▲
+                        response       response       (deleted)
+
+A turn holds only what one response added. It stays while anything leads to it, so a conversation
+can go on when its first responses have been deleted, or were too old. The functions take an open
+connection; `Store.read` and `Store.change` run them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, delete, or_, select, text, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from .tables import conversations, responses, turns
+
+MAX_CHAIN = 10_000  # turns
+_ANCESTORS = text(
+    """
+    WITH RECURSIVE chain(id, parent, items, depth) AS (
+        SELECT id, parent, items, 0 FROM turns WHERE id = :id
+        UNION ALL
+        SELECT turns.id, turns.parent, turns.items, depth + 1
+        FROM turns JOIN chain ON turns.id = chain.parent WHERE depth < :most
+    )
+    SELECT items FROM chain ORDER BY depth DESC
+    """
+)
+
+
+class Turn(msgspec.Struct, array_like=True):
+    """What one response added to the conversation: items in the shape of the Responses API."""
+
+    input: list[dict[str, Any]]
+    output: list[dict[str, Any]]
+    before: list[dict[str, Any]] = []  # what went before, where no parent has it
+
+    def items(self) -> list[dict[str, Any]]:
+        return [*self.before, *self.input, *self.output]
+
+
+class Kept(NamedTuple):
+    """A response as it is kept."""
+
+    id: str
+    parent: str | None  # the turn that it goes on from
+    created_ms: int
+    turn: Turn  # its `before` has all items of the parents, in case they are not here (any more)
+    body: dict[str, Any] | None  # the response object; None keeps the turn alone
+    conversation: str | None = None  # that goes on from here
+
+
+class Conversation(NamedTuple):
+    id: str
+    created_ms: int
+    head: str | None
+    metadata: dict[str, str]
+
+
+def response(connection: Connection, identity: str, oldest_ms: int) -> dict[str, Any] | None:
+    """The response object, unless it is from before `oldest_ms`."""
+    found = connection.scalar(
+        select(responses.c.body).where(
+            responses.c.id == identity, responses.c.created_ms >= oldest_ms
+        )
+    )
+    return None if found is None else _unpack(found, dict[str, Any])
+
+
+def turn(connection: Connection, identity: str) -> Turn | None:
+    """What the response `identity` added."""
+    found = connection.scalar(select(turns.c["items"]).where(turns.c.id == identity))
+    return None if found is None else _unpack(found, Turn)
+
+
+def chain(connection: Connection, identity: str) -> list[Turn]:
+    """All turns up to this one, the first one first; none when there is no such turn."""
+    rows = connection.execute(_ANCESTORS, {"id": identity, "most": MAX_CHAIN}).scalars()
+    return [_unpack(row, Turn) for row in rows]
+
+
+def conversation(connection: Connection, identity: str) -> Conversation | None:
+    row = connection.execute(
+        select(conversations).where(conversations.c.id == identity)
+    ).one_or_none()
+    if row is None:
+        return None
+    return Conversation(row.id, row.created_ms, row.head, _unpack(row.body, dict[str, str]))
+
+
+def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> None:
+    """Writes a response, or what has become of it, and lets go of those beyond `limit` and before
+    `oldest_ms`."""
+    turn, parent = kept.turn, kept.parent
+    has_parent = select(turns.c.id).where(turns.c.id == parent)
+    if parent is not None and connection.execute(has_parent).first():
+        turn = Turn(turn.input, turn.output)
+    else:
+        parent = None
+    _put_turn(connection, kept.id, parent, turn)
+    if kept.body is not None:
+        row = {"id": kept.id, "created_ms": kept.created_ms, "body": _pack(kept.body)}
+        put = sqlite_insert(responses).values(row)
+        connection.execute(put.on_conflict_do_update(set_={"body": put.excluded.body}))
+    if kept.conversation is not None:
+        _advance(connection, kept.conversation, kept.id)
+    newest = select(responses.c.id).order_by(responses.c.created_ms.desc(), responses.c.id)
+    beyond = newest.limit(-1).offset(limit)
+    gone = select(responses.c.id).where(
+        or_(responses.c.created_ms < oldest_ms, responses.c.id.in_(beyond))
+    )
+    for identity in connection.scalars(gone).all():
+        forget(connection, identity)
+
+
+def forget(connection: Connection, identity: str) -> bool:
+    """Deletes a response, and what was said in it unless something goes on from there. False when
+    there is none."""
+    found = connection.execute(delete(responses).where(responses.c.id == identity)).rowcount
+    _drop_unused(connection, identity)
+    return found > 0
+
+
+def put_conversation(connection: Connection, given: Conversation, items: Turn | None) -> None:
+    """Writes a conversation. `items`, if there are any, become the turn `given.head`."""
+    before = conversation(connection, given.id)
+    if items is not None and given.head is not None:
+        _put_turn(connection, given.head, before.head if before else None, items)
+    row = {
+        "id": given.id,
+        "created_ms": given.created_ms,
+        "head": given.head,
+        "body": _pack(given.metadata),
+    }
+    put = sqlite_insert(conversations).values(row)
+    changed = {"head": put.excluded.head, "body": put.excluded.body}
+    connection.execute(put.on_conflict_do_update(set_=changed))
+
+
+def _advance(connection: Connection, identity: str, head: str) -> None:
+    connection.execute(
+        update(conversations).where(conversations.c.id == identity).values(head=head)
+    )
+
+
+def forget_conversation(connection: Connection, identity: str) -> bool:
+    """False when there is none."""
+    found = conversation(connection, identity)
+    if found is None:
+        return False
+    connection.execute(delete(conversations).where(conversations.c.id == identity))
+    if found.head is not None:
+        _drop_unused(connection, found.head)
+    return True
+
+
+def _put_turn(connection: Connection, identity: str, parent: str | None, items: Turn) -> None:
+    put = sqlite_insert(turns).values(id=identity, parent=parent, items=_pack(items))
+    connection.execute(put.on_conflict_do_update(set_={"items": put.excluded["items"]}))
+
+
+def _drop_unused(connection: Connection, identity: str | None) -> None:
+    """Deletes the turn, then its parent, and so on, as long as nothing leads there."""
+    while identity is not None:
+        used = (
+            select(responses.c.id).where(responses.c.id == identity),
+            select(turns.c.id).where(turns.c.parent == identity),
+            select(conversations.c.id).where(conversations.c.head == identity),
+        )
+        if any(connection.execute(query.limit(1)).first() for query in used):
+            return
+        parent = connection.scalar(select(turns.c.parent).where(turns.c.id == identity))
+        connection.execute(delete(turns).where(turns.c.id == identity))
+        identity = parent
+
+
+def _pack(value: Any) -> bytes:
+    return zlib.compress(msgspec.json.encode(value), 1)
+
+
+def _unpack(data: bytes, kind: Any) -> Any:
+    return msgspec.json.decode(zlib.decompress(data), type=kind)
