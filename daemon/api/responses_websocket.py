@@ -94,6 +94,8 @@ class Connection:
         """Until the client goes; what still runs then is given up."""
         try:
             async for frame in self._socket:
+                if frame is None:  # the connection is lost
+                    break
                 await self._take(frame)
         finally:
             for task in self._tasks:

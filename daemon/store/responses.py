@@ -144,9 +144,11 @@ def put_conversation(connection: Connection, given: Conversation, items: Turn | 
 
 
 def _advance(connection: Connection, identity: str, head: str) -> None:
+    before = connection.scalar(select(conversations.c.head).where(conversations.c.id == identity))
     connection.execute(
         update(conversations).where(conversations.c.id == identity).values(head=head)
     )
+    _drop_unused(connection, before)
 
 
 def forget_conversation(connection: Connection, identity: str) -> bool:

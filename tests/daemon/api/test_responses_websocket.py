@@ -129,6 +129,7 @@ def test_closing_the_socket_ends_what_runs(daemon: LiveDaemon) -> None:
     daemon.wait_until(lambda: running() == 0, what="no sequence is left")
 
 
+@pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
 def test_openais_client_connects(daemon: LiveDaemon) -> None:
     with daemon.openai() as client, client.responses.connect() as connection:
         connection.response.create(model="tiny", input="Hello", max_output_tokens=3)
