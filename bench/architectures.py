@@ -174,7 +174,7 @@ def outcomes(findings: list[Finding]) -> str:
         exact = sum(finding.exact is True for finding in here)
         prefixes = [
             f"{way} {count}"
-            for way in ("trim", "snapshot", "no")
+            for way in ("any token", "checkpoint", "no")
             if (count := sum(finding.prefix == way for finding in here))
         ]
         lines.append(

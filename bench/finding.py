@@ -16,7 +16,7 @@ class Finding:
     batches: str = "–"  # "one forward", "group by group", "row by row"
     mixes: bool = False  # a chunk of a prompt takes part in a decode step
     packs: bool = False  # several short prompts in one prefill
-    prefix: str = "–"  # how a prefix can be taken up again: "trim", "snapshot", "no"
+    prefix: str = "–"  # where a prefix can be taken up: "any token", "checkpoint", "no"
     exact: bool | None = None
     compared: int = 0  # tokens, up to the first tie that went the other way
     reason: str = ""

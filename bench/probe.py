@@ -8,7 +8,6 @@ warm-up and core, whose greedy answers in a changing batch are compared with mlx
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import io
 import json
@@ -23,14 +22,15 @@ import mlx.core as mx
 import tiny_configs
 from fastmlx.daemon.engine import loader
 from fastmlx.daemon.engine.core import EngineCore
-from fastmlx.daemon.engine.kv import ragged
+from fastmlx.daemon.engine.kv.prefix_cache import PrefixCache
+from fastmlx.daemon.engine.reuse import Reuse
 from fastmlx.daemon.engine.runners.text import TextRunner
-from fastmlx.daemon.engine.runners.warmup import warm_up
+from fastmlx.daemon.engine.runners.warmup import Warmed, warm_up
 from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.protocol.wire import Generate
 from finding import Finding
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import make_prompt_cache
 
 LENGTHS = (2, 150, 1, 40, 17, 90)  # tokens of the prompts, in the order in which they come
 NUM_TOKENS = 12
@@ -67,9 +67,9 @@ def _probe(finding: Finding) -> None:
         write(module, finding.file, Path(folder))
         model: Any = loader.load(Path(folder), (), None, lambda stage: None).model
     finding.loads = True
-    finding.prefix = _prefix(model)
     runner = TextRunner(model)
     warmed = warm_up(runner)
+    finding.prefix = _prefix(runner, warmed)
     finding.reason = warmed.note or ""
     if warmed.batches:
         finding.batches = "one forward" if runner.together else "group by group"
@@ -191,31 +191,35 @@ def alone(model: Any, prompt: list[int]) -> tuple[list[int], list[float]]:
     return tokens, margins
 
 
-def _prefix(model: Any) -> str:
-    """How the caches of a prompt serve another prompt with the same beginning: the rest is
-    trimmed, or a copy was kept where the other begins. Tried, and compared."""
-    shared, first, second = _prompt(30), _prompt(31), _prompt(40)
-    fresh = make_prompt_cache(model)
-    model(mx.array([shared]), cache=fresh)
-    mx.eval(ragged.arrays(fresh))
-    try:
-        kept = copy.deepcopy(fresh)
-        expected = model(mx.array([second]), cache=fresh)[:, -1]
-        mx.eval(expected)
-    except TypeError:
+def _prefix(runner: TextRunner, warmed: Warmed) -> str:
+    """How a prompt goes on from what the engine kept of another with the same beginning: from any
+    token, or from a checkpoint. Tried with a second turn and with one that diverges, and compared
+    with mlx-lm's answers."""
+    if not warmed.restores:
         return "no"
-    other = copy.deepcopy(kept)
-    model(mx.array([first]), cache=other)
-    mx.eval(ragged.arrays(other))
-    for how, cache in (("trim", other), ("snapshot", kept)):
-        if how == "trim" and not can_trim_prompt_cache(cache):
-            continue
-        if how == "trim" and trim_prompt_cache(cache, len(first)) != len(first):
-            continue
-        again = model(mx.array([second]), cache=cache)[:, -1]
-        if mx.allclose(again, expected, rtol=1e-3, atol=1e-3).item():
-            return how
-    return "no"
+    cache = PrefixCache(runner.new_cache(), 1 << 30)
+    core = EngineCore(
+        runner,
+        vocab_size=warmed.vocab_size,
+        max_concurrent=1,
+        step_tokens=STEP_TOKENS,
+        reuse=Reuse(cache, interval=16),
+    )
+    shared, answer = _prompt(40), []
+    first = [*shared, *_prompt(9)]
+    for number in range(3):
+        turn = (first, [*first, *answer, *_prompt(7)], [*shared, *_prompt(11)])[number]
+        core.add(Generate(number, turn, sampling=Sampling(temperature=0.0, max_tokens=NUM_TOKENS)))
+        rows = [row for _ in iter(lambda: core.idle, True) for row in core.step()]
+        core.check()
+        answer = [token for row in rows for token in row.tokens]
+        expected, margins = alone(runner.model, turn)
+        wrong = (i for i in range(NUM_TOKENS) if answer[i] != expected[i])
+        if margins[next(wrong, 0)] >= TIE and answer != expected:
+            return "no"
+        if number and not rows[0].cached_tokens:
+            return "no"
+    return "checkpoint" if cache.has_states else "any token"
 
 
 def _remembers(model: Any) -> bool:
