@@ -65,7 +65,7 @@ async def tools(request: Request) -> HTTPResponse:
     return _json({"tools": found, "count": len(found)})
 
 
-@blueprint.post("/v1/mcp/execute", name="execute")
+@blueprint.post("/v1/mcp/execute", name="execute", ctx_body=Execute)
 async def execute(request: Request) -> HTTPResponse:
     """200 with the tool's answer, `is_error` when the tool says that it failed; otherwise an error:
     404 no such tool, 503 not connected, 504 no answer in time, 502 the server failed."""

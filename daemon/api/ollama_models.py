@@ -109,11 +109,13 @@ async def show(request: Request) -> HTTPResponse:
     settings = front.config.settings
     name, spec = find_model(settings, model_name(settings, fields.model or fields.name))
     on_disk = await asyncio.to_thread(_on_disk, spec)
-    text = (await front.generator.side(name)).text
+    side = await front.generator.side(name)
+    text = side.text
     info, context = on_disk.info, spec.context if isinstance(spec.context, int) else None
-    capabilities = ["embedding"] if info.kind == "embedding" else ["completion"]
-    capabilities += ["tools"] if text.calls_tools else []
-    capabilities += ["thinking"] if text.thinks else []
+    capabilities = ["embedding"]
+    if side.kind != "embedding":
+        can = {"completion": True, "tools": text.calls_tools, "thinking": text.thinks}
+        capabilities = [name for name, true in can.items() if true]
     architecture = info.architecture
     parameters = _parameters(spec)
     return _json(

@@ -60,8 +60,7 @@ def read_embeddings(body: bytes, *, client: str | None = None) -> Embeddings:
     refuse(raw, UNSUPPORTED)
     if fields.encoding_format not in (None, "float", "base64"):
         raise BadRequest("encoding_format must be float or base64.", param="encoding_format")
-    if fields.dimensions is not None and not 1 <= fields.dimensions <= MAX_DIMENSIONS:
-        raise BadRequest("dimensions must be at least 1.", param="dimensions")
+    check_dimensions(fields.dimensions)
     return Embeddings(
         request=EmbeddingRequest(
             model=check_model(fields.model),
@@ -73,6 +72,12 @@ def read_embeddings(body: bytes, *, client: str | None = None) -> Embeddings:
         ),
         base64=fields.encoding_format == "base64",
     )
+
+
+def check_dimensions(dimensions: int | None) -> None:
+    """Raises BadRequest for a number that no vector has."""
+    if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise BadRequest("dimensions must be at least 1.", param="dimensions")
 
 
 def _inputs(given: Any) -> list[str | list[int]]:
@@ -122,7 +127,9 @@ def _base64(row: bytes) -> str:
     return base64.b64encode(row).decode()
 
 
-@blueprint.post("/v1/embeddings", name="embeddings")
+@blueprint.post(
+    "/v1/embeddings", name="embeddings", ctx_body=EmbeddingFields, ctx_refused=tuple(UNSUPPORTED)
+)
 async def embeddings(request: Request) -> HTTPResponse:
     front: Front = request.app.ctx.front
     asked = read_embeddings(request.body, client=request.ip)

@@ -15,7 +15,7 @@ from sanic.response import HTTPResponse
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest
 from .body import convert, read_json
-from .openai_chat import read_chat
+from .openai_chat import ChatFields, read_chat
 from .openai_fields import check_model
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class DetokenizeFields(msgspec.Struct, kw_only=True):
     tokens: list[int]
 
 
-@blueprint.post("/tokenize", name="tokenize")
+@blueprint.post("/tokenize", name="tokenize", ctx_body=TokenizeFields)
 async def tokenize(request: Request) -> HTTPResponse:
     tools = _tools(request)
     raw = read_json(request.body)
@@ -65,7 +65,7 @@ async def tokenize(request: Request) -> HTTPResponse:
     )
 
 
-@blueprint.post("/detokenize", name="detokenize")
+@blueprint.post("/detokenize", name="detokenize", ctx_body=DetokenizeFields)
 async def detokenize(request: Request) -> HTTPResponse:
     tools = _tools(request)
     fields = convert(read_json(request.body), DetokenizeFields)
@@ -75,7 +75,7 @@ async def detokenize(request: Request) -> HTTPResponse:
     return _json({"prompt": text})
 
 
-@blueprint.post("/apply-template", name="apply_template")
+@blueprint.post("/apply-template", name="apply_template", ctx_body=ChatFields)
 async def apply_template(request: Request) -> HTTPResponse:
     tools = _tools(request)
     chat = _chat(tools, read_json(request.body))

@@ -91,4 +91,6 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
     model: str
     inputs: list[str | list[int]]
     dimensions: int | None = None  # the first ones of each vector; None: all
+    truncate: bool = False  # inputs that are longer than the context are cut, not refused
+    keep_alive_s: float | None = None
     meta: RequestMeta

@@ -65,10 +65,11 @@ class Embedder:
             else:
                 inputs = _tokens(request, side)
             context = spec.context if isinstance(spec.context, int) else side.context
-            _check_lengths(inputs, context)
-            num_tokens = sum(map(len, inputs))
-            async with self._supervisor.lease(name) as lease:
-                _check_lengths(inputs, lease.ready.context)
+            inputs = _fitted(inputs, context, request, side)
+            lasting = self._supervisor.lease(name, keep_alive_s=request.keep_alive_s)
+            async with lasting as lease:
+                inputs = _fitted(inputs, lease.ready.context, request, side)
+                num_tokens = sum(map(len, inputs))
                 books.engine_took_it(num_tokens, [])
                 answer = await lease.embed(inputs, request.dimensions).answer()
             if request.dimensions is not None and answer.dimensions < request.dimensions:
@@ -96,6 +97,25 @@ def _tokens(request: EmbeddingRequest, side: ModelSide) -> list[list[int]]:
         if not tokens:
             raise BadRequest(f"input {number} is empty.", param="input")
     return inputs
+
+
+def _fitted(
+    inputs: list[list[int]], context: int | None, request: EmbeddingRequest, side: ModelSide
+) -> list[list[int]]:
+    """Inputs of at most `context` tokens. Raises ContextTooLong, unless they may be cut; the
+    special token at the end, which the vector may be of, then stays."""
+    if not request.truncate or context is None:
+        _check_lengths(inputs, context)
+        return inputs
+    end = side.text.tokenizer.encode("", add_special_tokens=True)[-1:]
+    return [
+        tokens
+        if len(tokens) <= context
+        else [*tokens[: context - 1], tokens[-1]]
+        if tokens[-1:] == end
+        else tokens[:context]
+        for tokens in inputs
+    ]
 
 
 def _check_lengths(inputs: list[list[int]], context: int | None) -> None:

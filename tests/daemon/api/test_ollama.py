@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import hub
 import ollama
+import openai
 import pytest
 from live import LiveDaemon
 
@@ -34,10 +34,20 @@ def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
         yield http
 
 
-@pytest.fixture
-def hub_url(tmp_path: Path) -> Iterator[str]:
-    with hub.small_hub(tmp_path / "source") as (url, _):
-        yield url
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Iterator[LiveDaemon]:
+    """A daemon with a small Hub, a model of which only the entry is here, and an embedder."""
+    config = f"""\
+models:
+  mine: {{path: org/model}}
+  demo: {{path: "builtin:demo"}}
+  embedder: {{path: {tiny_model("qwen3")}, kind: embedding, context: 8}}
+"""
+    folder = tmp_path_factory.mktemp("own")
+    with hub.small_hub(folder / "source") as (url, _):
+        environment = hub.environment(url, folder / "cache")
+        with LiveDaemon(folder / "home", config, environment=environment) as running:
+            yield running
 
 
 def problem(response: httpx.Response, status: int) -> str:
@@ -231,18 +241,14 @@ def test_requests_are_in_the_books(client: ollama.Client, daemon: LiveDaemon) ->
     daemon.wait_until(lambda: (5,) in rows())
 
 
-def test_a_model_is_fetched_as_the_client_watches(
-    live: Callable[..., LiveDaemon], hub_url: str, tmp_path: Path
-) -> None:
-    cache = tmp_path / "cache"
-    config = "models:\n  mine:\n    path: org/model\n  demo:\n    path: builtin:demo\n"
-    daemon = live(config, environment=hub.environment(hub_url, cache))
-    with ollama.Client(daemon.url, timeout=60) as client, daemon.http() as http:
+def test_a_model_is_fetched_as_the_client_watches(own: LiveDaemon) -> None:
+    with ollama.Client(own.url, timeout=60) as client, own.http() as http:
         lines = list(client.pull("mine", stream=True))
         assert lines[0].status == "pulling manifest"
         assert lines[-1].status == "success"
         assert lines[-2].completed == lines[-2].total != 0
-        assert list(cache.rglob("model.safetensors"))
+        assert list((own.home.parent / "cache").rglob("model.safetensors"))
+        assert "mine" in [model.model for model in client.list().models]
 
         told = http.post("/api/pull", json={"name": "hf.co/org/model:latest", "stream": False})
         assert told.json()["status"] == "success"
@@ -255,3 +261,27 @@ def test_a_model_is_fetched_as_the_client_watches(
         )
         with pytest.raises(ollama.ResponseError, match="org/nobody"):
             list(client.pull("org/nobody", stream=True))
+
+
+def test_texts_become_vectors(own: LiveDaemon) -> None:
+    long = "one two three four five six seven eight nine ten"
+    with ollama.Client(own.url, timeout=60) as client, own.http() as http:
+        one = client.embed("embedder:latest", "one", keep_alive=-1)
+        both = client.embed("embedder", ["one", long], dimensions=5)
+        older = client.embeddings("embedder", "one")
+        vector = list(one.embeddings[0])
+        assert sum(x * x for x in vector) == pytest.approx(1)
+        assert list(older.embedding) == pytest.approx(vector, abs=1e-6)
+        assert [len(each) for each in both.embeddings] == [5, 5]
+        assert both.prompt_eval_count == (one.prompt_eval_count or 0) + 8  # cut to the context
+        assert one.total_duration
+        with openai.OpenAI(base_url=own.url + "/v1", api_key="unused") as other:
+            same = other.embeddings.create(model="embedder", input="one").data[0].embedding
+        assert same == pytest.approx(vector, abs=1e-6)
+
+        asked = {"model": "embedder", "input": long, "truncate": False}
+        assert "at most 8" in problem(http.post("/api/embed", json=asked), 400)
+        assert "from 1" in problem(http.post("/api/embed", json=asked | {"input": []}), 400)
+        assert "embeddings" in problem(http.post("/api/embed", json=asked | {"model": "demo"}), 400)
+        shown = http.post("/api/show", json={"model": "embedder"}).json()
+        assert shown["capabilities"] == ["embedding"]

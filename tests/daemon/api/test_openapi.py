@@ -17,7 +17,16 @@ from live import LiveDaemon
 # Endpoints whose body has fields.
 WITH_FIELDS = {
     *("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/messages/count_tokens"),
-    *("/api/chat", "/api/generate", "/api/show", "/api/pull", "/api/cache/clear"),
+    *("/v1/embeddings", "/tokenize", "/detokenize", "/apply-template", "/v1/mcp/execute"),
+    *(
+        "/api/embed",
+        "/api/embeddings",
+        "/api/chat",
+        "/api/generate",
+        "/api/show",
+        "/api/pull",
+        "/api/cache/clear",
+    ),
 }
 
 
