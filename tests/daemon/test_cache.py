@@ -52,7 +52,15 @@ def everything(daemon: LiveDaemon) -> dict[str, Any]:
 
 
 def until_written(daemon: LiveDaemon) -> None:
-    daemon.wait_until(lambda: books(daemon)["cold_blocks"] > 0, what="blocks on disk")
+    """Until there are blocks on disk, and for a second no more have come."""
+    seen: list[int] = []
+
+    def settled() -> bool:
+        time.sleep(0.1)
+        seen.append(books(daemon)["cold_blocks"])
+        return seen[-1] > 0 and seen[-10:] == [seen[-1]] * 10
+
+    daemon.wait_until(settled, 20, what="blocks on disk")
 
 
 @pytest.fixture
@@ -169,10 +177,7 @@ def test_the_command_shows_and_clears(live, config: str, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arch", "end"),
-    [("qwen3", "stop"), ("gemma3_text", "stop"), ("qwen3_5", "stop"), ("qwen3_5", "kill")],
-)
+@pytest.mark.parametrize(("arch", "end"), [("qwen3", "kill"), ("qwen3_5", "stop")])
 def test_a_conversation_goes_on_after_a_restart(
     arch: str, end: str, live, tiny_model: Callable[..., Path]
 ):
@@ -182,7 +187,6 @@ def test_a_conversation_goes_on_after_a_restart(
     _, first, _ = turn(daemon, messages)
     if end == "kill":
         until_written(daemon)
-        time.sleep(0.5)  # and what follows the first block
         daemon.kill()
     else:
         assert daemon.stop() == 0
