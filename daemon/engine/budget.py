@@ -42,13 +42,15 @@ class Budget:
         self._short_tokens = FIRST_SHORT_TOKENS
         self._first_short = self._first_long = True
 
-    def grants(self, prompts: list[tuple[int, int]]) -> list[int]:
+    def grants(self, prompts: list[tuple[int, int]], known: list[int] | None = None) -> list[int]:
         """Of each prompt, (its tokens, those computed before), how many tokens this step computes.
+        So many tokens of each were `known` when it came and make it no longer.
 
         When several long ones wait they get more, up to the time of the short ones: else requests
         would come in faster than they are taken up.
         """
-        short = [self._is_short(tokens) for tokens, _ in prompts]
+        known = known or [0] * len(prompts)
+        short = [self._is_short(t, k) for (t, _), k in zip(prompts, known, strict=True)]
         self._long_s = min(self._long_s * max(1, short.count(False)), self._short_s)
         granted: list[int] = []
         for (tokens, done), is_short in zip(prompts, short, strict=True):
@@ -57,10 +59,11 @@ class Budget:
             self._tokens -= granted[-1]
         return granted
 
-    def _is_short(self, prompt_tokens: int) -> bool:
+    def _is_short(self, prompt_tokens: int, known: int) -> bool:
+        tokens = prompt_tokens - known
         if self._cost is None:
-            return prompt_tokens <= FIRST_SHORT_TOKENS
-        return self._cost.seconds(work_of(prompt_tokens, 0, forwards=1)) <= self._short_s
+            return tokens <= FIRST_SHORT_TOKENS
+        return self._cost.seconds(work_of(tokens, known, forwards=1)) <= self._short_s
 
     def _short(self, missing: int, done: int) -> int:
         """All or nothing, so that prompts can be packed; who comes later does not overtake."""

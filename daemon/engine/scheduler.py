@@ -174,7 +174,8 @@ class Scheduler:
             sequence for sequence in self.prefilling if not (sequence.follows or waits(sequence))
         ]
         missing = [(s.prefill_tokens, s.num_prefilled) for s in leading]
-        granted = budget.grants(missing) if self.running else self._all_at_once(missing)
+        known = [s.cached_tokens for s in leading]
+        granted = budget.grants(missing, known) if self.running else self._all_at_once(missing)
         tokens = dict(zip(map(id, leading), granted, strict=True))
         chunks: list[Chunk] = []
         joining: list[Sequence] = []

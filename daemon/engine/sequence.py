@@ -39,7 +39,7 @@ class Sequence:
     status: Status = Status.WAITING
     num_prefilled: int = 0
     num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # of what must be computed, found in the prefix cache
     first_row_sent: bool = False
     stop_ids: frozenset[int] = field(default_factory=frozenset)
     prompt_hash: int = 0  # equal for equal prompts of one adapter

@@ -88,7 +88,8 @@ class ColdTier:
         self, salt: bytes, tokens: Tokens[int], known: int, hit: int, at: Sequence[int] | None
     ) -> Fetch | None:
         """Begins to read what helps beyond the `hit` tokens that can be restored already, `known`
-        of which are hot. With `at` only checkpoints at these positions help."""
+        of which are hot. With `at` only checkpoints help, which are looked for at these positions
+        and about the end of what is stored."""
         hashes = block_hashes(salt, tokens, self._block)
         stored = self.store.lookup(hashes) if self._spans else len(hashes)
         if at is None:
@@ -116,7 +117,10 @@ class ColdTier:
         stored: int,
         at: Sequence[int],
     ) -> tuple[int, BlockHash] | None:
-        positions = [p for p in at if hit < p <= len(tokens) and p // self._block <= stored]
+        # An answer ends where no template tells: within the last block that is known, or after it.
+        last = range((stored - 1) * self._block, (stored + 1) * self._block)
+        reach = min(len(tokens), last.stop)
+        positions = sorted({p for p in (*at, *last) if hit < p <= reach})
         names = [position_hash(salt, tokens, p, self._block, hashes) for p in positions]
         sizes = self.store.sizes(names)
         there = [(p, n) for p, n, size in zip(positions, names, sizes, strict=True) if size]

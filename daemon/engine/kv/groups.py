@@ -18,11 +18,14 @@ from dataclasses import dataclass, field
 
 SMALL = 128  # columns; shorter rows are not told apart
 GROWTH = 128  # columns that a buffer grows by, at least
+# Over a base many rows are short: what they leave free must not weigh as much as the base.
+BASE_ROOM = 64
+BASE_GROWTH = 32
 
 
-def room(longest: int) -> int:
+def room(longest: int, least: int = SMALL) -> int:
     """Columns kept before the clock, so that somewhat longer rows may still join."""
-    return max(SMALL, longest + longest // 4)
+    return max(least, longest + longest // 4)
 
 
 @dataclass(slots=True)
@@ -57,10 +60,11 @@ class Group:
         base_length: int = 0,
     ) -> Group:
         """An empty group with room for a row of this length."""
-        group = cls(clock=room(length - base_length), base=base, base_length=base_length)
+        group = cls(clock=0, base=base, base_length=base_length)
+        group.clock = group.room(None, length)
         for window in windows:
             kept = group.kept(window, length)
-            group.spans[window] = Span(window, group.clock - kept, kept + growth(kept))
+            group.spans[window] = Span(window, group.clock - kept, kept + group.growth(kept))
         return group
 
     @property
@@ -71,9 +75,15 @@ class Group:
         """Of a row of this length, the tokens that layers without a window hold here."""
         return length if window is not None else length - self.base_length
 
+    def room(self, window: int | None, longest: int) -> int:
+        return room(self.held(window, longest), SMALL if self.base is None else BASE_ROOM)
+
+    def growth(self, columns: int) -> int:
+        return growth(columns, GROWTH if self.base is None else BASE_GROWTH)
+
     def kept(self, window: int | None, longest: int) -> int:
         """Columns before the clock that a span keeps when it is laid out anew."""
-        columns = room(self.held(window, longest))
+        columns = self.room(window, longest)
         return columns if window is None else min(columns, window)
 
     def fits(self, length: int) -> bool:
@@ -114,7 +124,7 @@ class Group:
         column = span.column(self.clock)
         kept = min(self.kept(window, max(self.lengths, default=0)), column)
         span.base += column - kept
-        span.capacity = kept + growth(kept)
+        span.capacity = kept + self.growth(kept)
         return column - kept, kept
 
     def advance(self) -> None:
@@ -123,9 +133,9 @@ class Group:
         self.lengths = [length + 1 for length in self.lengths]
 
 
-def growth(columns: int) -> int:
+def growth(columns: int, least: int = GROWTH) -> int:
     """Columns to allocate beyond `columns`: few, to waste little; enough to copy seldom."""
-    return max(GROWTH, columns // 8)
+    return max(least, columns // 8)
 
 
 def row_capacity(rows: int) -> int:

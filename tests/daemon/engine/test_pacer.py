@@ -123,3 +123,9 @@ def test_costs_are_found_from_mixtures(
     true = sum(c * x for c, x in zip(costs, mixtures[-1], strict=True))
     largest = max(sum(c * x for c, x in zip(costs, m, strict=True)) for m in mixtures)
     assert newest == pytest.approx(true, abs=0.2 * largest + 1e-9)
+
+
+def test_a_long_prompt_of_which_little_is_new_is_a_short_one() -> None:
+    pacer = Pacer(GUEST_TOKENS)
+    asked = [(9000, 8950), (9000, 8950)]
+    assert pacer.budget(10_000).grants(asked, known=[0, 8950])[1] == 50

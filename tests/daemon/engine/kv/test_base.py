@@ -63,8 +63,8 @@ def test_rows_with_one_prefix_hold_it_once(tiny_model: Callable[..., Path]) -> N
 
     prompts = [[*shared, *words(2 + i, 9)] for i in range(8)]
     run(core, [Generate(i, p, greedy(6)) for i, p in enumerate(prompts)], on_step=watch)
-    columns = 8 * 2 * 128  # what a group's buffers have at least for each row
-    assert max(most) < 1.2 * one + columns * one / 2000
+    columns = 8 * 96  # what the group's buffers have for rows of so few tokens of their own
+    assert max(most) < 1.05 * one + columns * one / 2000
 
 
 def test_attention_over_a_base_is_attention_to_all_of_it() -> None:

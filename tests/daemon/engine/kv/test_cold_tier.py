@@ -127,3 +127,19 @@ def test_while_nothing_runs_what_is_only_in_memory_is_written(
     core.reuse.clear(hot=True, cold=True)
     assert core.reuse.cache.nbytes == 0
     core.reuse.close(10.0)
+
+
+@pytest.mark.parametrize("arch", ["gemma3_text", "qwen3_5"])
+def test_the_end_of_an_answer_is_found_on_disk_without_a_template(
+    arch: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    folder = tiny_model(arch)
+    core = core_with(folder, tmp_path)
+    first = words(50, 300)
+    conversation = [*first, *tokens_of(ask(core, first)), *words(51, 20)]
+    core.reuse.close(10.0)
+    core = core_with(folder, tmp_path)
+    rows = ask(core, conversation)
+    assert rows[0].cached_tokens == len(first) + 3  # the answer's last token was never fed back
+    assert_same(tokens_of(rows), *alone(folder, conversation, 4))
+    core.reuse.close(10.0)
