@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from sanic.response import HTTPResponse
 
-from ..protocol.events import ChoiceEvent, Event, Prefilled, Usage
+from ..protocol.events import ChoiceEvent, Event, McpCall, Prefilled, Usage
 from .errors import reply_to
 from .openai_usage import timings_object, usage_object
-from .sse import send_events
+from .sse import one_line, send_events
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -75,7 +75,7 @@ class Frames(ABC):
         return self._frame(rest) if len(rest) > 1 else b""
 
     def _frame(self, rest: dict[str, Any]) -> bytes:
-        return b"data: " + to_json(self._base | rest) + b"\n\n"
+        return b"data: " + one_line(to_json(self._base | rest)) + b"\n\n"
 
 
 class Collected(ABC):
@@ -91,11 +91,15 @@ class Collected(ABC):
         """Called in order, once an event."""
         if isinstance(event, Usage):
             self._usage = event
-        elif not isinstance(event, Prefilled):
+        elif not isinstance(event, Prefilled | McpCall):
             self._take(event)
 
     @abstractmethod
     def _take(self, event: ChoiceEvent) -> None: ...
+
+    def _extra(self) -> dict[str, Any]:
+        """Fields beside OpenAI's."""
+        return {}
 
     @abstractmethod
     def _choices(self) -> list[dict[str, Any]]: ...
@@ -106,7 +110,7 @@ class Collected(ABC):
         answer |= {"choices": self._choices(), "usage": usage_object(self._usage)}
         if self._envelope.timings:
             answer["timings"] = timings_object(self._usage)
-        return to_json(answer)
+        return to_json(answer | self._extra())
 
 
 async def respond(

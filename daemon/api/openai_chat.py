@@ -13,7 +13,7 @@ import msgspec
 from sanic import Blueprint
 
 from ..protocol.errors import BadRequest
-from ..protocol.requests import ChatRequest, RequestMeta
+from ..protocol.requests import ChatRequest, McpWanted, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
 from .openai_answer import Envelope, respond
@@ -57,6 +57,7 @@ class ChatFields(common.CommonFields, kw_only=True):
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    mcp: bool | list[str] | None = None  # ours: tools of all MCP servers, or of these
 
 
 class Chat(msgspec.Struct):
@@ -94,6 +95,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
             continue_final_message=bool(fields.continue_final_message),
             sampling=_sampling(fields),
             n=common.choices(fields),
+            mcp=_mcp(fields),
             meta=RequestMeta(
                 request_id=f"chatcmpl-{uuid.uuid4().hex}",
                 dialect="openai_chat",
@@ -126,7 +128,7 @@ def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> _ToolChoice
     choice = fields.tool_choice
     if choice is None or choice in ("auto", "none"):
         return _ToolChoice("none" if choice == "none" else "auto")
-    if not tools:
+    if not tools and not fields.mcp:
         raise BadRequest("tool_choice needs tools.", param="tool_choice")
     if choice == "required":
         return _ToolChoice("required")
@@ -136,11 +138,18 @@ def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> _ToolChoice
         raise BadRequest(
             "tool_choice must be auto, none, required or name a function.", param="tool_choice"
         )
-    if not any(tool["function"]["name"] == name for tool in tools):
+    known = any(tool["function"]["name"] == name for tool in tools)
+    if not known and not fields.mcp:  # the loop knows the names of its tools
         raise BadRequest(
             f"tool_choice: there is no tool '{name[:100]}'.", param="tool_choice.function.name"
         )
     return _ToolChoice("required", name)
+
+
+def _mcp(fields: ChatFields) -> McpWanted | None:
+    if not fields.mcp:
+        return None
+    return McpWanted(servers=None if fields.mcp is True else tuple(fields.mcp))
 
 
 def _thinking_budget(fields: ChatFields) -> int | None:
@@ -196,4 +205,4 @@ async def chat(request: Request) -> HTTPResponse | None:
         timings=asked.timings,
     )
     answer = ChatStream(envelope) if asked.stream else ChatAnswer(envelope)
-    return await respond(request, front.generator.chat(asked.request), answer)
+    return await respond(request, front.chat(asked.request), answer)

@@ -14,6 +14,7 @@ from ..protocol.events import (
     ChosenLogprob,
     Event,
     Finished,
+    McpCall,
     Prefilled,
     ReasoningDelta,
     TextDelta,
@@ -42,6 +43,22 @@ def logprobs_object(logprobs: Sequence[ChosenLogprob]) -> dict[str, Any]:
     return {"content": [logprob_object(each) for each in logprobs], "refusal": None}
 
 
+def mcp_call_object(call: McpCall) -> dict[str, Any]:
+    """A call of an MCP tool that the daemon makes, as a stream's `mcp_call` and an answer's
+    `mcp_calls` show it."""
+    running = call.status == "running"
+    return {
+        "id": call.id,
+        "server": call.server,
+        "name": call.name,
+        "arguments": call.arguments,
+        "round": call.round,
+        "status": call.status,
+        "output": None if running else call.output,
+        "duration_ms": None if running else round(call.duration_s * 1000, 1),
+    }
+
+
 class ChatStream(Frames):
     """Events → frames of one stream; `encode` is called in order, once an event."""
 
@@ -62,7 +79,7 @@ class ChatStream(Frames):
             return self._usage(event)
         if isinstance(event, Prefilled):
             return b""
-        frame = self._encode(event)
+        frame = self._call(event) if isinstance(event, McpCall) else self._encode(event)
         if event.index in self._started:
             return frame
         self._started.add(event.index)
@@ -109,6 +126,13 @@ class ChatStream(Frames):
         }
         return self._choice(choice)
 
+    def _call(self, call: McpCall) -> bytes:
+        """A chunk that changes nothing, with a field that clients of OpenAI do not know: `choices`
+        is not left empty, as many programs look at its first entry."""
+        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}
+        usage = {"usage": None} if self._envelope.usage else {}
+        return self._frame({"choices": [choice], "mcp_call": mcp_call_object(call)} | usage)
+
     def _cut(self, index: int, delta: dict[str, Any]) -> Any:
         return tuple(self._chunk(index, delta).split(CUT_JSON))
 
@@ -149,6 +173,7 @@ class ChatAnswer(Collected):
     def __init__(self, envelope: Envelope) -> None:
         super().__init__(envelope)
         self._collected: dict[int, _Choice] = {}
+        self._calls: list[dict[str, Any]] = []
 
     def _take(self, event: ChoiceEvent) -> None:
         choice = self._collected.setdefault(event.index, _Choice())
@@ -164,6 +189,14 @@ class ChatAnswer(Collected):
                 choice.calls[event.call]["arguments"].append(event.arguments)
             case Finished():
                 choice.finish_reason = event.reason
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, McpCall) and event.status != "running":
+            self._calls.append(mcp_call_object(event))
+        super().add(event)
+
+    def _extra(self) -> dict[str, Any]:
+        return {"mcp_calls": self._calls} if self._calls else {}
 
     def _choices(self) -> list[dict[str, Any]]:
         return [

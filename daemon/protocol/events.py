@@ -1,7 +1,8 @@
 """What a running request tells its dialect. `index` is the choice's number.
 
 Order for every index: any number of deltas, then one `Finished`. Before the first generated token:
-one `Prefilled`. After all choices: one `Usage`.
+one `Prefilled`. After all choices: one `Usage`. `McpCall` comes only in answers to requests that
+asked for tools of MCP servers, anywhere before `Finished`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,21 @@ class ToolCallArguments(msgspec.Struct, tag=True, frozen=True):
     arguments: str
 
 
+class McpCall(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """A tool of an MCP server, called by the daemon for the model: told when it begins (`running`)
+    and when it has ended. `skipped`: it was not run, `output` says why."""
+
+    index: int
+    id: str
+    server: str
+    name: str  # as the server calls it
+    arguments: str  # JSON text
+    round: int  # counts from 1
+    status: Literal["running", "completed", "failed", "skipped"]
+    output: str = ""  # what the model reads
+    duration_s: float = 0.0
+
+
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The choice is complete. `stop` is the stop string that matched, if one did."""
 
@@ -91,4 +107,4 @@ class Usage(msgspec.Struct, tag=True, frozen=True):
 
 
 ChoiceEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished
-Event = ChoiceEvent | Prefilled | Usage
+Event = ChoiceEvent | Prefilled | Usage | McpCall

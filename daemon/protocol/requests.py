@@ -44,6 +44,13 @@ class RequestMeta(msgspec.Struct, kw_only=True):
     stream: bool = False  # answered event by event
 
 
+class McpWanted(msgspec.Struct, kw_only=True):
+    """Tools of MCP servers that the daemon runs itself when the model calls them."""
+
+    servers: tuple[str, ...] | None = None  # None: all that are connected
+    allowed: dict[str, tuple[str, ...]] = {}  # server → its only tools that may be called
+
+
 class ChatRequest(msgspec.Struct, kw_only=True):
     """A conversation to be continued.
 
@@ -67,6 +74,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     sampling: SamplingRequest
     n: int = 1
     keep_alive_s: float | None = None  # how long the model stays afterwards; None: idle timeout
+    mcp: McpWanted | None = None  # see tasks.mcp_loop; `tools` are the client's own
     meta: RequestMeta
 
 

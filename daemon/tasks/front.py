@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..mcp.servers import McpServers
+from . import mcp_loop
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from ...config.paths import Home
     from ...config.state import ConfigState
+    from ..protocol.events import Event
+    from ..protocol.requests import ChatRequest
     from ..store.store import Store
     from ..supervisor.supervisor import Supervisor
     from .embed import Embedder
@@ -42,6 +47,12 @@ class Front:
 
     def __post_init__(self) -> None:
         self.mcp = McpServers(self.home.mcp, self.home.logs)
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        """`Generator.chat`, with the tools of MCP servers where the request asks for them."""
+        if request.mcp is None:
+            return self.generator.chat(request)
+        return mcp_loop.chat(self.generator, self.mcp, self.config.settings.mcp, request)
 
     def status(self) -> dict[str, Any]:
         """The JSON of `fastmlx status --json` and `GET /api/status`: plain values only."""

@@ -1,7 +1,9 @@
 """An engine that says what it is told: a real program behind the real wire protocol.
 
 `script.json` in the model's folder holds the tokens that every sequence gets, one a step; the last
-one is the stop token.
+one is the stop token. With a list of such lists the first sequence gets the first, and so on; the
+last one serves all that follow. It is read again when it is replaced. `prompts.jsonl` there gets
+the prompts that came, a line each.
 """
 
 from __future__ import annotations
@@ -16,16 +18,24 @@ from fastmlx.daemon.protocol.channel import Decoder, encode
 
 
 def main() -> None:
-    script: list[int] = []
+    scripts: list[list[int]] = []
+    file, read = Path(), 0
     decoder: Decoder[wire.ToEngine] = Decoder(wire.ToEngine)
     with socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1])) as connection:
         while data := connection.recv(65536):
             for message in decoder.feed(data):
                 if isinstance(message, wire.Load):
-                    script = json.loads((Path(message.path) / "script.json").read_text())
+                    file = Path(message.path) / "script.json"
                     ready = wire.Ready(4096, 1 << 20, 1000, 10, batches=True)
                     connection.sendall(encode(ready))
                 elif isinstance(message, wire.Generate):
+                    if file.stat().st_ino != read:
+                        read = file.stat().st_ino
+                        found = json.loads(file.read_text())
+                        scripts = found if isinstance(found[0], list) else [found]
+                    with file.with_name("prompts.jsonl").open("a") as prompts:
+                        print(json.dumps(list(message.prompt)), file=prompts)
+                    script = scripts.pop(0) if len(scripts) > 1 else scripts[0]
                     for place, token in enumerate(script):
                         finish = "stop" if place == len(script) - 1 else None
                         row = wire.TokenRow(message.id, [token], finish)

@@ -6,33 +6,17 @@ of a tiny model whose chat template has thinking and tools.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
-import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anthropic import AsyncAnthropic
-from fastmlx.config.paths import Home
-from fastmlx.config.settings import ModelSpec, Settings
-from fastmlx.config.state import ConfigState
 from fastmlx.daemon.api.anthropic_request import read_request
 from fastmlx.daemon.api.anthropic_signature import carried, sign
-from fastmlx.daemon.app import create_app
-from fastmlx.daemon.reconcile import reconcile
-from fastmlx.daemon.store.store import Store
-from fastmlx.daemon.supervisor.supervisor import Supervisor
-from fastmlx.daemon.tasks.embed import Embedder
-from fastmlx.daemon.tasks.front import Front
-from fastmlx.daemon.tasks.generate import Generator
-from fastmlx.daemon.tasks.texts import Texts
-from fastmlx.daemon.tasks.tokens import TokenTools
-from fastmlx.daemon.text.tokenizer import Tokenizer
 from openai import AsyncOpenAI
+from scripted import scripted
 
 SCRIPT = """\
 <think>
@@ -60,45 +44,9 @@ ANTHROPIC_TOOLS: list[Any] = [
 
 @pytest.fixture
 async def url(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[str]:
-    folder = shutil.copytree(tiny_model("qwen3"), tmp_path / "model")
-    tokens = Tokenizer.load(folder).encode(SCRIPT)
-    (folder / "script.json").write_text(json.dumps(tokens))
-
-    home = Home(tmp_path / "home")
-    home.create()
-    config = ConfigState(home.config, Settings(models={"m": ModelSpec(path=str(folder))}))
-    engine = Path(__file__).with_name("scripted_engine.py")
-    supervisor = Supervisor(
-        home=home, memory_limit_bytes=1 << 40, command=(sys.executable, str(engine))
-    )
-    store = Store.open(home.database)
-    texts = Texts()
-    front = Front(
-        home,
-        config,
-        supervisor,
-        store,
-        Generator(config, supervisor, texts, store.record),
-        version="1.0",
-        embedder=Embedder(config, supervisor, texts, store.record),
-        token_tools=TokenTools(config, texts),
-    )
-    await reconcile(None, config.settings, supervisor)
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = await create_app(front).create_server(
-        sock=listener, asyncio_server_kwargs={"start_serving": False}
-    )
-    assert server is not None
-    assert server.server is not None
-    await server.startup()
-    await server.server.start_serving()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.server.close()
-    for connection in list(server.connections):
-        connection.abort()
-    await supervisor.stop(0)
-    await asyncio.to_thread(store.close)
+    async with scripted(tmp_path, tiny_model("qwen3")) as front:
+        front.say(SCRIPT)
+        yield front.url
 
 
 @pytest.fixture
