@@ -1,0 +1,86 @@
+// OpenAI's package for Node against a daemon; prints what it got as one JSON object.
+//   node node_client.mjs URL MODEL EMBEDDER
+import OpenAI from "openai";
+
+const [url, model, embedder] = process.argv.slice(2);
+const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "unused", maxRetries: 0 });
+const messages = [{ role: "user", content: "Hello there" }];
+const asked = { model, messages, temperature: 0, max_tokens: 12 };
+const said = {};
+
+said.models = [];
+for await (const each of client.models.list()) said.models.push(each.id);
+
+said.whole = (await client.chat.completions.create(asked)).choices[0].message.content;
+
+said.streamed = "";
+const stream = await client.chat.completions.create({
+  ...asked,
+  stream: true,
+  stream_options: { include_usage: true },
+});
+for await (const chunk of stream) {
+  said.streamed += chunk.choices[0]?.delta?.content ?? "";
+  said.usage = chunk.usage ?? said.usage;
+}
+
+const parameters = {
+  type: "object",
+  properties: { city: { enum: ["Ulm", "Bonn"] } },
+  required: ["city"],
+  additionalProperties: false,
+};
+const tools = [{ type: "function", function: { name: "weather", parameters } }];
+const runner = client.chat.completions.stream({
+  ...asked,
+  tools,
+  tool_choice: "required",
+  parallel_tool_calls: false,
+  max_tokens: 300,
+});
+said.deltas = 0;
+runner.on("tool_calls.function.arguments.delta", () => (said.deltas += 1));
+const called = await runner.finalChatCompletion();
+said.call = called.choices[0].message.tool_calls[0];
+said.reason = called.choices[0].finish_reason;
+
+const turns = [...messages, called.choices[0].message];
+turns.push({ role: "tool", tool_call_id: said.call.id, content: "rain" });
+const after = await client.chat.completions.create({ ...asked, messages: turns, tools });
+said.after = after.choices[0].finish_reason;
+
+const completion = { model, prompt: "Hello", max_tokens: 3, stream: true };
+said.completed = "";
+for await (const chunk of await client.completions.create(completion)) {
+  said.completed += chunk.choices[0]?.text ?? "";
+}
+
+said.events = [];
+const responding = await client.responses.create({
+  model,
+  input: "Hello there",
+  max_output_tokens: 16,
+  stream: true,
+});
+for await (const event of responding) said.events.push(event.type);
+
+const vectors = await client.embeddings.create({ model: embedder, input: ["one", "two"] });
+said.dimensions = vectors.data.map((each) => each.embedding.length);
+
+try {
+  await client.chat.completions.create({ ...asked, model: "nobody" });
+} catch (error) {
+  said.error = [error.constructor.name, error.status, error.code];
+}
+
+const controller = new AbortController();
+const long = { ...asked, max_tokens: 4000, stream: true };
+said.aborted = false;
+try {
+  const cut = await client.chat.completions.create(long, { signal: controller.signal });
+  for await (const chunk of cut) if (chunk) controller.abort();
+  said.aborted = controller.signal.aborted;
+} catch (error) {
+  said.aborted = error.name;
+}
+console.log(JSON.stringify(said));
