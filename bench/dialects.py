@@ -52,6 +52,21 @@ DIALECTS = {
     "messages": Dialect(
         "/v1/messages", _chat, b'"type":"text_delta"', b'"message_stop"}\n\n\r\n0\r\n\r\n'
     ),
+    "responses": Dialect(
+        "/v1/responses",
+        lambda tokens: {"input": "Hello", "max_output_tokens": tokens, "store": False},
+        b'"type":"response.output_text.delta"',
+        b"\n\n\r\n0\r\n\r\n",
+    ),
+    "ollama": Dialect(
+        "/api/chat",
+        lambda tokens: {
+            "messages": [{"role": "user", "content": "Hello"}],
+            "options": {"num_predict": tokens},
+        },
+        b'"done":false',
+        b"\n\r\n0\r\n\r\n",
+    ),
 }
 
 
