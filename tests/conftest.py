@@ -9,7 +9,12 @@ from typing import Any
 import openblas
 import pytest
 import tiny
+from hypothesis import settings
 from live import LiveDaemon
+
+# A busy machine must not fail a test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
