@@ -33,7 +33,7 @@ class ConversationFields(msgspec.Struct):
     items: list[Any] | None = None
 
 
-@blueprint.post("/", name="create", strict_slashes=False)
+@blueprint.post("/", name="create", strict_slashes=False, ctx_body=ConversationFields)
 async def create(request: Request) -> HTTPResponse:
     fields = _fields(request)
     keeper: Keeper = request.app.ctx.keeper
@@ -48,7 +48,7 @@ async def one(request: Request, identity: str) -> HTTPResponse:
     return _json(_object(await request.app.ctx.keeper.conversation(identity)))
 
 
-@blueprint.post("/<identity:str>", name="update")
+@blueprint.post("/<identity:str>", name="update", ctx_body=ConversationFields)
 async def update(request: Request, identity: str) -> HTTPResponse:
     fields = _fields(request)
     keeper: Keeper = request.app.ctx.keeper
@@ -74,7 +74,7 @@ async def items(request: Request, identity: str) -> HTTPResponse:
     return _json(page(request, [] if head is None else await keeper.items_until(head)))
 
 
-@blueprint.post("/<identity:str>/items", name="add")
+@blueprint.post("/<identity:str>/items", name="add", ctx_body=ConversationFields)
 async def add(request: Request, identity: str) -> HTTPResponse:
     fields = _fields(request)
     if not fields.items:

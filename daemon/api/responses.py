@@ -19,7 +19,7 @@ from ..protocol.errors import BadRequest
 from ..tasks.lookup import find_model
 from .body import read_json
 from .responses_background import Background
-from .responses_fields import read_asked
+from .responses_fields import UNSUPPORTED, ResponsesFields, read_asked
 from .responses_input import folded, item_id
 from .responses_keeper import Keeper
 from .responses_object import item_page
@@ -51,7 +51,9 @@ def install(site: Sanic[Any, Any], front: Front) -> None:
     site.register_listener(stop, "after_server_stop")
 
 
-@blueprint.post("/v1/responses", name="create")
+@blueprint.post(
+    "/v1/responses", name="create", ctx_body=ResponsesFields, ctx_refused=tuple(UNSUPPORTED)
+)
 async def create(request: Request) -> HTTPResponse | None:
     context = request.app.ctx
     asked = read_asked(read_json(request.body))
@@ -150,7 +152,7 @@ def _number(request: Request, name: str, default: int) -> int:
         raise BadRequest(f"{name} must be a number.", param=name) from None
 
 
-@blueprint.post("/v1/responses/input_tokens", name="input_tokens")
+@blueprint.post("/v1/responses/input_tokens", name="input_tokens", ctx_body=ResponsesFields)
 async def input_tokens(request: Request) -> HTTPResponse:
     """Exactly the input tokens that the same body would have as a response."""
     context = request.app.ctx
@@ -161,7 +163,7 @@ async def input_tokens(request: Request) -> HTTPResponse:
     return _json({"object": "response.input_tokens", "input_tokens": count})
 
 
-@blueprint.post("/v1/responses/compact", name="compact")
+@blueprint.post("/v1/responses/compact", name="compact", ctx_body=ResponsesFields)
 async def compact(request: Request) -> HTTPResponse:
     """One opaque item that stands for all items given. Nothing is left out, so no model is asked:
     the item is smaller for the client, not for the model."""

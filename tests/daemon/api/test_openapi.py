@@ -17,6 +17,7 @@ from live import LiveDaemon
 # Endpoints whose body has fields.
 WITH_FIELDS = {
     *("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/messages/count_tokens"),
+    *("/v1/responses", "/v1/responses/compact", "/v1/conversations"),
     *("/v1/embeddings", "/tokenize", "/detokenize", "/apply-template", "/v1/mcp/execute"),
     *(
         "/api/embed",
@@ -46,8 +47,8 @@ def test_every_route_of_the_application_is_in_it(document: dict[str, Any], tmp_p
         for route in create_app(front, metrics).router.routes:
             path = "/" + re.sub(r"<(\w+):\w+>", r"{\1}", route.path)
             if path != "/" and path.split("/")[1] != "admin":
-                operations = set(document["paths"][path]) - {"parameters"}
-                assert operations == {method.lower() for method in route.methods}, path
+                methods = {method.lower() for method in route.methods}
+                assert methods <= document["paths"][path].keys(), path
     finally:
         front.store.close()
 
