@@ -18,7 +18,11 @@ from typing import Any, NamedTuple
 
 from fastmlx.config.settings import ModelSpec
 from fastmlx.daemon.api.anthropic_request import read_request
+from fastmlx.daemon.api.body import read_json
 from fastmlx.daemon.api.openai_chat import read_chat
+from fastmlx.daemon.api.responses_fields import chat_request, read_asked
+from fastmlx.daemon.api.responses_input import messages_of
+from fastmlx.daemon.api.responses_seal import Seal
 from fastmlx.daemon.hub.catalog import resolve
 from fastmlx.daemon.protocol.errors import BadRequest
 from fastmlx.daemon.protocol.requests import ChatRequest
@@ -37,9 +41,16 @@ def _chat(body: bytes) -> ChatRequest:
     return read_chat(body).request
 
 
+def _responses(body: bytes) -> ChatRequest:
+    asked = read_asked(read_json(body))
+    messages = messages_of(asked.items, asked.tools, Seal(b"none"))
+    return chat_request(asked, messages, client=None, stream=False)
+
+
 READERS: dict[str, Callable[[bytes], ChatRequest]] = {
     "/v1/messages": _messages,
     "/v1/chat/completions": _chat,
+    "/v1/responses": _responses,
 }
 
 

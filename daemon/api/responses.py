@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 blueprint = Blueprint("responses")
 
 PAGE, MAX_PAGE = 20, 100  # items
-COMPACTED = ("model", "input", "previous_response_id")  # fields of a compaction
+
+
+class CompactFields(msgspec.Struct, kw_only=True):
+    """Body of a compaction; other fields of a response change nothing."""
+
+    model: str
+    input: str | list[Any] | None = None
+    previous_response_id: str | None = None
 
 
 def install(site: Sanic[Any, Any], front: Front) -> None:
@@ -152,7 +159,12 @@ def _number(request: Request, name: str, default: int) -> int:
         raise BadRequest(f"{name} must be a number.", param=name) from None
 
 
-@blueprint.post("/v1/responses/input_tokens", name="input_tokens", ctx_body=ResponsesFields)
+@blueprint.post(
+    "/v1/responses/input_tokens",
+    name="input_tokens",
+    ctx_body=ResponsesFields,
+    ctx_refused=tuple(UNSUPPORTED),
+)
 async def input_tokens(request: Request) -> HTTPResponse:
     """Exactly the input tokens that the same body would have as a response."""
     context = request.app.ctx
@@ -163,13 +175,13 @@ async def input_tokens(request: Request) -> HTTPResponse:
     return _json({"object": "response.input_tokens", "input_tokens": count})
 
 
-@blueprint.post("/v1/responses/compact", name="compact", ctx_body=ResponsesFields)
+@blueprint.post("/v1/responses/compact", name="compact", ctx_body=CompactFields)
 async def compact(request: Request) -> HTTPResponse:
     """One opaque item that stands for all items given. Nothing is left out, so no model is asked:
     the item is smaller for the client, not for the model."""
     context = request.app.ctx
     raw = read_json(request.body)
-    asked = read_asked({key: raw[key] for key in COMPACTED if key in raw})
+    asked = read_asked({key: raw[key] for key in CompactFields.__struct_fields__ if key in raw})
     find_model(context.front.config.settings, asked.fields.model)
     before = await context.keeper.context(asked)
     items = [*before.items, *await context.keeper.referred(asked.items, before)]

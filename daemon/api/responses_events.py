@@ -29,10 +29,17 @@ from ..protocol.events import (
     Usage,
 )
 from .errors import ErrorReply
-from .responses_items import ItemWriter, MessageItem, ReasoningItem, call_item
+from .responses_items import (
+    InputItem,
+    ItemWriter,
+    MessageItem,
+    ReasoningItem,
+    call_item,
+    input_item,
+)
 from .responses_object import Response, usage_object
 from .responses_seal import Seal
-from .responses_tools import Tools
+from .responses_tools import Tool, Tools
 from .sse import one_line
 
 _json = msgspec.json.Encoder().encode
@@ -62,6 +69,7 @@ class Options(NamedTuple):
     tools: Tools
     summaries: bool  # thinking as a summary
     seal: Seal | None  # thinking comes with an encrypted_content, too
+    demanded: Tool | None = None  # the answer is the input of this custom tool
 
 
 class ResponseWriter:
@@ -131,7 +139,7 @@ class ResponseWriter:
 
     def encode(self, event: Event) -> list[bytes]:
         item = self._item
-        if type(event) is TextDelta and isinstance(item, MessageItem):
+        if type(event) is TextDelta and isinstance(item, MessageItem | InputItem):
             return [item.add(event)]
         frames = self.begin()
         match event:
@@ -162,17 +170,19 @@ class ResponseWriter:
             self._space = text
             return
         self._space = ""
-        item = MessageItem(self)
+        self._answer(TextDelta(event.index, text, event.logprobs), frames)
+
+    def _answer(self, event: TextDelta, frames: list[bytes]) -> None:
+        tool = self._options.demanded
+        item = MessageItem(self) if tool is None else input_item(self, tool)
         self._open(item, frames)
-        frames.append(item.add(TextDelta(event.index, text, event.logprobs)))
+        frames.append(item.add(event))
 
     def _finish_items(self, finished: Finished, frames: list[bytes]) -> None:
         self._finished = finished
         answered = any(item["type"] != "reasoning" for item in self.response["output"])
         if self._space and not answered and not (self._item and self._item.answers):
-            item = MessageItem(self)
-            self._open(item, frames)
-            frames.append(item.add(TextDelta(0, self._space)))
+            self._answer(TextDelta(0, self._space), frames)
         self._close(frames, complete=finished.reason != "length")
 
     def _open(self, item: ItemWriter, frames: list[bytes]) -> None:

@@ -16,6 +16,7 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from .body import convert, is_null, one_of, refuse
 from .openai_fields import check_model
+from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
 from .responses_input import Item, Message, read_items
 from .responses_tools import Choice, Tools, read_choice, read_tools
 
@@ -124,6 +125,7 @@ def read_asked(raw: Mapping[str, Any]) -> Asked:
         choice=read_choice(fields.tool_choice, tools),
         conversation=_conversation(fields.conversation),
     )
+    read_format(fields.text and fields.text.format)
     if fields.input is None and not (fields.previous_response_id or asked.conversation):
         raise BadRequest("input: this field is required.", param="input")
     return asked
@@ -166,16 +168,20 @@ def chat_request(
         messages = [{"role": "system", "content": fields.instructions}, *messages]
     if not messages:
         raise BadRequest("input: there is nothing to answer to.", param="input")
-    if asked.choice.kind == "required":
-        raise BadRequest(
-            "tool_choice: only auto, none and allowed_tools are supported yet.", param="tool_choice"
-        )
-    _format(fields)
+    choice, demand = asked.choice, read_format(fields.text and fields.text.format)
+    if (tool := demanded_tool(choice)) is not None:
+        functions = [each["function"] for each in choice.tools.offered]
+        (chosen,) = [each for each in functions if each["name"] == choice.name]
+        messages = [*messages, order_to_write(tool, chosen["description"])]
+        choice, demand = Choice("none", None, choice.tools), grammar_of(tool)
     return ChatRequest(
         model=fields.model,
         messages=messages,
-        tools=asked.choice.tools.offered,
-        tool_choice=asked.choice.kind,
+        tools=choice.tools.offered,
+        tool_choice=choice.kind,
+        tool_name=choice.name,
+        grammar=demand.grammar,
+        grammar_param=demand.param,
         chat_template_kwargs=_template_kwargs(fields),
         parallel_tool_calls=fields.parallel_tool_calls is not False,
         sampling=_sampling(asked),
@@ -183,12 +189,6 @@ def chat_request(
             request_id=asked.response_id, dialect=DIALECT, client=client, stream=stream
         ),
     )
-
-
-def _format(fields: ResponsesFields) -> None:
-    form = (fields.text and fields.text.format) or {"type": "text"}
-    if form.get("type") != "text":
-        raise BadRequest("text.format: only text is supported yet.", param="text.format")
 
 
 def _template_kwargs(fields: ResponsesFields) -> dict[str, Any]:

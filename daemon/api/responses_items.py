@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..protocol.events import ReasoningDelta, TextDelta, ToolCallStarted
+from ..text.parsing import new_call_id
 from .openai_chat_answer import logprob_object
 from .responses_input import REASONING, item_id
 from .sse import json_text
@@ -14,7 +15,7 @@ from .sse import json_text
 if TYPE_CHECKING:
     from .responses_events import ResponseWriter
     from .responses_seal import Seal
-    from .responses_tools import Tools
+    from .responses_tools import Tool, Tools
 
 _json = msgspec.json.Encoder().encode
 
@@ -171,6 +172,31 @@ class CustomItem(ItemWriter):
             event(f"{kind}.delta", {**self._place, "delta": given}),
             event(f"{kind}.done", {**self._place, "input": given}),
         ]
+
+
+class InputItem(ItemWriter):
+    """A call with a text, which is the whole answer of the model."""
+
+    def _opened(self) -> list[bytes]:
+        self._around = self._writer.cut("response.custom_tool_call_input.delta", self._place)
+        return []
+
+    def add(self, event: TextDelta) -> bytes:
+        self._texts.append(event.text)
+        return self._writer.delta(self._around, json_text(event.text))
+
+    def _closed(self) -> list[bytes]:
+        given = self.item["input"] = self._text
+        kind = "response.custom_tool_call_input.done"
+        return [self._writer.event(kind, {**self._place, "input": given})]
+
+
+def input_item(writer: ResponseWriter, tool: Tool) -> InputItem:
+    """For the call that the answer is."""
+    fields: dict[str, Any] = {"call_id": new_call_id(), "name": tool.name}
+    if tool.namespace:
+        fields["namespace"] = tool.namespace
+    return InputItem(writer, "custom_tool_call", **fields, input="")
 
 
 def call_item(writer: ResponseWriter, event: ToolCallStarted, tools: Tools) -> ItemWriter:

@@ -18,6 +18,7 @@ from ..tasks.lookup import find_model
 from .errors import reply_to
 from .responses_events import SSE, Framing, Options, ResponseWriter
 from .responses_fields import Asked, chat_request
+from .responses_format import demanded_tool
 from .responses_input import messages_of
 from .responses_keeper import NOTHING, Context, Keeper, Local, whole
 from .responses_object import Response, response_object, wants_summary
@@ -51,7 +52,8 @@ async def prepare(
     context = await keeper.context(asked, local)
     request = await read_request(front, keeper, asked, context, client)
     seal = keeper.seal if asked.includes("reasoning.encrypted_content") else None
-    options = Options(asked.mark, asked.tools, wants_summary(asked), seal)
+    demanded = demanded_tool(asked.choice)
+    options = Options(asked.mark, asked.tools, wants_summary(asked), seal, demanded)
     writer = ResponseWriter(response_object(asked), options, framing)
     return Run(front, keeper, asked, context, request, writer)
 

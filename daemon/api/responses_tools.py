@@ -69,7 +69,7 @@ def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
             case "mcp":
                 raise _bad(where, "is of type mcp, which fastmlx does not support yet")
             case other:
-                log.info("the tool type %.100r is not available here and is left out", other)
+                log.debug("the tool type %.100r is not available here and is left out", other)
                 continue
         name = function["name"]
         clash = name in plain or name in made.known
@@ -112,11 +112,14 @@ def _custom(tool: dict[str, Any], where: str) -> dict[str, Any]:
     form = tool.get("format") or {"type": "text"}
     description = tool.get("description")
     text = description if isinstance(description, str) else ""
+    given: dict[str, Any] = {"type": "string"}
     match form:
         case {"type": "text"}:
             pass
         case {"type": "grammar", "syntax": "lark" | "regex" as syntax, "definition": str(source)}:
             text += f"\n\nThe input must match this {syntax} grammar:\n{source}"
+            if syntax == "regex":
+                given["pattern"] = f"^(?:{source})$"  # for calls that are held to the schema
         case _:
             raise _bad(f"{where}.format", "must be text, or a grammar with syntax and definition")
     return {
@@ -124,7 +127,7 @@ def _custom(tool: dict[str, Any], where: str) -> dict[str, Any]:
         "description": text.strip(),
         "parameters": {
             "type": "object",
-            "properties": {"input": {"type": "string"}},
+            "properties": {"input": given},
             "required": ["input"],
         },
     }

@@ -26,6 +26,7 @@ REQUIRED = """id object created_at completed_at status incomplete_details model 
     presence_penalty frequency_penalty top_logprobs temperature reasoning usage max_output_tokens
     max_tool_calls store background service_tier metadata safety_identifier prompt_cache_key
     conversation"""
+CLOCK: Any = {"type": "function", "name": "clock"}
 GREEDY: Any = {"model": "tiny", "temperature": 0}
 
 
@@ -216,6 +217,10 @@ def test_a_compaction_stands_for_what_it_was_made_of(client: OpenAI) -> None:
         ({"input": "x", "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
         ({"input": "x", "prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"input": "x", "truncation": "some"}, "truncation"),
+        ({"input": "x", "text": {"format": {"type": "yaml"}}}, "text.format.type"),
+        ({"input": "x", "text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
+        ({"input": "x", "tool_choice": "required"}, "tool_choice"),
+        ({"input": "x", "tools": [TOOL], "tool_choice": CLOCK}, "tool_choice.name"),
         ({"input": "x", "temperature": 9000}, "temperature"),
         ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input"),
         ({"input": "x", "background": True, "store": False}, "background"),

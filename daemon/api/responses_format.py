@@ -1,0 +1,63 @@
+"""What a Responses request demands of its output: `text.format`, and a custom tool's grammar.
+
+Sources: https://platform.openai.com/docs/guides/structured-outputs,
+https://platform.openai.com/docs/guides/function-calling#custom-tools
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from ..protocol.errors import BadRequest
+from ..protocol.grammar import Grammar
+from .responses_tools import Choice, Tool
+
+_ANY_OBJECT = '{"type": "object"}'
+
+
+class Demand(NamedTuple):
+    """A grammar, and the field that asks for it."""
+
+    grammar: Grammar | None = None
+    param: str = ""
+
+
+def read_format(form: dict[str, Any] | None) -> Demand:
+    """Raises BadRequest; whether a schema compiles is found out later, by the task."""
+    match form:
+        case None | {"type": "text"}:
+            return Demand()
+        case {"type": "json_object"}:
+            return Demand(Grammar("json_schema", _ANY_OBJECT), "text.format")
+        case {"type": "json_schema", "schema": dict(schema)}:
+            lenient = form.get("strict") is not True
+            grammar = Grammar("json_schema", json.dumps(schema), lenient=lenient)
+            return Demand(grammar, "text.format.schema")
+        case {"type": "json_schema"}:
+            raise _bad("text.format.schema", "must be a JSON schema (an object)")
+    raise _bad("text.format.type", "must be text, json_object or json_schema")
+
+
+def demanded_tool(choice: Choice) -> Tool | None:
+    """A custom tool that must be called and whose input has a Lark grammar. Such an input cannot
+    be held to it inside the JSON of a call: the whole answer is the input instead."""
+    tool = choice.tools.known.get(choice.name) if choice.name else None
+    form = tool.format if tool else None
+    return tool if form and form.get("syntax") == "lark" else None
+
+
+def grammar_of(tool: Tool) -> Demand:
+    """Of a `demanded_tool`."""
+    source = (tool.format or {})["definition"]
+    return Demand(Grammar("lark", source), "tools")
+
+
+def order_to_write(tool: Tool, description: str) -> dict[str, Any]:
+    """The message that makes the answer the tool's input."""
+    text = f"Write the input of the tool {tool.name} now, and nothing else.\n\n{description}"
+    return {"role": "developer", "content": text}
+
+
+def _bad(where: str, what: str) -> BadRequest:
+    return BadRequest(f"{where} {what}.", param=where)
