@@ -25,7 +25,7 @@ VIEWS = ("plot", "table")
 def add(pages: Blueprint, actions: Actions) -> None:
     reader = ActivityReader()
 
-    @pages.get("/", name="overview")
+    @pages.route("/", methods=["GET", "HEAD"], name="overview")
     async def overview(request: Request) -> HTTPResponse:
         front: Front = request.app.ctx.front
         chosen = RANGES.get(request.args.get("range", ""), RANGES[DEFAULT_RANGE])

@@ -204,6 +204,8 @@ def test_models_are_listed_and_described(client: ollama.Client, http: httpx.Clie
     assert problem(http.post("/api/show", json={}), 400)
     assert http.post("/api/show", json={"name": "other"}).json()["details"]["family"] == "llama"
 
+    # How the command-line client finds out whether anybody is there.
+    assert http.head("/", follow_redirects=True).status_code == 200
     version = http.get("/api/version").json()["version"]
     assert tuple(map(int, version.split("."))) >= (0, 13, 4)  # what Codex asks for
 

@@ -15,6 +15,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from fastmlx.daemon.api.anthropic_request import read_request
 from fastmlx.daemon.api.anthropic_signature import carried, sign
+from ollama import AsyncClient as AsyncOllama
 from openai import AsyncOpenAI
 from scripted import scripted
 
@@ -58,6 +59,12 @@ async def client(url: str) -> AsyncIterator[AsyncOpenAI]:
 @pytest.fixture
 async def claude(url: str) -> AsyncIterator[AsyncAnthropic]:
     async with AsyncAnthropic(base_url=url, api_key="unused", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def ollama(url: str) -> AsyncIterator[AsyncOllama]:
+    async with AsyncOllama(url) as client:
         yield client
 
 
@@ -174,6 +181,24 @@ async def test_a_message_has_its_blocks_and_goes_round(claude: AsyncAnthropic) -
         model="m", messages=turns, tools=ANTHROPIC_TOOLS, max_tokens=900
     )
     assert answer.usage.input_tokens == count.input_tokens
+
+
+async def test_ollamas_clients_get_each_call_whole(ollama: AsyncOllama) -> None:
+    whole = await ollama.chat("m", ASKED, tools=TOOLS, think=True)
+    parts = [part async for part in await ollama.chat("m", ASKED, tools=TOOLS, stream=True)]
+    calls = [call for part in parts for call in part.message.tool_calls or ()]
+    for said in (list(whole.message.tool_calls or ()), calls):
+        assert [call.function.name for call in said] == ["weather", "clock"]
+        assert said[0].function.arguments == {"city": "Ulm", "days": [1, 2]}
+        assert said[1].function.arguments == {}
+    assert (whole.message.thinking or "").strip() == "They want rain."
+    assert "".join(part.message.thinking or "" for part in parts) == whole.message.thinking
+    assert (whole.message.content or "").strip() == "Let me look."
+    assert whole.done_reason == parts[-1].done_reason == "stop"
+
+    results = [{"role": "tool", "content": "1", "tool_name": name} for name in ("weather", "clock")]
+    after = await ollama.chat("m", [*ASKED, whole.message, *results], tools=TOOLS)
+    assert (after.prompt_eval_count or 0) > (whole.prompt_eval_count or 0)
 
 
 async def test_hidden_thinking_travels_in_its_signature(claude: AsyncAnthropic) -> None:
