@@ -48,6 +48,7 @@ PAGES = (
     ("/admin/", "Overview"),
     ("/admin/requests", "Requests"),
     ("/admin/cache", "Cache"),
+    ("/admin/mcp", "MCP"),
     ("/admin/config", "Config"),
 )
 

@@ -49,10 +49,22 @@ def for_people(status: dict[str, Any]) -> str:
     lines.append(f"config   {config['path']}: {verdict}")
     if waiting := config.get("needs_restart"):
         lines.append(f"         takes effect at a restart: {', '.join(waiting)}")
+    if (mcp := status.get("mcp")) and (mcp["servers"] or not mcp["ok"]):
+        lines.append(f"mcp      {_mcp_for_people(mcp)}")
     lines.append(f"service  {_service_for_people(status)}")
     if status["models"]:
         lines += ["", _models_for_people(status["models"])]
     return "\n".join(lines)
+
+
+def _mcp_for_people(mcp: dict[str, Any]) -> str:
+    if not mcp["ok"]:
+        return f"WRONG: {mcp['error']['text']}"
+    ready = [server for server in mcp["servers"] if server["state"] == "ready"]
+    tools = sum(server["tools"] for server in ready)
+    said = f"{len(ready)} of {len(mcp['servers'])} servers connected, {tools} tools"
+    problems = [f"{each['name']}: {each['error']}" for each in mcp["servers"] if each["error"]]
+    return "\n         ".join([said, *problems])
 
 
 def service_state() -> dict[str, Any]:

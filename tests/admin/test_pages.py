@@ -20,6 +20,7 @@ from .conftest import NASTY
 PAGES = {
     "/admin/": ("banner", "models", "activity", "log"),
     "/admin/requests": ("banner", "requests"),
+    "/admin/mcp": ("banner", "mcp"),
     "/admin/config": ("banner", "source"),
 }
 FRAGMENTS = [(page, block) for page, blocks in PAGES.items() for block in blocks]
