@@ -90,6 +90,7 @@ async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Sc
     assert server is not None
     assert server.server is not None
     await server.startup()
+    await server.before_start()
     await server.server.start_serving()
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
