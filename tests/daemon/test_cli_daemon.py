@@ -54,7 +54,7 @@ def test_load_and_unload_return_when_it_is_done(daemon, capsys):
     assert main(["list", "--json"]) == 0
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
     assert listed["tiny"]["state"] == "ready"
-    assert listed["tiny"]["aliases"] == ["tiny-alias"]
+    assert listed["tiny"]["aliases"] == ["tiny-alias", "claude-*"]
     assert Path(listed["tiny"]["path"]).is_dir()
     assert main(["logs", "tiny-alias"]) == 0
     assert main(["unload", "tiny-alias"]) == 0
