@@ -6,6 +6,7 @@ llguidance, which the engine uses, is small and imported when the first grammar 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -48,6 +49,22 @@ def json_rule(schema: Any, *, lenient: bool) -> str:
     if isinstance(schema, dict):
         schema = options | schema
     return f"%json {json.dumps(schema, ensure_ascii=False)}"
+
+
+def as_rule(grammar: Grammar) -> str:
+    """A grammar as the right side of a Lark rule."""
+    match grammar.kind:
+        case "json_schema":
+            return json_rule(json.loads(grammar.source), lenient=grammar.lenient)
+        case "regex":
+            escaped = re.sub(r"\\.|/|\n", _in_slashes, grammar.source, flags=re.DOTALL)
+            return f"/{escaped}/"
+        case "lark":
+            return f"%lark {{\n{grammar.source}\n}}"
+
+
+def _in_slashes(found: re.Match[str]) -> str:
+    return {"/": r"\/", "\n": r"\n", "\\\n": r"\n"}.get(found[0], found[0])
 
 
 def check(grammar: Grammar, param: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +15,11 @@ from ..protocol.requests import ChatRequest
 from ..registry import Registry, UnknownName
 from .conversation import canonical
 from .dates import ConversationDates
-from .grammar import json_rule
+from .grammar import as_rule
 from .parsing import ReasoningParser, ToolParser
 from .template import ChatTemplate
 from .tokenizer import Tokenizer
-from .tool_grammar import with_tokens
+from .tool_grammar import Rules, calls
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
@@ -147,34 +146,51 @@ class ModelText:
 
         Raises BadRequest for what cannot be demanded of this model.
         """
-        demanded = request.grammar
+        answer = request.grammar
         tools = request.tools if request.tool_choice != "none" else []
-        if tools and (request.tool_choice == "required" or demanded is not None):
-            param = "tool_choice" if request.tool_choice == "required" else request.grammar_param
-            make = getattr(self._tool_parser, "grammar", None)
-            if make is None:
-                raise BadRequest(
-                    f"{param}: calls in this model's tool format cannot be demanded, nor be "
-                    "excluded; only tool_choice auto and none without a format of the answer can.",
-                    param=param,
-                )
-            parallel = request.parallel_tool_calls
-            calls = make(tools, name=request.tool_name, parallel=parallel)
-            calls = with_tokens(calls, self.tokenizer.added_token_id)
-            if request.tool_choice != "required" and demanded is not None:
-                if demanded.kind != "json_schema":
-                    raise BadRequest(
-                        f"{param}: beside tools only a JSON schema can be demanded; "
-                        "tool_choice none switches them off.",
-                        param=param,
-                    )
-                schema = json.loads(demanded.source)
-                answer = json_rule(schema, lenient=demanded.lenient)
-                calls = calls.replace("start: calls", f"start: calls | answer\nanswer: {answer}", 1)
-            demanded = Grammar("lark", calls)
-        if demanded is None or not prompt.may_think:
-            return demanded
-        return msgspec.structs.replace(demanded, thinking=self._thinking(prompt.reasoning_open))
+        frame = getattr(self._reasoning_parser, "frame", None) if prompt.may_think else None
+        if not tools or (request.tool_choice != "required" and answer is None):
+            if answer is None or frame is None:
+                return answer and self._behind_thinking(answer, prompt)
+            tools = []
+        param = "tool_choice" if request.tool_choice == "required" else request.grammar_param
+        rules = Rules(
+            (
+                *_marks(self._tool_parser),
+                *_marks(self._reasoning_parser if frame else None),
+            ),
+            self.tokenizer.added_token_id,
+        )
+        calls = self._calls(rules, request, tools, param) if tools else None
+        ruled = None
+        if answer is not None and request.tool_choice != "required":
+            ruled = rules.rule(as_rule(answer))
+        if frame is not None:
+            start = frame(rules, calls, ruled, opened=prompt.reasoning_open)
+            return Grammar("lark", rules.source(start))
+        start = " | ".join(each for each in (calls, ruled) if each)
+        return self._behind_thinking(Grammar("lark", rules.source(start)), prompt)
+
+    def _calls(
+        self, rules: Rules, request: ChatRequest, tools: list[dict[str, Any]], param: str
+    ) -> str:
+        forms = getattr(self._tool_parser, "FORMS", None)
+        if forms is None:
+            raise BadRequest(
+                f"{param}: calls in this model's tool format cannot be demanded, nor be excluded; "
+                "only tool_choice auto and none without a format of the answer can.",
+                param=param,
+            )
+        name, parallel = request.tool_name, request.parallel_tool_calls
+        try:
+            return calls(forms, rules, tools, name=name, parallel=parallel)
+        except ValueError as error:
+            raise BadRequest(f"{param}: {error}.", param=param) from error
+
+    def _behind_thinking(self, grammar: Grammar, prompt: ChatPrompt) -> Grammar:
+        if not prompt.may_think:
+            return grammar
+        return msgspec.structs.replace(grammar, thinking=self._thinking(prompt.reasoning_open))
 
     def _thinking(self, opened: bool) -> Thinking:
         marks = (
@@ -236,7 +252,7 @@ class ModelText:
         if module is None:
             return []
         end = thinking_end(module)
-        return self.tokenizer.encode(end.rstrip() if bare else end)
+        return self.tokenizer.encode(getattr(module, "BARE_END", end.rstrip()) if bare else end)
 
     def markers(self, *, tools: bool) -> frozenset[str]:
         """Special tokens whose text the parsers of a choice have to see."""
@@ -271,6 +287,10 @@ class ModelText:
 def thinking_end(module: ModuleType) -> str:
     """What a model that a reasoning parser is for writes at the end of its thinking."""
     return getattr(module, "END", module.CLOSE)
+
+
+def _marks(module: ModuleType | None) -> tuple[str, ...]:
+    return getattr(module, "MARKS", module.MARKERS) if module else ()
 
 
 def _is_system(message: Any) -> bool:

@@ -9,8 +9,10 @@ A parser is a module of `reasoning_parsers/` or `tool_parsers/` with these names
     class Parser                a ReasoningParser or ToolParser, made for each choice
     EXAMPLES: tuple[Example, ...]               its conformance tests
 
-A tool parser whose calls can be demanded has a `grammar` (see `tool_grammar`), and a reasoning
-parser after whose thinking an answer can be, the marks OPEN and CLOSE.
+A tool parser whose calls can be demanded says in `FORMS` how they are written (see `tool_grammar`)
+and, if they are others than MARKERS, in `MARKS` which texts there may be tokens. A reasoning parser
+after whose thinking an answer can be demanded has the marks OPEN and CLOSE, or a `frame` (see
+`reasoning_parsers.harmony`).
 
 Text goes in as it is generated, cut anywhere; events come out, and their joined texts do not
 depend on the cuts. Nothing is lost: what turns out not to be the format comes out as TextDelta.

@@ -1,66 +1,179 @@
 """Grammars of tool calls, for requests that demand one.
 
-A module of `tool_parsers/` whose format can be enforced offers
-
-    def grammar(tools, *, name, parallel) -> str
-
-in llguidance's Lark: one call or, with `parallel`, several, of the tool `name` or of any. The first
-line is `start: calls`; a mark that may be a token of its own has a rule for itself, `rule: "mark"`.
+A module of `tool_parsers/` says in `FORMS` how its models write calls, as data; here they become
+llguidance's Lark, for the tools that a request declares.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .grammar import json_rule, literal
 
 MAX_CALLS = 16  # in one answer
+_PLAIN_NAME = re.compile(r"[\w.:/-]{1,256}")
+_OBJECT = {"type": "object"}
 
 
-def json_calls(
+class Function(NamedTuple):
+    """A declared tool."""
+
+    name: str
+    schema: dict[str, Any]  # of its arguments, an object
+    lenient: bool  # what of the schema cannot be enforced is passed over
+
+
+class Rules:
+    """The rules of a grammar while it is written.
+
+    `marks` are texts that may be tokens beside the trained vocabulary, which `token` finds: to
+    llguidance such a token is never the text that is spelled in the same way.
+    """
+
+    def __init__(
+        self, marks: Sequence[str] = (), token: Callable[[str], int | None] = lambda mark: None
+    ) -> None:
+        longest_first = sorted(marks, key=len, reverse=True)
+        self._marks = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._token = token
+        self._names: dict[str, str] = {}  # right side → name
+
+    def rule(self, body: str, *, attributes: str = "", terminal: bool = False) -> str:
+        """The name of a rule with this right side."""
+        body = f"{attributes}: {body}"
+        return self._names.setdefault(body, f"{'T' if terminal else 'r'}{len(self._names)}")
+
+    def source(self, start: str) -> str:
+        """The whole grammar."""
+        return "\n".join((f"start: {start}", *(f"{n}{body}" for body, n in self._names.items())))
+
+    def text(self, text: str) -> str:
+        """Exactly this text; "" for none."""
+        return " ".join(each for each, _ in self._pieces(text))
+
+    def until(self, closing: str) -> str:
+        """Any text up to `closing`, and `closing`, which the text does not contain."""
+        before = ""
+        pieces = self._pieces(closing)
+        for i, (_, plain) in enumerate(pieces):
+            if plain is None:
+                text = f"/(?s:.*){_in_regex(before)}/"
+                spelled = f"/(?s:.*){_in_regex(closing)}(?s:.*)/"
+                rest = " ".join(each for each, _ in pieces[i:])
+                return f"{self.rule(f'{text} & ~{spelled}', terminal=True)} {rest}"
+            before += plain
+        return self.rule("/(?s:.*)/", attributes=f"[suffix={literal(closing)}]")
+
+    def json(self, schema: Any, *, lenient: bool) -> str:
+        return self.rule(json_rule(schema, lenient=lenient))
+
+    def listed(self, items: Sequence[tuple[str, bool]], comma: str = "") -> str:
+        """The items in this order, with commas between; those with True must be there."""
+        rest = first = ""  # behind another item, and as the first
+        may_be_empty = True
+        for item, needed in reversed(items):
+            first_with = f"{item} {rest}"
+            if needed:
+                rest = self.rule(f"{comma} {item} {rest}")
+                first, may_be_empty = self.rule(first_with), False
+            else:
+                rest = self.rule(f"({comma} {item})? {rest}")
+                either = f"{first_with} | {first}" if first else first_with
+                first = self.rule(either)
+        return f"({first})?" if first and may_be_empty else first
+
+    def _pieces(self, text: str) -> list[tuple[str, str | None]]:
+        """The text as Lark, mark by mark; with each piece its text, None for a token."""
+        pieces: list[tuple[str, str | None]] = []
+        at = 0
+        for match in (*self._marks.finditer(text), None):
+            plain = text[at : match.start() if match else len(text)]
+            if plain:
+                pieces.append((literal(plain), plain))
+            if match is None:
+                break
+            at = match.end()
+            token = self._token(match[0])
+            if token is None:
+                pieces.append((literal(match[0]), match[0]))
+            else:
+                pieces.append((f"<[{token}]>", None))
+        return pieces
+
+
+class Form(NamedTuple):
+    """One way in which a model writes its calls: opening, call, between, call …, closing."""
+
+    call: Callable[[Rules, Function], str]  # Raises ValueError: this one cannot be written so
+    opening: str = ""
+    closing: str = ""
+    between: str | None = None  # None: there is only one call in an answer
+
+
+def calls(
+    forms: Sequence[Form],
+    rules: Rules,
     tools: Sequence[Mapping[str, Any]],
     *,
     name: str | None,
     parallel: bool,
-    opening: str,
-    closing: str,
-    inside: str = "\n",
-    between: str = "\n",
 ) -> str:
-    """Calls written as `opening {"name": …, "arguments": {…}} closing`, with `inside` between
-    marks and JSON, and `between` between calls."""
-    functions = [tool["function"] for tool in tools]
-    chosen = [function for function in functions if name is None or function["name"] == name]
-    more = f" ({literal(between)} call){{0,{MAX_CALLS - 1}}}" if parallel else ""
-    rules = ["start: calls", f"calls: call{more}"]
-    bodies = " | ".join(f"call_{i}" for i in range(len(chosen)))
-    space = literal(inside)
-    rules.append(f"call: opening {space} ({bodies}) {space} closing")
-    rules += [f"opening: {literal(opening)}", f"closing: {literal(closing)}"]
-    for i, function in enumerate(chosen):
-        head = literal(f'{{"name": {literal(function["name"])}, "arguments": ')
-        rules.append(f'call_{i}: {head} arguments_{i} "}}"')
-        rules.append(f"arguments_{i}: {json_rule(parameters(function), lenient=lenient(function))}")
-    return "\n".join(rules)
+    """One call or, with `parallel`, several; of the tool `name` or of any. Raises ValueError for
+    tools that the format cannot name."""
+    chosen = [function for function in map(_function, tools) if name in (None, function.name)]
+    written: list[str] = []
+    for form in forms:
+        one = rules.rule(" | ".join(rules.rule(form.call(rules, each)) for each in chosen))
+        more = ""
+        if parallel and form.between is not None:
+            more = f"({rules.text(form.between)} {one}){{0,{MAX_CALLS - 1}}}"
+        written.append(f"{rules.text(form.opening)} {one} {more} {rules.text(form.closing)}")
+    return rules.rule(" | ".join(written))
 
 
-def parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a function's arguments, which are an object in any case."""
-    return {"type": "object"} | (function.get("parameters") or {})
+def json_call(before: str, after: str = "") -> Callable[[Rules, Function], str]:
+    """Arguments as a JSON object; in `before`, %s is the name, %d a number."""
+
+    def written(rules: Rules, function: Function) -> str:
+        arguments = rules.json(function.schema, lenient=function.lenient)
+        head = with_name(rules, before, function.name)
+        return f"{head} {arguments} {rules.text(after)}"
+
+    return written
 
 
-def lenient(function: Mapping[str, Any]) -> bool:
-    return function.get("strict") is not True
+def with_name(rules: Rules, text: str, name: str) -> str:
+    """A text with the name in the place of %s, and a number in the place of %d."""
+    if not _PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"a tool named {name[:100]!r} cannot be demanded of this model")
+    pieces = text.replace("%s", name).split("%d")
+    return " /[0-9]{1,3}/ ".join(rules.text(piece) for piece in pieces)
 
 
-def with_tokens(grammar: str, id_of: Callable[[str], int | None]) -> str:
-    """The rules that are one mark each as tokens, where the tokenizer has such a token."""
+def properties(function: Function) -> dict[str, Any]:
+    """Parameter → its schema, which has the definitions that it may refer to with it."""
+    found = function.schema.get("properties")
+    shared = {
+        key: function.schema[key] for key in ("$defs", "definitions") if key in function.schema
+    }
+    return {
+        key: shared | value if isinstance(value, dict) else {}
+        for key, value in (found if isinstance(found, dict) else {}).items()
+    }
 
-    def token(rule: re.Match[str]) -> str:
-        number = id_of(json.loads(rule[2]))
-        return rule[0] if number is None else f"{rule[1]}: <[{number}]>"
 
-    return re.sub(r'^(\w+): ("(?:[^"\\]|\\.)*")$', token, grammar, flags=re.MULTILINE)
+def required(function: Function) -> frozenset[str]:
+    named = function.schema.get("required")
+    return frozenset(named if isinstance(named, list) else ())
+
+
+def _function(tool: Mapping[str, Any]) -> Function:
+    function = tool["function"]
+    schema = _OBJECT | (function.get("parameters") or {})
+    return Function(function["name"], schema, function.get("strict") is not True)
+
+
+def _in_regex(text: str) -> str:
+    return re.sub(r"[][/\\.*+?(){}|^$-]", r"\\\g<0>", text)

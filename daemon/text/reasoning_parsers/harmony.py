@@ -13,12 +13,14 @@ import regex
 
 from ...protocol.events import Event, ReasoningDelta, TextDelta
 from ..parsing import Example, partial_marker
+from ..tool_grammar import Rules
 
 CHANNEL, MESSAGE, START = "<|channel|>", "<|message|>", "<|start|>"
 ENDS = ("<|end|>", "<|return|>", "<|call|>")
 MARKERS = (CHANNEL, MESSAGE, START, "<|constrain|>", *ENDS)
 OPEN = f"{CHANNEL}analysis{MESSAGE}"
 CLOSE = f"<|end|>{START}assistant{CHANNEL}final{MESSAGE}"
+BARE_END = f"<|end|>{START}assistant"  # where a grammar says what follows
 
 # The header of a message: `<|start|>assistant` (perhaps with ` to=…`), the channel, its recipient.
 _HEADER = regex.compile(
@@ -104,6 +106,16 @@ class Parser:
         if text:
             kind = ReasoningDelta if self.open else TextDelta
             events.append(kind(self._index, text))
+
+
+def frame(rules: Rules, calls: str | None, answer: str | None, *, opened: bool) -> str:
+    """The Lark of an output that is one of `calls`, or this `answer`, perhaps after thinking."""
+    messages = [calls] if calls else []
+    if answer:
+        messages.append(f"{rules.text(f'{CHANNEL}final{MESSAGE}')} {answer}")
+    thought = rules.until(BARE_END)
+    thinking = thought if opened else f"({rules.text(OPEN)} {thought})?"
+    return f"{thinking} ({' | '.join(messages)})"
 
 
 _FINAL = f"{START}assistant{CHANNEL}final{MESSAGE}"

@@ -44,11 +44,12 @@ def _call(node: ast.expr) -> Call | None:
         except (ValueError, TypeError, RecursionError, MemoryError):
             return None
     try:
-        return (
-            Call(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False)) if name else None
-        )
+        text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):  # a set, bytes, infinity
         return None
+    # JSON's way to write an emoji is two halves to Python.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Call(name, text) if name else None
 
 
 def _name(node: ast.expr) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 # parameter → JSON types that it may have; a parameter that is not in it may have any
 Types = Mapping[str, frozenset[str]]
 STRING = frozenset({"string"})
+MAX_DEPTH = 8  # of choices within choices
 
 _NAMES = {
     "str": "string", "text": "string", "int": "integer", "float": "number", "double": "number",
@@ -31,13 +32,29 @@ def parameter_types(tools: Sequence[Mapping[str, Any]]) -> dict[str, Types]:
             schema = function.get("parameters")
             properties = schema.get("properties") if isinstance(schema, Mapping) else None
             named = properties.items() if isinstance(properties, Mapping) else ()
-            found[name] = {key: types for key, value in named if (types := _types(value))}
+            found[name] = {key: types for key, value in named if (types := _types(value, schema))}
     return found
 
 
-def _types(schema: object) -> frozenset[str]:
+def resolved(schema: object, root: object) -> object:
+    """What a schema that is a reference within `root` refers to; the schema itself if it is none,
+    or the reference leads nowhere."""
+    seen: list[object] = []
+    while isinstance(schema, Mapping) and isinstance(ref := schema.get("$ref"), str):
+        place: object = root
+        for step in ref.removeprefix("#").strip("/").split("/"):
+            place = place.get(step) if isinstance(place, Mapping) else None
+        if place is None or place in seen:
+            return schema
+        seen.append(place)
+        schema = place
+    return schema
+
+
+def _types(schema: object, root: object, depth: int = 0) -> frozenset[str]:
     """Empty when the schema says nothing of types, or it takes more than this to find out."""
-    if not isinstance(schema, Mapping):
+    schema = resolved(schema, root)
+    if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
         return frozenset()
     if "type" in schema:
         named = schema["type"]
@@ -47,7 +64,7 @@ def _types(schema: object) -> frozenset[str]:
         return frozenset(_VALUES.get(type(value), "string") for value in values)
     for key in ("anyOf", "oneOf"):
         if isinstance(choices := schema.get(key), list):
-            each = [_types(choice) for choice in choices]
+            each = [_types(choice, root, depth + 1) for choice in choices]
             return frozenset().union(*each) if all(each) else frozenset()
     return frozenset()
 

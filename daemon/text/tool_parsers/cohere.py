@@ -4,6 +4,7 @@ Command R7B, Command A; older ones write `Action: ```json […]``` `."""
 from __future__ import annotations
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -24,6 +25,15 @@ class Parser(CallParser):
         ends=(CLOSE, "```"),
     )
 
+
+FORMS = (
+    Form(
+        json_call('    {"tool_call_id": "%d", "tool_name": "%s", "parameters": ', "}"),
+        f"{OPEN}[\n",
+        f"\n]{CLOSE}",
+        between=",\n",
+    ),
+)
 
 EXAMPLES = (
     Example(

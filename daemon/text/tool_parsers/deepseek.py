@@ -6,6 +6,7 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
 
@@ -35,6 +36,16 @@ class Parser(CallParser):
         ends=(CALL_END, CLOSE),
     )
 
+
+FORMS = (
+    Form(json_call(f"{CALL}%s{SEPARATOR}", CALL_END), OPEN, CLOSE, between=""),
+    Form(
+        json_call(f"{CALL}function{SEPARATOR}%s\n```json\n", f"\n```{CALL_END}"),
+        OPEN,
+        CLOSE,
+        between="\n",
+    ),
+)
 
 EXAMPLES = (
     Example(

@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 _D = "｜DSML｜"
@@ -44,6 +46,20 @@ class Parser(CallParser):
         ends=(f"</{_D}invoke>", *CLOSES),
     )
 
+
+_CALL = TagCall(
+    f'<{_D}invoke name="%s">\n',
+    f'<{_D}parameter name="%s" string="%k">',
+    f"</{_D}parameter>",
+    "\n",
+    f"</{_D}invoke>",
+    kinds=("true", "false"),
+)
+MARKS = (_D,)
+FORMS = tuple(
+    Form(_CALL, f"{opening}\n", f"\n{closing}", between="\n")
+    for opening, closing in zip(STARTS, CLOSES, strict=True)
+)
 
 EXAMPLES = (
     Example(

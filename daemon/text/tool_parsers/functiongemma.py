@@ -8,9 +8,11 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._braces import brace_calls
 from ._calls import CallParser
 from ._format import CallFormat, Whole
+from ._python_grammar import brace_call
 
 OPEN, CLOSE, QUOTE = "<start_function_call>", "<end_function_call>", "<escape>"
 MARKERS = (OPEN, CLOSE, QUOTE)
@@ -25,6 +27,8 @@ class Parser(CallParser):
         (OPEN,), (Whole(regex.compile(""), CLOSE, partial(brace_calls, quote=QUOTE)),)
     )
 
+
+FORMS = (Form(brace_call(QUOTE), OPEN, CLOSE, between=CLOSE + OPEN),)
 
 EXAMPLES = (
     Example(

@@ -6,9 +6,11 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Whole
 from ._python import python_calls
+from ._python_grammar import python_call
 
 MARKERS = ("```tool_code", "```tool_call")
 
@@ -20,6 +22,8 @@ def detect(chat_template: str) -> bool:
 class Parser(CallParser):
     format = CallFormat(MARKERS, (Whole(regex.compile(""), "```", python_calls),))
 
+
+FORMS = (Form(python_call, "```tool_code\n", "\n```", between="\n"),)
 
 EXAMPLES = (
     Example('```tool_code\nprint(f(a="x"))\n```', calls=(Call("f", '{"a": "x"}'),)),

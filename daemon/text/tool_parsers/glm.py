@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -38,6 +40,19 @@ class Parser(CallParser):
         ends=(CLOSE,),
     )
 
+
+def _form(line: str) -> Form:
+    call = TagCall(
+        f"%s{line}",
+        f"<arg_key>%s</arg_key>{line}<arg_value>",
+        "</arg_value>",
+        line,
+        CLOSE,
+    )
+    return Form(call, OPEN, between=f"{line}{OPEN}")
+
+
+FORMS = (_form("\n"), _form(""))  # up to 4.6, and from 4.7 on
 
 _TOOLS = (tool("w", city="string", days="integer"),)
 

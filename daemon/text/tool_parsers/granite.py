@@ -4,6 +4,7 @@ Granite 4 writes hermes."""
 from __future__ import annotations
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -19,6 +20,8 @@ def detect(chat_template: str) -> bool:
 class Parser(CallParser):
     format = CallFormat(MARKERS, JSON_HEADS, closes=json_closes())
 
+
+FORMS = (Form(json_call('{"name": "%s", "arguments": ', "}"), f"{OPEN}[", "]", between=", "),)
 
 EXAMPLES = (
     Example(

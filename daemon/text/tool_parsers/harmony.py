@@ -7,6 +7,7 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
 
@@ -40,6 +41,9 @@ class Parser(CallParser):
         ends=(CALL, END),
     )
 
+
+# What ends the message ends the answer: gpt-oss makes one call at a time.
+FORMS = (Form(json_call(f"{CHANNEL}commentary to=functions.%s {CONSTRAIN}json{MESSAGE}")),)
 
 EXAMPLES = (
     Example(

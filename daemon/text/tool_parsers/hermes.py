@@ -11,11 +11,8 @@ completed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from ..parsing import Call, Example
-from ..tool_grammar import json_calls
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -31,14 +28,18 @@ def detect(chat_template: str) -> bool:
     return ours and not any(other in chat_template for other in others)
 
 
-def grammar(tools: Sequence[Mapping[str, Any]], *, name: str | None, parallel: bool) -> str:
-    """See text/tool_grammar.py."""
-    return json_calls(tools, name=name, parallel=parallel, opening=OPEN, closing=CLOSE)
-
-
 class Parser(CallParser):
     format = CallFormat((OPEN,), JSON_HEADS, closes=json_closes(CLOSE), ends=(CLOSE,))
 
+
+FORMS = (
+    Form(
+        json_call('{"name": "%s", "arguments": ', "}"),
+        f"{OPEN}\n",
+        f"\n{CLOSE}",
+        between=f"\n{CLOSE}\n{OPEN}\n",
+    ),
+)
 
 EXAMPLES = (
     Example("Hello <b>there</b>.\n", text="Hello <b>there</b>.\n"),

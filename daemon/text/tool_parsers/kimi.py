@@ -6,6 +6,7 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat, Head
 
@@ -39,6 +40,8 @@ class Parser(CallParser):
         ends=(CALL_END, CLOSE),
     )
 
+
+FORMS = (Form(json_call(f"{CALL}functions.%s:%d{ARGUMENTS}", CALL_END), OPEN, CLOSE, between=""),)
 
 EXAMPLES = (
     Example(

@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<|open|>tools<|sep|>", "<|close|>tools<|sep|>"
@@ -45,6 +47,15 @@ class Parser(CallParser):
         ends=("<|close|>call<|sep|>", CLOSE),
     )
 
+
+_WRITTEN = TagCall(
+    '<|open|>call tool="%s" index="%d"<|sep|>',
+    '<|open|>argument key="%s" type="%k"<|sep|>',
+    "<|close|>argument<|sep|>",
+    "",
+    "<|close|>call<|sep|>",
+)
+FORMS = (Form(_WRITTEN, OPEN, CLOSE, between=""),)
 
 EXAMPLES = (
     Example(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Whole
 from ._python import python_calls
+from ._python_grammar import python_call
 
 OPEN, CLOSE = "<|tool_call_start|>", "<|tool_call_end|>"
 MARKERS = (OPEN, CLOSE)
@@ -20,6 +22,8 @@ def detect(chat_template: str) -> bool:
 class Parser(CallParser):
     format = CallFormat((OPEN,), (Whole(regex.compile(""), CLOSE, python_calls),))
 
+
+FORMS = (Form(python_call, f"{OPEN}[", f"]{CLOSE}", between=", "),)
 
 EXAMPLES = (
     Example(

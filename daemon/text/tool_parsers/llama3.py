@@ -6,6 +6,7 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -26,6 +27,8 @@ class Parser(CallParser):
         bare=regex.compile(r'\s*(?=\[?\s*\{\s*"(?:name|type)"\s*:)'),
     )
 
+
+FORMS = (Form(json_call('{"name": "%s", "parameters": ', "}"), between="; "),)
 
 EXAMPLES = (
     Example(

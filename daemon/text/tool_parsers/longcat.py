@@ -7,9 +7,11 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
 from ._json_calls import JSON_HEADS
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<longcat_tool_call>", "</longcat_tool_call>"
@@ -45,6 +47,17 @@ class Parser(CallParser):
         ends=(CLOSE,),
     )
 
+
+_KEY = "<longcat_arg_key>%s</longcat_arg_key>\n<longcat_arg_value>"
+FORMS = (
+    Form(TagCall("%s\n", _KEY, "</longcat_arg_value>", "\n", CLOSE), OPEN, between=f"\n{OPEN}"),
+    Form(
+        json_call('{"name": "%s", "arguments": ', "}"),
+        f"{OPEN}\n",
+        f"\n{CLOSE}",
+        between=f"\n{CLOSE}\n{OPEN}\n",
+    ),
+)
 
 EXAMPLES = (
     Example(

@@ -7,8 +7,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<function name=", "</function>"
@@ -38,6 +40,10 @@ class Parser(CallParser):
         ends=(CLOSE,),
     )
 
+
+FORMS = (
+    Form(TagCall('<function name="%s">', '<param name="%s">', "</param>", "", CLOSE), between="\n"),
+)
 
 EXAMPLES = (
     Example(

@@ -7,8 +7,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<minimax:tool_call>", "</minimax:tool_call>"
@@ -39,6 +41,9 @@ class Parser(CallParser):
         ends=("</invoke>", CLOSE),
     )
 
+
+_CALL = TagCall('<invoke name="%s">\n', '<parameter name="%s">', "</parameter>", "\n", "</invoke>")
+FORMS = (Form(_CALL, f"{OPEN}\n", f"\n{CLOSE}", between="\n"),)
 
 EXAMPLES = (
     Example(

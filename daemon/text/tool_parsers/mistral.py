@@ -6,6 +6,7 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
 from ._json_calls import JSON_HEADS
@@ -32,6 +33,11 @@ class Parser(CallParser):
         closes=(regex.compile(r"\s*\]"),),
     )
 
+
+FORMS = (
+    Form(json_call(f"%s{ARGS}"), OPEN, between=OPEN),
+    Form(json_call('{"name": "%s", "arguments": ', "}"), f"{OPEN}[", "]", between=", "),
+)
 
 EXAMPLES = (
     Example(

@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<atem:function_calls>", "</atem:function_calls>"
@@ -41,6 +43,15 @@ class Parser(CallParser):
         ends=("</atem:invoke>", CLOSE),
     )
 
+
+_CALL = TagCall(
+    '<atem:invoke name="%s">\n',
+    '<atem:parameter name="%s">',
+    "</atem:parameter>",
+    "\n",
+    "</atem:invoke>",
+)
+FORMS = (Form(_CALL, f"{OPEN}\n", f"\n{CLOSE}", between="\n"),)
 
 EXAMPLES = (
     Example(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -18,6 +19,10 @@ def detect(chat_template: str) -> bool:
 class Parser(CallParser):
     format = CallFormat((OPEN,), JSON_HEADS, closes=json_closes(CLOSE), ends=(CLOSE,))
 
+
+FORMS = (
+    Form(json_call('{"name": "%s", "arguments": ', "}"), f"{OPEN}[", f"]{CLOSE}", between=", "),
+)
 
 EXAMPLES = (
     Example(

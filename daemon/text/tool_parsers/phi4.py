@@ -4,6 +4,7 @@ Phi-4-mini."""
 from __future__ import annotations
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -20,6 +21,12 @@ def detect(chat_template: str) -> bool:
 class Parser(CallParser):
     format = CallFormat((OPEN, "functools["), JSON_HEADS, closes=json_closes(CLOSE), ends=(CLOSE,))
 
+
+_CALL = json_call('{"name": "%s", "arguments": ', "}")
+FORMS = (
+    Form(_CALL, f"{OPEN}[", f"]{CLOSE}", between=", "),
+    Form(_CALL, "functools[", "]", between=", "),
+)
 
 EXAMPLES = (
     Example(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Whole
 from ._python import python_calls
+from ._python_grammar import python_call
 
 MARKERS = ("<|python_start|>", "<|python_end|>")
 
@@ -28,12 +30,15 @@ class Parser(CallParser):
     )
 
 
+FORMS = (Form(python_call, "[", "]", between=", "),)
+
 EXAMPLES = (
     Example(
         '[f(a=1, b={"c": null}), g.h()]',
         calls=(Call("f", '{"a": 1, "b": {"c": null}}'), Call("g.h", "{}")),
     ),
     Example("<|python_start|>[f()]<|python_end|>", calls=(Call("f", "{}"),)),
+    Example(r'[f(a="\ud83d\ude00")]', calls=(Call("f", '{"a": "😀"}'),)),
     Example("[f(1)] is wrong", text="[f(1)] is wrong"),
     Example("[1, 2]", text="[1, 2]"),
     Example("[f", text="[f"),

@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -40,6 +42,9 @@ class Parser(CallParser):
         ends=(CLOSE,),
     )
 
+
+CALL = TagCall("<function=%s>\n", "<parameter=%s>\n", "</parameter>", "\n", "</function>", pad="\n")
+FORMS = (Form(CALL, f"{OPEN}\n", f"\n{CLOSE}", between=f"\n{CLOSE}\n{OPEN}\n"),)
 
 _TOOLS = (tool("w", city="string", days="integer", x=None),)
 

@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import NAME, CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments
 from .qwen3_coder import STYLE
 
@@ -29,6 +31,9 @@ class Parser(CallParser):
         ends=(CLOSE,),
     )
 
+
+_CALL = TagCall("<function=%s>\n", "<parameter=%s>", "</parameter>", "\n", "</function>")
+FORMS = (Form(_CALL, f"{OPEN}\n", f"\n{CLOSE}", between="\n"),)
 
 EXAMPLES = (
     Example(

@@ -8,8 +8,10 @@ from functools import partial
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Head
+from ._tag_grammar import TagCall
 from ._tags import TagArguments, TagStyle
 
 OPEN, CLOSE = "<｜tool_calls_begin｜>", "<｜tool_calls_end｜>"
@@ -44,6 +46,15 @@ class Parser(CallParser):
         ends=(CALL_END, CLOSE),
     )
 
+
+_WRITTEN = TagCall(
+    f'{CALL}function{SEPARATOR}<steptml:invoke name="%s">',
+    '<steptml:parameter name="%s">',
+    "</steptml:parameter>",
+    "",
+    f"</steptml:invoke>{CALL_END}",
+)
+FORMS = (Form(_WRITTEN, OPEN, CLOSE, between=""),)
 
 EXAMPLES = (
     Example(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import regex
 
 from ..parsing import Call, Example
+from ..tool_grammar import Form, json_call
 from ._calls import CallParser
 from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
@@ -24,6 +25,8 @@ class Parser(CallParser):
         bare=regex.compile(r'\s*(?=\[\s*\{\s*"name"\s*:)'),
     )
 
+
+FORMS = (Form(json_call('{"name": "%s", "arguments": ', "}"), "[", "]", between=", "),)
 
 EXAMPLES = (
     Example(

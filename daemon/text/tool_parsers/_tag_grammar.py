@@ -1,0 +1,94 @@
+"""Grammars of calls whose arguments are written one tag a parameter."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ..grammar import literal
+from ..tool_grammar import Function, Rules, properties, required, with_name
+from ._schemas import STRING, parameter_types, resolved
+
+_KEY = re.compile(r'[^<>"\s]([^<>"\n]{0,254}[^<>"\s])?')
+_ANY_KEY = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"
+_OPEN_ENDED = ("anyOf", "oneOf", "allOf", "$ref", "patternProperties", "additionalProperties")
+MAX_ANY = 32  # parameters of a tool that does not name them
+
+
+class TagCall(NamedTuple):
+    """Where strings stand as they are and other values as JSON, before `closing`. Nothing keeps a
+    string within such JSON from spelling `closing`, which ends the value to the parser."""
+
+    before: str  # up to the first parameter; %s is the name, %d a number
+    parameter: str  # up to the value; %s is the key, %k the kind
+    closing: str  # behind the value
+    between: str  # behind `closing`
+    after: str  # behind the last parameter
+    pad: str = ""  # behind a value that is no string
+    kinds: tuple[str, str] = ("", "")  # what %k is for a string, and for another value; "" stands
+    # for the schema's own type
+
+    def __call__(self, rules: Rules, function: Function) -> str:
+        needed = required(function)
+        types = parameter_types([{"name": function.name, "parameters": function.schema}])
+        kinds = types.get(function.name, {})
+        items = [
+            (
+                self._parameter(
+                    rules, key, schema, kinds.get(key, frozenset()), lenient=function.lenient
+                ),
+                key in needed,
+            )
+            for key, schema in properties(function).items()
+        ]
+        parameters = rules.listed(items)
+        if not items and any(function.schema.get(key) for key in _OPEN_ENDED):
+            opening, closing = self._opening("\0", self.kinds[0], "string").split("\0")
+            any_of = f"{rules.text(opening)} {_ANY_KEY} {rules.text(closing)}"
+            value = f"{rules.until(self.closing)} {rules.text(self.between)}"
+            parameters = f"({any_of} {value}){{0,{MAX_ANY}}}"
+        head = with_name(rules, self.before, function.name)
+        return f"{head} {parameters} {rules.text(self.after)}"
+
+    def _parameter(
+        self,
+        rules: Rules,
+        key: str,
+        schema: dict[str, Any],
+        types: frozenset[str],
+        *,
+        lenient: bool,
+    ) -> str:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"a parameter named {key[:100]!r} cannot be demanded of this model")
+        between = rules.text(self.between)
+        text, value = self._opening(key, self.kinds[0], "string"), rules.until(self.closing)
+        if types == STRING and (words := self._words(resolved(schema, schema))):
+            choices = " | ".join(map(literal, words))
+            value = f"({choices}) {rules.text(self.pad + self.closing)}"
+        as_text = f"{rules.text(text)} {value} {between}"
+        kind = schema.get("type")
+        other = self._opening(key, self.kinds[1], kind if isinstance(kind, str) else "object")
+        as_json = (
+            f"{rules.text(other)} {rules.json(schema, lenient=lenient)} "
+            f"{rules.text(self.pad + self.closing)} {between}"
+        )
+        if types == STRING:
+            return rules.rule(as_text)
+        if types and "string" not in types:
+            return rules.rule(as_json)
+        if "%k" in self.parameter:
+            return rules.rule(f"{as_text} | {as_json}")
+        return rules.rule(as_text)  # the parser finds out what it is
+
+    def _opening(self, key: str, kind: str, type_: str) -> str:
+        return self.parameter.replace("%s", key).replace("%k", kind or type_)
+
+    def _words(self, schema: Any) -> list[str]:
+        """The texts that the value may be, none if it may be any."""
+        words = schema.get("enum", [schema["const"]] if "const" in schema else [])
+        usable = isinstance(words, list) and all(
+            isinstance(word, str) and self.closing not in word and word == word.strip("\n")
+            for word in words
+        )
+        return words if usable else []

@@ -1,0 +1,231 @@
+"""What the grammar of demanded calls allows is read back by the parser of the same format."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import product
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import pytest
+from fastmlx.daemon.protocol.events import TextDelta, ToolCallArguments, ToolCallStarted
+from fastmlx.daemon.protocol.grammar import Grammar
+from fastmlx.daemon.text.grammar import as_rule
+from fastmlx.daemon.text.model_text import REASONING_PARSERS, TOOL_PARSERS
+from fastmlx.daemon.text.tool_grammar import Rules, calls
+from llguidance import LLMatcher, LLTokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+MODULES = [TOOL_PARSERS.get(name) for name in TOOL_PARSERS.names()]
+
+
+def function(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+TOOLS = [
+    function(
+        "weather",
+        {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "unit": {"enum": ["C", "F"]},
+                "days": {"type": "integer"},
+                "where": {"$ref": "#/$defs/place"},
+                "tags": {"type": "array", "items": {"enum": ["a b", "c"]}, "maxItems": 2},
+                "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "exact": {"type": "boolean"},
+                "sky": {"$ref": "#/$defs/sky"},
+            },
+            "required": ["city", "days"],
+            "additionalProperties": False,
+            "$defs": {
+                "sky": {"type": "string", "enum": ["blue", "0"]},
+                "place": {
+                    "type": "object",
+                    "properties": {"lat": {"type": "integer"}, "lon": {"type": "integer"}},
+                    "required": ["lat", "lon"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+    ),
+    function(
+        "move",
+        {
+            "type": "object",
+            "properties": {
+                "by": {
+                    "type": "object",
+                    "properties": {"x": {"type": "number"}, "why": {"enum": ["wind", "rain"]}},
+                    "required": ["x"],
+                    "additionalProperties": False,
+                },
+                "path": {"type": "array", "items": {"type": "boolean"}},
+            },
+            "additionalProperties": False,
+        },
+    ),
+    function("now", {"type": "object", "properties": {}, "additionalProperties": False}),
+]
+SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
+
+
+class Vocabulary:
+    """Bytes, and perhaps the marks of a format as tokens."""
+
+    def __init__(self, marks: tuple[str, ...] = (), *, tokens: bool = False) -> None:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        vocabulary = {letter: i for i, letter in enumerate(alphabet)} | {"<end>": 256}
+        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
+        if tokens:
+            tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in marks])
+        self.tokens = {
+            mark: tokenizer.token_to_id(mark)
+            for mark in marks
+            if tokenizer.token_to_id(mark) is not None
+        }
+        self.plain = tokenizer
+        self.guide = LLTokenizer(tokenizer.to_str(), eos_token=256)
+
+    def text(self, tokens: list[int]) -> str:
+        return self.plain.decode(tokens, skip_special_tokens=False)
+
+
+def written(grammar: str, vocabulary: Vocabulary, closings: tuple[str, ...], seed: int) -> str:
+    """Something that the grammar allows. Text that may go on for ever is soon ended by one of
+    `closings`, or by whatever ends JSON."""
+    chance = random.Random(seed)
+    matcher = LLMatcher(vocabulary.guide, LLMatcher.grammar_from_lark(grammar))
+    assert not matcher.is_error(), matcher.get_error()
+    tokens: list[int] = []
+    letters = b'abcDE 019.-"\\{}[],:<>\n/\xc3\xa9'
+    for _ in range(3000):
+        if matcher.is_accepting() and (chance.random() < 0.5 or matcher.is_stopped()):
+            break
+        forced = matcher.compute_ff_tokens()
+        if not forced and chance.random() < 0.4:
+            texts = [*closings, '"', "}", "]", ")"]
+            ends = [vocabulary.plain.encode(text).ids for text in texts]
+            usable = [end for end in ends if matcher.validate_tokens(end) == len(end)]
+            forced = chance.choice(usable) if usable else []
+        if not forced:
+            mask = matcher.compute_logit_bias()
+            allowed = [i for i, bias in enumerate(mask) if bias and i != 256]
+            bytes_of = vocabulary.guide.decode_bytes
+            likely = [i for i in allowed if bytes_of([i]) in [bytes([b]) for b in letters]]
+            forced = [chance.choice(likely or allowed)]
+        assert matcher.consume_tokens(forced), (vocabulary.text(tokens), matcher.get_error())
+        tokens += forced
+    else:
+        raise AssertionError(vocabulary.text(tokens)[-300:])
+    return vocabulary.text(tokens)
+
+
+def read(module: ModuleType, text: str) -> list[tuple[str, Any]]:
+    """The calls; the text must be nothing else."""
+    parser = module.Parser(0, TOOLS)
+    found: list[tuple[str, str]] = []
+    for event in [*parser.push(text), *parser.finish()]:
+        assert not isinstance(event, TextDelta), (text, event.text)
+        if isinstance(event, ToolCallStarted):
+            found.append((event.name, ""))
+        elif isinstance(event, ToolCallArguments):
+            found[-1] = (found[-1][0], found[-1][1] + event.arguments)
+    assert parser.completed == len(found), text
+    return [(name, json.loads(arguments)) for name, arguments in found]
+
+
+CLOSINGS = (
+    "</parameter>", "</arg_value>", "</longcat_arg_value>", "</param>", "</atem:parameter>",
+    "</steptml:parameter>", "</｜DSML｜parameter>", "<|close|>argument<|sep|>", '<|"|>', "<escape>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_what_the_grammar_allows_is_read_as_calls_that_keep_their_schema(
+    module: ModuleType, tokens: bool
+) -> None:
+    marks = getattr(module, "MARKS", module.MARKERS)
+    vocabulary = Vocabulary(marks, tokens=tokens)
+    seen: set[str] = set()
+    for seed, parallel in product(range(3), (False, True)):
+        rules = Rules(marks, vocabulary.tokens.get)
+        start = calls(module.FORMS, rules, TOOLS, name=None, parallel=parallel)
+        text = written(rules.source(start), vocabulary, CLOSINGS, seed)
+        found = read(module, text)
+        assert len(found) == 1 or (parallel and found), text
+        for name, arguments in found:
+            seen.add(name)
+            jsonschema.validate(arguments, SCHEMAS[name])
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_named_tool_is_the_only_one(module: ModuleType) -> None:
+    vocabulary = Vocabulary()
+    rules = Rules(module.MARKERS)
+    start = calls(module.FORMS, rules, TOOLS, name="move", parallel=False)
+    for seed in range(3):
+        [(name, _)] = read(module, written(rules.source(start), vocabulary, CLOSINGS, seed))
+        assert name == "move"
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        Grammar("regex", "a/b\\/[c\n]"),
+        Grammar("json_schema", '{"const": "x/y"}'),
+        Grammar("lark", 'start: "a" b\nb: "/"'),
+    ],
+)
+def test_any_grammar_can_stand_inside_another(grammar: Grammar) -> None:
+    rules = Rules()
+    source = rules.source(f'"<" {rules.rule(as_rule(grammar))} ">"')
+    matcher = LLMatcher(Vocabulary().guide, LLMatcher.grammar_from_lark(source))
+    said = {"regex": "<a/b/\n>", "json_schema": '<"x/y">', "lark": "<a/>"}[grammar.kind]
+    assert matcher.consume_tokens(Vocabulary().plain.encode(said).ids)
+    assert matcher.is_accepting()
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_gpt_oss_may_think_or_answer_at_once(tokens: bool) -> None:
+    module = REASONING_PARSERS.get("harmony")
+    tools = TOOL_PARSERS.get("harmony")
+    vocabulary = Vocabulary(module.MARKERS, tokens=tokens)
+
+    def matcher(*, opened: bool, demanded: bool) -> LLMatcher:
+        rules = Rules(module.MARKERS, vocabulary.tokens.get)
+        one = calls(tools.FORMS, rules, TOOLS, name="now", parallel=True)
+        answer = None if demanded else rules.rule(as_rule(Grammar("json_schema", '{"const": 1}')))
+        source = rules.source(module.frame(rules, one, answer, opened=opened))
+        return LLMatcher(vocabulary.guide, LLMatcher.grammar_from_lark(source))
+
+    def takes(text: str, *, opened: bool = False, demanded: bool = False) -> bool:
+        ids = vocabulary.plain.encode(text).ids
+        state = matcher(opened=opened, demanded=demanded)
+        return state.validate_tokens(ids) == len(ids)
+
+    final = "<|channel|>final<|message|>1"
+    thinking = "<|channel|>analysis<|message|>Hm, <b>.<|end|><|start|>assistant"
+    call = "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}"
+    for message in (final, call):
+        assert takes(message) and takes(thinking + message)
+        assert takes("So.<|end|><|start|>assistant" + message, opened=True)
+    assert takes(call, demanded=True) and takes(thinking + call, demanded=True)
+    assert not takes(final, demanded=True)
+    assert not takes("1") and not takes(thinking + "1")
+
+
+@pytest.mark.parametrize("name", ["pythonic", "hermes"])
+def test_a_name_that_a_format_cannot_write_is_refused(name: str) -> None:
+    tools = [function("what is it?", {})]
+    with pytest.raises(ValueError, match="what is it"):
+        calls(TOOL_PARSERS.get(name).FORMS, Rules(), tools, name=None, parallel=False)
