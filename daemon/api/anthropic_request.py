@@ -14,13 +14,10 @@ import msgspec
 from ..protocol.errors import BadRequest
 from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
+from ..text.effort import DO_NOT_THINK, THINK
 from .anthropic_blocks import has_cache_marks, read_messages, read_tools
 from .body import convert, read_json
 from .openai_fields import MAX_STOP_LENGTH, MAX_STOPS, check_model
-
-# The switches of chat templates: Qwen's and most others', DeepSeek's and Granite's.
-_THINK = {"enable_thinking": True, "thinking": True}
-_DO_NOT_THINK = {"enable_thinking": False, "thinking": False}
 
 
 class MessagesFields(msgspec.Struct, kw_only=True):
@@ -74,7 +71,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
             grammar=grammar,
             grammar_param=grammar_param,
             chat_template_kwargs=_template_kwargs(fields),
-            chat_template_defaults={} if thinking else _DO_NOT_THINK,
+            chat_template_defaults={} if thinking else DO_NOT_THINK,
             thinking_budget=_thinking_budget(thinking),
             parallel_tool_calls=(fields.tool_choice or {}).get("disable_parallel_tool_use")
             is not True,
@@ -104,9 +101,9 @@ def _template_kwargs(fields: MessagesFields) -> dict[str, Any]:
     kwargs: dict[str, Any] = {}
     match fields.thinking:
         case {"type": "enabled" | "adaptive"}:
-            kwargs |= _THINK
+            kwargs |= THINK
         case {"type": "disabled"}:
-            kwargs |= _DO_NOT_THINK
+            kwargs |= DO_NOT_THINK
     effort = (fields.output_config or {}).get("effort")
     if isinstance(effort, str):
         kwargs["reasoning_effort"] = effort

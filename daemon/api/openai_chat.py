@@ -20,6 +20,7 @@ from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
 from .openai_messages import read_messages, read_tools
 from .openai_structured import STRUCTURED, read_structured
+from .openai_thinking import ThinkingFields, read_thinking
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -32,7 +33,6 @@ UNSUPPORTED = common.UNSUPPORTED | {
     "function_call": one_of("none", "auto"),
     "audio": is_null,
     "modalities": one_of(["text"], []),
-    "prediction": is_null,
     "web_search_options": is_null,
     "echo": one_of(False),
     "best_of": one_of(1),
@@ -41,9 +41,11 @@ UNSUPPORTED = common.UNSUPPORTED | {
 }
 
 
-class ChatFields(common.CommonFields, kw_only=True):
+class ChatFields(ThinkingFields, kw_only=True):
     """The fields of the body that this dialect carries out; see UNSUPPORTED for those it refuses.
-    Any other (user, metadata, store, service_tier …) changes nothing and is accepted."""
+    Any other changes nothing and is accepted: marks for the maker's books (user, metadata, store,
+    safety_identifier) and hints (prediction, which is there to save time, verbosity, service_tier,
+    prompt_cache_key)."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None = None
@@ -52,9 +54,6 @@ class ChatFields(common.CommonFields, kw_only=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    reasoning_effort: str | None = None
-    thinking_token_budget: int | None = None  # vLLM
-    chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     mcp: bool | list[str] | None = None  # ours: tools of all MCP servers, or of these
@@ -78,6 +77,8 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
     tools = read_tools(fields.tools)
     choice = _tool_choice(fields, tools)
     structured = read_structured(raw)
+    thinking = read_thinking(fields)
+    continues = _continues(fields)
     stream = bool(fields.stream)
     return Chat(
         request=ChatRequest(
@@ -88,11 +89,11 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
             tool_name=choice.name,
             grammar=structured.grammar if structured else None,
             grammar_param=structured.param if structured else "",
-            chat_template_kwargs=_template_kwargs(fields),
-            thinking_budget=_thinking_budget(fields),
+            chat_template_kwargs=thinking.kwargs,
+            thinking_budget=thinking.budget,
             parallel_tool_calls=fields.parallel_tool_calls is not False,
-            add_generation_prompt=_generation_prompt(fields),
-            continue_final_message=bool(fields.continue_final_message),
+            add_generation_prompt=not continues and fields.add_generation_prompt is not False,
+            continue_final_message=continues,
             sampling=_sampling(fields),
             n=common.choices(fields),
             mcp=_mcp(fields),
@@ -152,37 +153,24 @@ def _mcp(fields: ChatFields) -> McpWanted | None:
     return McpWanted(servers=None if fields.mcp is True else tuple(fields.mcp))
 
 
-def _thinking_budget(fields: ChatFields) -> int | None:
-    budget = fields.thinking_token_budget
-    if budget is not None and (budget < 1 or common.choices(fields) > 1):
-        raise BadRequest(
-            "thinking_token_budget must be at least 1, and n must be 1 with it.",
-            param="thinking_token_budget",
-        )
-    return budget
-
-
-def _template_kwargs(fields: ChatFields) -> dict[str, Any]:
-    kwargs = dict(fields.chat_template_kwargs or {})
-    if fields.reasoning_effort is not None:
-        kwargs.setdefault("reasoning_effort", fields.reasoning_effort)
-    return kwargs
-
-
-def _generation_prompt(fields: ChatFields) -> bool:
+def _continues(fields: ChatFields) -> bool:
+    """Whether the answer goes on with the last message: vLLM's field says so, or a mark of that
+    message, DeepSeek's and Mistral's `prefix` or Moonshot's `partial`."""
+    last = fields.messages[-1] if fields.messages else {}
+    marked = last.get("prefix") is True or last.get("partial") is True
     if not fields.continue_final_message:
-        return fields.add_generation_prompt is not False
+        return marked and last.get("role") == "assistant"
     if fields.add_generation_prompt:
         raise BadRequest(
             "continue_final_message and add_generation_prompt exclude each other.",
             param="continue_final_message",
         )
-    if fields.messages[-1:] and fields.messages[-1].get("role") != "assistant":
+    if last and last.get("role") != "assistant":
         raise BadRequest(
             "continue_final_message needs a last message of the assistant.",
             param="continue_final_message",
         )
-    return False
+    return True
 
 
 @blueprint.post(

@@ -17,7 +17,7 @@ from ..protocol.requests import CompletionRequest, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
 from .openai_answer import Envelope, respond
-from .openai_completions_answer import CompletionAnswer, CompletionStream
+from .openai_completions_answer import Best, CompletionAnswer, CompletionStream
 from .openai_structured import STRUCTURED, read_structured
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Completion(msgspec.Struct):
     stream: bool
     include_usage: bool
     timings: bool
+    best: Best | None = None
 
 
 def read_completion(body: bytes, *, client: str | None = None) -> Completion:
@@ -53,19 +54,20 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
     fields = convert(raw, CompletionFields)
     refuse(raw, UNSUPPORTED)
     n = common.choices(fields)
-    if fields.best_of is not None and fields.best_of != n:
-        raise BadRequest("best_of is not supported unless it equals n.", param="best_of")
+    tries = _tries(fields, n)
     if fields.logprobs is not None and not 0 <= fields.logprobs <= 20:
         raise BadRequest("logprobs must be between 0 and 20.", param="logprobs")
     if fields.echo and fields.logprobs is not None:
         raise BadRequest(
-            "echo with logprobs is not supported by fastmlx yet.",
+            "echo and logprobs exclude each other here: log probabilities are those of output "
+            "tokens only.",
             param="echo",
         )
     prompts = read_prompts(fields.prompt)
-    if len(prompts) * n > MAX_SEQUENCES:
+    if len(prompts) * tries > MAX_SEQUENCES:
         raise BadRequest(
-            f"{len(prompts)} prompts with n={n} are more than {MAX_SEQUENCES} sequences.",
+            f"{len(prompts)} prompts with {tries} answers each are more than {MAX_SEQUENCES} "
+            "sequences.",
             param="prompt",
         )
     if fields.max_tokens is None:
@@ -80,9 +82,11 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
             grammar=structured.grammar if structured else None,
             grammar_param=structured.param if structured else "",
             sampling=common.sampling(
-                fields, logprobs=fields.logprobs is not None, top_logprobs=fields.logprobs or 0
+                fields,
+                logprobs=fields.logprobs is not None or tries > n,
+                top_logprobs=fields.logprobs or 0,
             ),
-            n=n,
+            n=tries,
             meta=RequestMeta(
                 request_id=f"cmpl-{uuid.uuid4().hex}",
                 dialect="openai_completions",
@@ -93,7 +97,20 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
         stream=stream,
         include_usage=common.include_usage(fields),
         timings=bool(fields.timings_per_token),
+        best=Best(n, tries, fields.logprobs is not None) if tries > n else None,
     )
+
+
+def _tries(fields: CompletionFields, n: int) -> int:
+    """How many answers to a prompt are generated, to return the `n` likeliest."""
+    best_of = n if fields.best_of is None else fields.best_of
+    if not n <= best_of <= common.MAX_CHOICES:
+        raise BadRequest(
+            f"best_of must be at least n, {n}, and at most {common.MAX_CHOICES}.", param="best_of"
+        )
+    if best_of > n and fields.stream:
+        raise BadRequest("best_of greater than n cannot be streamed.", param="best_of")
+    return best_of
 
 
 def read_prompts(prompt: Any) -> list[str | list[int]]:
@@ -134,5 +151,5 @@ async def completions(request: Request) -> HTTPResponse | None:
         usage=asked.include_usage,
         timings=asked.timings,
     )
-    answer = CompletionStream(envelope) if asked.stream else CompletionAnswer(envelope)
+    answer = CompletionStream(envelope) if asked.stream else CompletionAnswer(envelope, asked.best)
     return await respond(request, front.generator.complete(asked.request), answer)

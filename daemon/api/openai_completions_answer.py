@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..protocol.events import ChoiceEvent, ChosenLogprob, Event, Finished, TextDelta, Usage
 from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
@@ -79,6 +79,14 @@ class CompletionStream(Frames):
         return self._choice(choice)
 
 
+class Best(NamedTuple):
+    """Of `tries` completions of each prompt the `n` with the highest log probability a token."""
+
+    n: int
+    tries: int
+    logprobs: bool  # the client wants to see them
+
+
 class _Choice:
     """One completion while it is being collected."""
 
@@ -87,14 +95,20 @@ class _Choice:
         self.logprobs: list[ChosenLogprob] = []
         self.finish_reason: str | None = None
 
+    def likelihood(self) -> float:
+        """Log probability a token."""
+        count = len(self.logprobs)
+        return sum(each.logprob for each in self.logprobs) / count if count else 0.0
+
 
 class CompletionAnswer(Collected):
     """Events → the one object of a request that does not stream."""
 
     kind = "text_completion"
 
-    def __init__(self, envelope: Envelope) -> None:
+    def __init__(self, envelope: Envelope, best: Best | None = None) -> None:
         super().__init__(envelope)
+        self._best = best
         self._collected: dict[int, _Choice] = {}
 
     def _take(self, event: ChoiceEvent) -> None:
@@ -106,12 +120,25 @@ class CompletionAnswer(Collected):
             choice.finish_reason = event.reason
 
     def _choices(self) -> list[dict[str, Any]]:
+        hidden = self._best is not None and not self._best.logprobs
         return [
             {
                 "index": index,
                 "text": "".join(choice.text),
-                "logprobs": logprobs_object(choice.logprobs, 0) if choice.logprobs else None,
+                "logprobs": logprobs_object(choice.logprobs, 0)
+                if choice.logprobs and not hidden
+                else None,
                 "finish_reason": choice.finish_reason,
             }
-            for index, choice in sorted(self._collected.items())
+            for index, choice in enumerate(self._kept())
         ]
+
+    def _kept(self) -> list[_Choice]:
+        choices = [choice for _, choice in sorted(self._collected.items())]
+        if self._best is None:
+            return choices
+        kept: list[_Choice] = []
+        for first in range(0, len(choices), self._best.tries):
+            tries = choices[first : first + self._best.tries]
+            kept += sorted(tries, key=_Choice.likelihood, reverse=True)[: self._best.n]
+        return kept

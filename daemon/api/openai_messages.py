@@ -92,20 +92,27 @@ def _tool_call(call: Any, where: str) -> dict[str, Any]:
 
 
 def read_tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """The tools as given, once every one is known to be a function with a name."""
+    """The tools as given, once every one is known to be a function with a name. Tools of types that
+    we do not know, such as those that a maker's own servers carry out, are left out."""
     if tools and len(tools) > MAX_TOOLS:
         raise _bad("tools", f"has {len(tools)} entries; at most {MAX_TOOLS} are accepted")
-    for i, tool in enumerate(tools or ()):
-        if tool.get("type") != "function":
-            raise _bad(f"tools[{i}].type", "must be 'function'")
-        function = tool.get("function")
-        if not isinstance(function, dict):
-            raise _bad(f"tools[{i}].function", "must be an object")
-        if not _string(function.get("name"), f"tools[{i}].function.name"):
-            raise _bad(f"tools[{i}].function.name", "must not be empty")
-        if not isinstance(function.get("parameters", {}), dict | None):
-            raise _bad(f"tools[{i}].function.parameters", "must be a JSON schema (an object)")
-    return tools or []
+    return [tool for i, tool in enumerate(tools or ()) if _is_function(tool, f"tools[{i}]")]
+
+
+def _is_function(tool: dict[str, Any], where: str) -> bool:
+    kind = _string(tool.get("type"), f"{where}.type")
+    if kind == "custom":
+        raise _bad(f"{where}.type", "must be 'function'; custom tools are not supported")
+    if kind != "function":
+        return False
+    function = tool.get("function")
+    if not isinstance(function, dict):
+        raise _bad(f"{where}.function", "must be an object")
+    if not _string(function.get("name"), f"{where}.function.name"):
+        raise _bad(f"{where}.function.name", "must not be empty")
+    if not isinstance(function.get("parameters", {}), dict | None):
+        raise _bad(f"{where}.function.parameters", "must be a JSON schema (an object)")
+    return True
 
 
 def _string(value: Any, where: str) -> str:

@@ -52,6 +52,7 @@ class Prompt(NamedTuple):
     echo: str = ""
     text: str = ""  # of a chat
     grammar: Grammar | None = None
+    thinking_budget: int | None = None  # tokens
 
 
 class _Plan(NamedTuple):
@@ -63,7 +64,6 @@ class _Plan(NamedTuple):
     tools: list[dict[str, Any]]  # calls of these are looked for in the output
     prompts: Callable[[ModelSide], list[Prompt]]
     text_length: int  # characters to be tokenised, about
-    thinking_budget: int | None = None  # tokens
     parallel_calls: bool = True
     grammar: Grammar | None = None  # as asked for, to be checked
     grammar_param: str = ""  # the field that asked for it
@@ -209,7 +209,8 @@ class Generator:
         rooms = [room(len(prompt.tokens), lease.ready.context) for prompt in prompts]
         for number, prompt in enumerate(prompts):
             bare = prompt.grammar is not None
-            end = side.text.thinking_end(bare=bare) if plan.thinking_budget is not None else []
+            budget = prompt.thinking_budget
+            end = side.text.thinking_end(bare=bare) if budget is not None else []
             for i in range(plan.n):
                 resolved = resolve(
                     sampling,
@@ -229,7 +230,7 @@ class Generator:
                     logprobs=sampling.top_logprobs if sampling.logprobs else None,
                     chat=plan.chat,
                     continues=prompt.continues,
-                    thinking_budget=plan.thinking_budget,
+                    thinking_budget=budget,
                     parallel_calls=plan.parallel_calls,
                 )
                 streams.append(stream)
@@ -251,7 +252,17 @@ def _chat_plan(request: ChatRequest) -> _Plan:
             request.chat_template_defaults,
         )
         grammar = side.text.grammar(request, made)
-        return [Prompt(made.tokens, made.reasoning_open, made.continues, "", made.text, grammar)]
+        budget = request.thinking_budget
+        return [
+            Prompt(
+                made.tokens,
+                made.reasoning_open,
+                made.continues,
+                text=made.text,
+                grammar=grammar,
+                thinking_budget=made.thinking_budget if budget is None else budget,
+            )
+        ]
 
     length = _text_length(request.messages) + _text_length(tools)
     return _Plan(
@@ -261,7 +272,6 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         tools=tools,
         prompts=prompts,
         text_length=length,
-        thinking_budget=request.thinking_budget,
         parallel_calls=request.parallel_tool_calls,
         grammar=request.grammar,
         grammar_param=request.grammar_param,

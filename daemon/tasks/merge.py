@@ -12,14 +12,19 @@ T = TypeVar("T")
 async def merge(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tuple[int, T], None]:
     """Yields (number of the source, item) until every source has ended.
 
-    The first error of a source ends all. One task a source, none of which outlives the generator.
+    A source is asked for its next item when the one before was used. The first error of a source
+    ends all. One task a source, none of which outlives the generator.
     """
     items: asyncio.Queue[tuple[int, T] | BaseException | None] = asyncio.Queue()
+
+    used = [asyncio.Event() for _ in sources]
 
     async def pump(number: int, source: AsyncIterator[T]) -> None:
         try:
             async for item in source:
+                used[number].clear()
                 items.put_nowait((number, item))
+                await used[number].wait()
             items.put_nowait(None)
         except Exception as error:
             items.put_nowait(error)
@@ -35,6 +40,7 @@ async def merge(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tuple[int
                 raise item
             else:
                 yield item
+                used[item[0]].set()
     finally:
         for task in tasks:
             task.cancel()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..protocol.errors import BadRequest
+from .json_stream import JsonObjectStream
 
 Messages = list[dict[str, Any]]
 Probe = Callable[[Messages], str | None]  # the rendering, or None when refused
@@ -36,6 +37,7 @@ class Accepts(NamedTuple):
     strings: bool  # content as a string
     parts: bool  # content as a list of parts
     raw_arguments: bool  # tool call arguments as the model wrote them, a string
+    odd_arguments: bool  # any text in the place of an object
     developer: bool  # the role
     system: bool  # a first message of this role, if only to leave it out
     late_system: bool  # one that comes later, in its place
@@ -49,22 +51,19 @@ class Accepts(NamedTuple):
         reads_parts = parts is not None and _WORD in parts and "'type'" not in parts
         call = {"name": "fastmlx_name", "arguments": _ARGUMENTS}
         asked = {"role": "user", "content": _WORD if text else [{"type": "text", "text": _WORD}]}
-        called = probe(
-            [
-                asked,
-                {
-                    "role": "assistant",
-                    "content": "",
-                    "tool_calls": [{"id": "call00000", "type": "function", "function": call}],
-                },
-            ]
-        )
+
+        def calling(function: dict[str, Any]) -> str | None:
+            calls = [{"id": "call00000", "type": "function", "function": function}]
+            return probe([asked, {"role": "assistant", "content": "", "tool_calls": calls}])
+
+        called = calling(call)
         system = asked | {"role": "system", "content": _as(asked, _OTHER)}
         first, late = probe([system, asked]), probe([asked, system])
         return cls(
             strings=not reads_parts or (text is not None and _WORD in text),
             parts=reads_parts,
             raw_arguments=called is not None and _ARGUMENTS in called,
+            odd_arguments=calling(call | {"arguments": _WORD}) is not None,
             developer="developer" in source,
             system=first is not None,
             late_system=late is not None and late.find(_OTHER) > late.find(_WORD) >= 0,
@@ -220,7 +219,21 @@ def _tool_call(call: Any, accepts: Accepts, param: str) -> dict[str, Any]:
             raise BadRequest("A tool call must have a function with a name.", param=param)
     arguments = function.get("arguments")
     if not accepts.raw_arguments and isinstance(arguments, str):
-        # Text that is not JSON is shown to the model as it is.
-        with contextlib.suppress(ValueError, RecursionError):
-            arguments = json.loads(arguments) if arguments.strip() else {}
+        arguments = _object(arguments, accepts)
     return {**call, "function": {**function, "arguments": {} if arguments is None else arguments}}
+
+
+def _object(arguments: str, accepts: Accepts) -> Any:
+    """The object that the text is. Of text that is none the model sees what it wrote, if the
+    template can show it, and else what can be made of it: one odd call in its history must not end
+    a conversation."""
+    if not arguments.strip():
+        return {}
+    value: Any = arguments
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(arguments)
+    if isinstance(value, dict) or accepts.odd_arguments:
+        return value
+    stream = JsonObjectStream()
+    repaired = json.loads(stream.push(arguments) + stream.close())
+    return repaired or {"arguments": arguments}

@@ -13,6 +13,7 @@ from ..protocol.errors import BadRequest, ModelFailed
 from ..protocol.grammar import Grammar, Thinking
 from ..protocol.requests import ChatRequest
 from ..registry import Registry, UnknownName
+from . import effort
 from .conversation import canonical
 from .dates import ConversationDates
 from .grammar import as_rule
@@ -44,6 +45,7 @@ class ChatPrompt(NamedTuple):
     reasoning_open: bool  # the prompt ends inside the model's thinking
     continues: bool  # the output continues the final message instead of starting a new one
     may_think: bool  # the output begins with the model's thinking, or may
+    thinking_budget: int | None = None  # tokens, from `reasoning_effort`
 
 
 class ModelText:
@@ -111,7 +113,7 @@ class ModelText:
         defaults: dict[str, Any] | None = None,
     ) -> ChatPrompt:
         """`kwargs` are variables of the template that go before those of the model's entry in
-        config.yaml, `defaults` those that come after.
+        config.yaml, `defaults` those that come after. For `reasoning_effort` see text/effort.py.
 
         Raises BadRequest: no chat template, or the template refuses the messages.
         """
@@ -125,20 +127,30 @@ class ModelText:
             )
         if self._system_prompt and not any(_is_system(message) for message in messages):
             messages = [{"role": "system", "content": self._system_prompt}, *messages]
+        kwargs = dict(kwargs or {})
+        level = kwargs.pop(effort.KEY, None)
+        asked = template.effort(level) if isinstance(level, str) else effort.Effort({}, {}, None)
         text = template.render(
             messages,
             tools,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
-            variables=_KEEP_THINKING | (defaults or {}) | self._template_args | (kwargs or {}),
+            variables=_KEEP_THINKING
+            | asked.proposed
+            | (defaults or {})
+            | self._template_args
+            | asked.demanded
+            | kwargs,
             now=self._dates.of(messages) if template.asks_for_date else None,
         )
+        opened = self._opens_reasoning(text, messages, continue_final_message)
         return ChatPrompt(
             text,
             self.tokenizer.encode(text),  # the template has written bos, if the model wants it
-            self._opens_reasoning(text, messages, continue_final_message),
+            opened,
             continue_final_message,
             self._may_think(text, messages, continue_final_message),
+            1 if asked.closed and opened else asked.budget,
         )
 
     def grammar(self, request: ChatRequest, prompt: ChatPrompt) -> Grammar | None:

@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from ..protocol.errors import BadRequest
+from .effort import NEAREST, Effort, effort
 from .messages import Accepts, normalized
 
 RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
@@ -45,6 +46,7 @@ class ChatTemplate:
         self.asks_for_date = "strftime_now" in source
         self._special_tokens = special_tokens or {}
         self._accepts = Accepts.probed(self._probe, source)
+        self._efforts: dict[str, Effort] = {}  # level → its meaning
 
     def render(
         self,
@@ -81,6 +83,23 @@ class ChatTemplate:
             chat, tools or None, add_generation_prompt, clock | dict(variables or {})
         )
         return _cut(text, final) if continue_final_message else text
+
+    def effort(self, level: str) -> Effort:
+        """What this level of `reasoning_effort` means here."""
+        found = self._efforts.get(level)
+        if found is None:
+            found = effort(level, self.source, self._renders_with)
+            if level in NEAREST:
+                self._efforts[level] = found
+        return found
+
+    def _renders_with(self, variables: Mapping[str, Any]) -> bool:
+        chat = normalized([{"role": "user", "content": "Hello"}], self._accepts)
+        try:
+            self._render(chat, None, True, variables)
+        except BadRequest:
+            return False
+        return True
 
     def _render(
         self,

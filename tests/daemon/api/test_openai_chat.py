@@ -25,6 +25,9 @@ def refused(**fields: Any) -> BadRequest:
     return caught.value
 
 
+THINKING = {"enable_thinking": True, "thinking": True}
+
+
 def test_what_the_client_does_not_say_stays_unsaid() -> None:
     asked = read_chat(body(), client="127.0.0.1")
     sampling = asked.request.sampling
@@ -76,12 +79,15 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
             user="u",
             metadata={"a": "b"},
             store=False,
+            prediction={"type": "content", "content": "x"},
+            verbosity="low",
+            safety_identifier="s",
             service_tier="auto",
             response_format={"type": "text"},
             modalities=["text"],
             parallel_tool_calls=True,
             tool_choice="auto",
-            tools=[],
+            tools=[{"type": "web_search_preview"}],
             priority=0,
             functions=None,
             prompt_cache_key="k",
@@ -94,6 +100,7 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
     )
     assert asked.stream
     assert asked.include_usage
+    assert asked.request.tools == []
 
 
 @pytest.mark.parametrize(
@@ -102,9 +109,9 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"audio": {"voice": "alloy"}}, "audio"),
         ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
-        ({"thinking_token_budget": 0}, "thinking_token_budget"),
-        ({"thinking_token_budget": 9, "n": 2}, "thinking_token_budget"),
+        ({"thinking_token_budget": -2}, "thinking_token_budget"),
+        ({"reasoning": {"max_tokens": -5}}, "reasoning.max_tokens"),
+        ({"reasoning_effort": 3}, "reasoning_effort"),
         ({"tools": [{"type": "custom"}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
@@ -193,3 +200,41 @@ def test_no_shape_of_a_body_is_an_exception_of_ours(fields: dict, messages: list
         read_chat(json.dumps({"model": "m", "messages": messages} | fields).encode())
     except BadRequest as error:
         assert error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "kwargs", "budget"),
+    [
+        ({"thinking_token_budget": 9, "n": 2}, {}, 9),
+        ({"thinking_budget": 9}, {}, 9),
+        ({"reasoning_budget_tokens": -1}, {}, None),
+        ({"reasoning_max_tokens": 0}, {"reasoning_effort": "none"}, None),
+        (
+            {"reasoning": {"effort": "low", "max_tokens": 7, "next": 1}},
+            {"reasoning_effort": "low"},
+            7,
+        ),
+        ({"reasoning": {"enabled": False}}, {"enable_thinking": False, "thinking": False}, None),
+        ({"thinking": {"type": "enabled", "budget_tokens": 5}}, THINKING, 5),
+        ({"enable_thinking": True}, THINKING, None),
+        (
+            {"thinking": {"type": "disabled"}, "chat_template_kwargs": {"thinking": True}},
+            {"enable_thinking": False, "thinking": True},
+            None,
+        ),
+    ],
+)
+def test_thinking_is_switched_and_bounded_in_everybodys_words(
+    fields: dict, kwargs: dict, budget: int | None
+) -> None:
+    request = read_chat(body(**fields)).request
+    assert request.chat_template_kwargs == kwargs
+    assert request.thinking_budget == budget
+
+
+@pytest.mark.parametrize("mark", ["prefix", "partial"])
+def test_a_marked_last_message_is_continued(mark: str) -> None:
+    last = {"role": "assistant", "content": "Once", mark: True}
+    assert read_chat(body(messages=[USER, last])).request.continue_final_message
+    assert not read_chat(body(messages=[last, USER])).request.continue_final_message
+    assert not read_chat(body(messages=[USER, last | {mark: False}])).request.continue_final_message

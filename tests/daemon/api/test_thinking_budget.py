@@ -58,7 +58,11 @@ def test_the_answer_begins_when_the_budget_is_used_up(thinker: LiveDaemon, strea
 def test_without_a_budget_it_thinks_until_max_tokens(thinker: LiveDaemon) -> None:
     with thinker.anthropic() as client:
         message = client.messages.create(
-            model="m", messages=ASKED, max_tokens=40, thinking={"type": "adaptive"}
+            model="m",
+            messages=ASKED,
+            max_tokens=40,
+            thinking={"type": "adaptive"},
+            extra_body={"temperature": 0},
         )
     assert [block.type for block in message.content] == ["thinking"]
 
@@ -97,3 +101,27 @@ def test_a_format_begins_where_the_budget_ends(thinker: LiveDaemon) -> None:
     assert thinking.type == "thinking"
     assert text.type == "text"
     assert json.loads(text.text)["a"] in (1, 2)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_choice_keeps_to_the_budget_of_its_effort(thinker: LiveDaemon, n: int) -> None:
+    """The template opens the thinking whatever it is told: none ends it at once."""
+    with thinker.openai() as client:
+        answer = client.chat.completions.create(
+            model="m", messages=ASKED, max_tokens=20, n=n, seed=5, reasoning_effort="none"
+        )
+        budget = client.chat.completions.create(
+            model="m",
+            messages=ASKED,
+            max_tokens=30,
+            n=n,
+            seed=5,
+            extra_body={"thinking_budget": 6},
+        )
+    assert all(choice.message.content for choice in answer.choices)
+    assert all(choice.message.content for choice in budget.choices)
+    assert budget.usage is not None
+    details = budget.usage.completion_tokens_details
+    assert details is not None
+    assert 6 * n <= (details.reasoning_tokens or 0) <= 12 * n
+    assert budget.usage.completion_tokens == 30 * n
