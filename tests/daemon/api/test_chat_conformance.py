@@ -17,6 +17,7 @@ from pydantic import BaseModel
 CHAT = "/v1/chat/completions"
 HELLO: list[Any] = [{"role": "user", "content": "Hello there"}]
 SEEDED: dict[str, Any] = {"model": "tiny", "temperature": 1.0, "seed": 7, "max_tokens": 400}
+SHORT: dict[str, Any] = SEEDED | {"max_tokens": 30}
 TOOLS: list[Any] = [
     {
         "type": "function",
@@ -132,7 +133,7 @@ def test_logprobs_go_with_tools_and_a_schema(client: OpenAI) -> None:
         logprobs=True,
         top_logprobs=2,
         reasoning_effort="none",
-        **SEEDED | {"max_tokens": 30},
+        **SHORT,
     ).choices[0]
     assert answer.logprobs is not None
     assert answer.logprobs.content
