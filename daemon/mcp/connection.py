@@ -78,6 +78,7 @@ class Connection:
         self._scope: anyio.CancelScope | None = None
         self._wake = asyncio.Event()  # look: the server ended, or its tools changed
         self._ended = False
+        self._was_ready = False
         self._again = False  # reconnect at once
         self._stopping = False
 
@@ -101,9 +102,16 @@ class Connection:
 
     def reconnect(self) -> None:
         """Makes the connection anew, at once."""
+        if self.spec.disabled or self._stopping:
+            return
         self.attempts = 0
         self._again = True
+        self._lose(State.CONNECTING)
         self._interrupt()
+
+    def _lose(self, state: State) -> None:
+        """At once, although taking a connection down may take seconds."""
+        self.state, self._client, self.tools, self.connected_at = state, None, (), None
 
     def _interrupt(self) -> None:
         self._wake.set()
@@ -116,15 +124,14 @@ class Connection:
             self._wake.clear()
             self._ended = self._again = False
             since = time.monotonic()
+            self._was_ready = False
             problem = await self._connection()
-            was_ready, self._client, self.tools = self.connected_at is not None, None, ()
-            self.connected_at = None
+            self._lose(State.WAITING)
             if self._stopping or self._again:
                 continue
             self.error = problem
-            lasted = was_ready and time.monotonic() - since >= FORGET_S
+            lasted = self._was_ready and time.monotonic() - since >= FORGET_S
             self.attempts = 1 if lasted else self.attempts + 1
-            self.state = State.WAITING
             self.settled.set()
             wait_s = self._delay_s()
             log.warning("MCP server %s: %s; trying again in %.1f s", self.name, problem, wait_s)
@@ -147,6 +154,8 @@ class Connection:
 
         from .client import connected, reason
 
+        if self._stopping or self._again:  # meanwhile
+            return ""
         try:
             with anyio.CancelScope() as self._scope:
                 with anyio.fail_after(CONNECT_S) as patience:
@@ -166,6 +175,7 @@ class Connection:
     def _ready(self, client: Client) -> None:
         info = client.server_info
         self.server_info = f"{info.name} {info.version}".strip() if info else ""
+        self._was_ready = True
         self._client = client
         self.connected_at = time.time()
         self.error = None
@@ -183,13 +193,17 @@ class Connection:
                 return
             self._wake.clear()
             tools = await self._list(client)
+            if self._client is None:
+                return
             if tools != self.tools:
                 log.info("MCP server %s: now has %d tools", self.name, len(tools))
             self.tools = tools
 
     def _change(self, ended: bool) -> None:
         """From the transport: the server is gone, or (False) has other tools now."""
-        self._ended = self._ended or ended
+        if ended:
+            self._ended = True
+            self._lose(State.WAITING)
         self._wake.set()
 
     async def _list(self, client: Client) -> tuple[McpTool, ...]:
