@@ -90,6 +90,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": "embedder", "input": ["Hi", "Ho"]},
     "/apply-template": CHAT,
     "/tokenize": {"prompt": "Hi"},
+    "/detokenize": {"tokens": [5, 6]},
     "/api/chat": {"messages": TURNS, "tools": [TOOL], "options": OLLAMA},
     "/api/generate": {"prompt": "Hi", "options": OLLAMA},
     "/api/embed": {"model": "embedder", "input": "Hi"},
@@ -102,7 +103,10 @@ SOME_JSON = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6)
-    | st.sampled_from(["demo", "user", "assistant", "auto", "json", "text", "f", "\x00", "\u2028"]),
+    | st.sampled_from(["demo", "user", "assistant", "auto", "json", "text", "f", "c1", "nobody"])
+    | st.sampled_from(
+        ["\x00", "\u2028", "\ud800", "{", "<think>", "../..", "a" * 3000, [[[[[]]]]]]
+    ),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
     ),
@@ -199,7 +203,7 @@ def bodies(draw: st.DrawFn, path: str, fields: dict[str, Any], components: Any) 
             break
         container, key = draw(st.sampled_from(inside))
         if draw(st.booleans()):
-            container[key] = draw(SOME_JSON)
+            container[key] = copy.deepcopy(draw(SOME_JSON))
         else:
             del container[key]
     return json.dumps(body).encode()
