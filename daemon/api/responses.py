@@ -16,6 +16,7 @@ from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from ..protocol.errors import BadRequest
+from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .body import read_json
 from .responses_background import Background
@@ -171,6 +172,7 @@ async def input_tokens(request: Request) -> HTTPResponse:
     asked = read_asked(read_json(request.body))
     before = await context.keeper.context(asked)
     chat = await read_request(context.front, context.keeper, asked, before, request.ip)
+    chat = await mcp_loop.offered(context.front.mcp, chat)
     count = await context.front.generator.count(chat)
     return _json({"object": "response.input_tokens", "input_tokens": count})
 

@@ -21,6 +21,7 @@ import msgspec
 from ..protocol.events import (
     Event,
     Finished,
+    McpCall,
     Prefilled,
     ReasoningDelta,
     TextDelta,
@@ -29,9 +30,11 @@ from ..protocol.events import (
     Usage,
 )
 from .errors import ErrorReply
+from .responses_input import item_id
 from .responses_items import (
     InputItem,
     ItemWriter,
+    McpItem,
     MessageItem,
     ReasoningItem,
     call_item,
@@ -44,6 +47,7 @@ from .sse import one_line
 
 _json = msgspec.json.Encoder().encode
 # Our words for an error, where the API's differ.
+_NO_ANSWERS = ("reasoning", "mcp_list_tools")
 _CODES = {"context_length_exceeded": "context_length_exceeded", "overloaded": "rate_limit_exceeded"}
 
 
@@ -90,6 +94,7 @@ class ResponseWriter:
         self._sequence = 0
         self.begun = False
         self._item: ItemWriter | None = None
+        self._called: dict[str, McpItem] = {}  # by the call's id
         self._left: list[bytes] = []  # frames of an item that was cut off
         self._space = ""  # whitespace before the answer, held back: often it is all of it
         self._finished = Finished(0, "stop")
@@ -160,9 +165,38 @@ class ResponseWriter:
                 self._finish_items(event, frames)
             case Usage():
                 self.response["usage"] = usage_object(event)
+            case McpCall():
+                self._mcp(event, frames)
             case Prefilled() | ToolCallArguments():
                 pass
         return frames
+
+    def _mcp(self, call: McpCall, frames: list[bytes]) -> None:
+        """Its item stands in the output from the beginning, as others may end before it."""
+        self._close(frames)
+        self._space = ""
+        item = self._called.get(call.id)
+        if item is None:
+            item = self._called[call.id] = McpItem(self, call)
+            frames += item.open(len(self.response["output"]), self._options.mark)
+            self.response["output"].append(item.item)
+        if call.status != "running":
+            frames += item.end(call)
+
+    def listed(self, item: dict[str, Any]) -> list[bytes]:
+        """Frames of what an MCP server offers; before all events."""
+        frames = self.begin()
+        place = len(self.response["output"])
+        item = {"id": item_id(item["type"], self._options.mark, place), **item}
+        self.response["output"].append(item)
+        names = {"item_id": item["id"], "output_index": place}
+        frames.append(
+            self.event("response.output_item.added", {"output_index": place, "item": item})
+        )
+        for step in ("in_progress", "completed"):
+            frames.append(self.event(f"response.mcp_list_tools.{step}", names))
+        done = {"output_index": place, "item": item}
+        return [*frames, self.event("response.output_item.done", done)]
 
     def _text(self, event: TextDelta, frames: list[bytes]) -> None:
         text = self._space + event.text
@@ -180,7 +214,7 @@ class ResponseWriter:
 
     def _finish_items(self, finished: Finished, frames: list[bytes]) -> None:
         self._finished = finished
-        answered = any(item["type"] != "reasoning" for item in self.response["output"])
+        answered = any(item["type"] not in _NO_ANSWERS for item in self.response["output"])
         if self._space and not answered and not (self._item and self._item.answers):
             self._answer(TextDelta(0, self._space), frames)
         self._close(frames, complete=finished.reason != "length")
@@ -213,6 +247,9 @@ class ResponseWriter:
     def abandon(self, status: str, error: ErrorReply | None = None) -> None:
         """The object of a response that ends before its time; what there is of it stays."""
         self._close(self._left, complete=False)
+        for called in self._called.values():
+            if called.item["status"] == "in_progress":
+                self._left += called.close("incomplete")
         self.response["status"] = status
         if error is not None:
             told = error.body["error"]

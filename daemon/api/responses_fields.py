@@ -18,6 +18,7 @@ from .body import convert, is_null, one_of, refuse
 from .openai_fields import check_model
 from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
 from .responses_input import Item, Message, read_items
+from .responses_mcp import wanted
 from .responses_tools import Choice, Tools, read_choice, read_tools
 
 DIALECT = "openai_responses"
@@ -184,6 +185,7 @@ def chat_request(
         grammar_param=demand.param,
         chat_template_kwargs=_template_kwargs(fields),
         parallel_tool_calls=fields.parallel_tool_calls is not False,
+        mcp=wanted(choice.tools.servers),
         sampling=_sampling(asked),
         meta=RequestMeta(
             request_id=asked.response_id, dialect=DIALECT, client=client, stream=stream

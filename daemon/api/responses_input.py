@@ -61,6 +61,8 @@ def item_id(kind: str, mark: str, number: int | str) -> str:
         "function_call": "fc",
         "custom_tool_call": "ctc",
         "compaction": "cmp",
+        "mcp_call": "mcp",
+        "mcp_list_tools": "mcpl",
     }.get(kind, "item")
     return f"{prefix}_{mark}_{number}"
 
@@ -109,10 +111,13 @@ class _Messages:
         self.messages: list[Message] = []
         self._tools = tools
         self._seal = seal
+        self._round: Message | None = None  # the assistant's, whose calls the daemon ran
         self._names: dict[str, str] = {}  # call_id → the model's name of the tool
 
     def add(self, item: Item) -> None:
         kind = item["type"]
+        if kind != "mcp_call":
+            self._round = None
         if kind == "message":
             self._message(item)
         elif kind == "reasoning":
@@ -121,6 +126,8 @@ class _Messages:
             self._call(item, custom=kind == "custom_tool_call")
         elif kind in _OUTPUTS:
             self._output(item)
+        elif kind == "mcp_call":
+            self._mcp_call(item)
         else:
             log.debug("an input item of the type %.100r is left out", kind)
 
@@ -166,6 +173,23 @@ class _Messages:
             "function": {"name": own, "arguments": arguments or "{}"},
         }
         self._assistant(new=False).setdefault("tool_calls", []).append(call)
+
+    def _mcp_call(self, item: Item) -> None:
+        """A call that the daemon ran, with its answer. Calls in a row were of one round."""
+        identity, name, label = (item.get(key) for key in ("id", "name", "server_label"))
+        if not all(isinstance(each, str) for each in (identity, name, label)):
+            raise _bad("input", "has an mcp_call without id, name or server_label")
+        own = f"{label}__{name}"
+        function = {"name": own, "arguments": str(item.get("arguments") or "{}")}
+        call = {"id": identity, "type": "function", "function": function}
+        if self._round is None:
+            self._round = self._assistant(new=False)
+        self._round.setdefault("tool_calls", []).append(call)
+        text = item.get("output") or ""
+        if not text and isinstance(error := item.get("error"), dict):
+            text = "".join(part["text"] for part in _parts(error.get("content")))
+        message = {"role": "tool", "tool_call_id": identity, "name": own, "content": str(text)}
+        self.messages.append(message)
 
     def _output(self, item: Item) -> None:
         identity = item.get("call_id")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..protocol.events import ReasoningDelta, TextDelta, ToolCallStarted
+from ..protocol.events import McpCall, ReasoningDelta, TextDelta, ToolCallStarted
 from ..text.parsing import new_call_id
 from .openai_chat_answer import logprob_object
 from .responses_input import REASONING, item_id
@@ -197,6 +197,41 @@ def input_item(writer: ResponseWriter, tool: Tool) -> InputItem:
     if tool.namespace:
         fields["namespace"] = tool.namespace
     return InputItem(writer, "custom_tool_call", **fields, input="")
+
+
+class McpItem(ItemWriter):
+    """A call that the daemon runs. Several may be open at once."""
+
+    def __init__(self, writer: ResponseWriter, call: McpCall) -> None:
+        super().__init__(
+            writer,
+            "mcp_call",
+            server_label=call.server,
+            name=call.name,
+            arguments=call.arguments,
+            output=None,
+            error=None,
+            approval_request_id=None,
+        )
+
+    def _opened(self) -> list[bytes]:
+        event, arguments = self._writer.event, self.item["arguments"]
+        return [
+            event("response.mcp_call.in_progress", self._place),
+            event("response.mcp_call_arguments.delta", {**self._place, "delta": arguments}),
+            event("response.mcp_call_arguments.done", {**self._place, "arguments": arguments}),
+        ]
+
+    def end(self, call: McpCall) -> list[bytes]:
+        """It has ended, or was not run at all."""
+        if call.status == "completed":
+            self.item["output"] = call.output
+            status = "completed"
+        else:
+            content = [{"type": "text", "text": call.output}]
+            self.item["error"] = {"type": "mcp_tool_execution_error", "content": content}
+            status = "failed"
+        return [self._writer.event(f"response.mcp_call.{status}", self._place), *self.close(status)]
 
 
 def call_item(writer: ResponseWriter, event: ToolCallStarted, tools: Tools) -> ItemWriter:

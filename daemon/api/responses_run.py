@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.errors import FastMLXError
 from ..protocol.events import Event, Usage
+from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .errors import reply_to
 from .responses_events import SSE, Framing, Options, ResponseWriter
@@ -21,6 +22,7 @@ from .responses_fields import Asked, chat_request
 from .responses_format import demanded_tool
 from .responses_input import messages_of
 from .responses_keeper import NOTHING, Context, Keeper, Local, whole
+from .responses_mcp import check_servers, list_item
 from .responses_object import Response, response_object, wants_summary
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ async def read_request(
     front: Front, keeper: Keeper, asked: Asked, context: Context, client: str | None
 ) -> ChatRequest:
     """What the generator is asked. Raises FastMLXError."""
+    check_servers(asked.tools.servers, front.mcp)
     asked.items = await keeper.referred(asked.items, context)
     messages = messages_of([*context.items, *asked.items], asked.tools, keeper.seal)
     return chat_request(asked, messages, client=client, stream=bool(asked.fields.stream))
@@ -94,6 +97,8 @@ class Run:
             if conversation is not None:
                 await self._keeper.check_head(conversation, self._context)
             try:
+                for item in await self._offers():
+                    yield self.writer.listed(item)
                 async with aclosing(self._events()) as events:
                     async for event in events:
                         if frames := self.writer.encode(event):
@@ -108,16 +113,30 @@ class Run:
                     await self.keep()
                 raise
 
+    async def _offers(self) -> list[Item]:
+        """What the MCP servers offer that the client has not been told yet."""
+        labels = [server.label for server in self.asked.choice.tools.servers]
+        known = {
+            item.get("server_label")
+            for item in [*self._context.items, *self.asked.items]
+            if item["type"] == "mcp_list_tools"
+        }
+        new = [label for label in labels if label not in known]
+        tools = await self._front.mcp.ready_tools(new, mcp_loop.PATIENCE_S) if new else []
+        return [list_item(label, tools) for label in new]
+
     async def _events(self) -> AsyncGenerator[Event, None]:
         request = self._request
         idle = self.asked.fields.generate is False
         try:
             if self.asked.fields.truncation == "auto":
-                request = await self._front.generator.fit(request)
+                shown = await mcp_loop.offered(self._front.mcp, request)
+                fitting = (await self._front.generator.fit(shown)).messages
+                request = msgspec.structs.replace(request, messages=fitting)
             if idle:  # the prompt is computed, and stays in the prefix cache
                 sampling = msgspec.structs.replace(request.sampling, max_tokens=1)
                 request = msgspec.structs.replace(request, sampling=sampling)
-            async with aclosing(self._front.generator.chat(request)) as events:
+            async with aclosing(self._front.chat(request)) as events:
                 async for event in events:
                     if not idle:
                         yield event

@@ -3,7 +3,7 @@
     function                the same in chat's shape
     namespace               its functions, by their own names; NAMESPACE__NAME where two would clash
     custom                  a function with one text, `input`; a grammar stands in its description
-    mcp                     refused: there is no MCP client yet
+    mcp                     the tools of a server of mcp.json; see responses_mcp
     all others              OpenAI's servers run them (web search …); left out of the prompt
 
 Source: https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from ..protocol.errors import BadRequest
+from .responses_mcp import McpServer, read_mcp
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Tools(NamedTuple):
 
     offered: list[dict[str, Any]]
     known: dict[str, Tool]
+    servers: list[McpServer] = []  # noqa: RUF012 (replaced by read_tools)
 
     def name_of(self, name: str, namespace: str | None = None) -> str:
         """The model's name of a tool that the client names; the same of one that is not offered
@@ -58,7 +60,7 @@ def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
     """Raises BadRequest that names the place, as `tools[2].name`."""
     if tools and len(tools) > MAX_TOOLS:
         raise _bad("tools", f"has {len(tools)} entries; at most {MAX_TOOLS} are accepted")
-    made = Tools([], {})
+    made = Tools([], {}, [])
     plain = {str(tool.get("name")) for tool in tools or () if tool.get("type") != "namespace"}
     for where, tool, namespace in _flat(tools or []):
         match tool.get("type"):
@@ -67,7 +69,8 @@ def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
             case "custom":
                 kind, function = "custom", _custom(tool, where)
             case "mcp":
-                raise _bad(where, "is of type mcp, which fastmlx does not support yet")
+                made.servers.append(read_mcp(tool, where))
+                continue
             case other:
                 log.debug("the tool type %.100r is not available here and is left out", other)
                 continue
@@ -160,13 +163,20 @@ def read_choice(choice: Any, tools: Tools) -> Choice:
             if mode not in ("auto", "required"):
                 raise _bad("tool_choice.mode", "must be auto or required")
             names = {each.get("name") for each in allowed if isinstance(each, dict)}
+            labels = {each.get("server_label") for each in allowed if isinstance(each, dict)}
             left = Tools(
                 [each for each in tools.offered if _client_name(each, tools) in names],
                 {own: tool for own, tool in tools.known.items() if tool.name in names},
+                [each for each in tools.servers if each.label in labels],
             )
             if mode == "required":
                 return Choice("required", None, _some(left, "tool_choice.tools"))
             return Choice("auto", None, left)
+        case {"type": "mcp", "server_label": str(label)}:
+            if label not in {each.label for each in tools.servers}:
+                raise _bad("tool_choice.server_label", f"names no mcp tool: '{label[:100]}'")
+            name = choice.get("name")
+            return Choice("required", f"{label}__{name}" if isinstance(name, str) else None, tools)
         case {"type": str(kind)}:
             raise _bad("tool_choice.type", f"'{kind[:100]}' is not available here")
     raise _bad("tool_choice", "must be auto, none, required or name a tool")
@@ -177,7 +187,7 @@ def _client_name(offered: dict[str, Any], tools: Tools) -> str:
 
 
 def _some(tools: Tools, where: str) -> Tools:
-    if not tools.known:
+    if not tools.known and not tools.servers:
         raise _bad(where, "needs tools that are available here")
     return tools
 

@@ -131,6 +131,14 @@ async def chat(
         request = _continued(request, [round_.message(), *results], left)
 
 
+async def offered(servers: McpServers, request: ChatRequest) -> ChatRequest:
+    """The request of the first round: with the tools of its servers among its own."""
+    if request.mcp is None:
+        return request
+    named = await _named(servers, request.mcp, request)
+    return msgspec.structs.replace(request, mcp=None, tools=[*request.tools, *functions(named)])
+
+
 async def _run(
     tools: Tools, calls: list[tuple[Call, McpCall]]
 ) -> AsyncGenerator[tuple[int, McpCall], None]:

@@ -26,6 +26,7 @@ REQUIRED = """id object created_at completed_at status incomplete_details model 
     presence_penalty frequency_penalty top_logprobs temperature reasoning usage max_output_tokens
     max_tool_calls store background service_tier metadata safety_identifier prompt_cache_key
     conversation"""
+APPROVAL = "tools[0].require_approval"
 CLOCK: Any = {"type": "function", "name": "clock"}
 GREEDY: Any = {"model": "tiny", "temperature": 0}
 
@@ -212,7 +213,8 @@ def test_a_compaction_stands_for_what_it_was_made_of(client: OpenAI) -> None:
         ({}, "input"),
         ({"input": []}, "input"),
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"),
-        ({"input": "x", "tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0]"),
+        ({"input": "x", "tools": [{"type": "mcp", "server_label": "s"}]}, APPROVAL),
+        ({"input": "x", "tools": [{"type": "mcp"}]}, "tools[0].server_label"),
         ({"input": "x", "tools": [{"type": "function"}]}, "tools[0].name"),
         ({"input": "x", "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
         ({"input": "x", "prompt": {"id": "pmpt_1"}}, "prompt"),
