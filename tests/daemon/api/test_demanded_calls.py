@@ -1,0 +1,95 @@
+"""Calls are demanded of other families: their templates on a tiny model, in a real engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import LiveDaemon
+from openai import BadRequestError, OpenAI
+
+BODY = """\
+{%- for message in messages %}{{- message.content + '\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}
+"""
+# What tells the family is in a comment: nothing here is about how tools are shown.
+TEMPLATES = {
+    "coder": "{#- <tool_call> <function= <parameter= #}",
+    "gptoss": "{#- <|channel|> <|message|> #}",
+    "plain": "{#- nothing #}",
+}
+TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string", "enum": ["Ulm", "Rome"]},
+                    "days": {"type": "integer", "minimum": 1, "maximum": 9},
+                },
+                "required": ["city", "days"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    for name in ("weather", "clock")
+]
+ASKED: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Rain in Ulm?"}],
+    "max_tokens": 600,
+    "seed": 11,
+}
+
+
+@pytest.fixture(scope="module")
+def client(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Path]
+) -> Iterator[OpenAI]:
+    home = tmp_path_factory.mktemp("families")
+    config = "models:\n"
+    for name, family in TEMPLATES.items():
+        (home / f"{name}.jinja").write_text(BODY + family)
+        config += f"  {name}: {{path: {tiny_model('qwen3')}, chat_template: ./{name}.jinja}}\n"
+    with LiveDaemon(home, config) as running, running.openai() as client:
+        yield client
+
+
+@pytest.mark.parametrize("model", [name for name in TEMPLATES if name != "plain"])
+def test_the_call_comes_in_the_familys_own_format(client: OpenAI, model: str) -> None:
+    answer = client.chat.completions.create(
+        model=model, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, **ASKED
+    ).choices[0]
+    [call] = answer.message.tool_calls or []
+    assert call.type == "function"
+    arguments = json.loads(call.function.arguments)
+    assert arguments["city"] in ("Ulm", "Rome")
+    assert 1 <= arguments["days"] <= 9
+    assert answer.finish_reason == "tool_calls"
+    assert answer.message.content is None
+
+
+def test_gpt_oss_answers_in_its_final_channel(client: OpenAI) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [1, 22]}}}
+    answered = 0
+    for tools in ({}, {"tools": TOOLS}):
+        for seed in (1, 2, 3):
+            choice = client.chat.completions.create(
+                model="gptoss", response_format=form, **ASKED | {"seed": seed}, **tools
+            ).choices[0]
+            if choice.finish_reason == "stop":
+                assert choice.message.content in ("1", "22")
+                answered += 1
+            else:  # it thinks for ever, or calls
+                assert choice.finish_reason == "tool_calls" or not choice.message.content
+    assert answered
+
+
+def test_a_model_without_a_format_refuses(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        client.chat.completions.create(model="plain", tools=TOOLS, tool_choice="required", **ASKED)
+    assert caught.value.param == "tool_choice"
