@@ -10,7 +10,8 @@ engine, and gets its 400 without waiting for one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import json
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -65,8 +66,8 @@ class _Plan(NamedTuple):
     prompts: Callable[[ModelSide], list[Prompt]]
     text_length: int  # characters to be tokenised, about
     parallel_calls: bool = True
-    grammar: Grammar | None = None  # as asked for, to be checked
-    grammar_param: str = ""  # the field that asked for it
+    # Grammars that were asked for, to be checked, each with the field that asked for it.
+    wishes: tuple[tuple[Grammar, str], ...] = ()
     keep_alive_s: float | None = None
 
 
@@ -145,8 +146,7 @@ class Generator:
             tools=[],
             prompts=prompts,
             text_length=length,
-            grammar=request.grammar,
-            grammar_param=request.grammar_param,
+            wishes=((request.grammar, request.grammar_param),) if request.grammar else (),
             keep_alive_s=request.keep_alive_s,
         )
         return self._run(plan, Books(request.model, request.meta))
@@ -154,8 +154,8 @@ class Generator:
     async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
         try:
             check(plan.sampling)
-            if plan.grammar is not None:
-                await asyncio.to_thread(check_grammar, plan.grammar, plan.grammar_param)
+            for grammar, param in plan.wishes:
+                await asyncio.to_thread(check_grammar, grammar, param)
             asked = books.model
             name, spec = find_model(self._config.settings, asked)
             served = asked if spec.adapter_asked(name, asked) is not None else name
@@ -273,10 +273,23 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         prompts=prompts,
         text_length=length,
         parallel_calls=request.parallel_tool_calls,
-        grammar=request.grammar,
-        grammar_param=request.grammar_param,
+        wishes=tuple(_wishes(request, tools)),
         keep_alive_s=request.keep_alive_s,
     )
+
+
+def _wishes(request: ChatRequest, tools: list[dict[str, Any]]) -> Iterator[tuple[Grammar, str]]:
+    """What must compile: the answer's grammar and, where calls are held to one, the schemas of the
+    tools that may be called."""
+    if request.grammar is not None:
+        yield request.grammar, request.grammar_param
+    if request.tool_choice == "required" or request.grammar is not None:
+        for i, tool in enumerate(tools):
+            function = tool["function"]
+            if request.tool_name in (None, function["name"]):
+                schema = json.dumps(function.get("parameters") or {})
+                lenient = function.get("strict") is not True
+                yield Grammar("json_schema", schema, lenient), f"tools[{i}].function.parameters"
 
 
 async def _made(plan: _Plan, side: ModelSide) -> list[Prompt]:

@@ -76,10 +76,11 @@ def test_the_call_comes_in_the_familys_own_format(client: OpenAI, model: str) ->
 def test_gpt_oss_answers_in_its_final_channel(client: OpenAI) -> None:
     form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [1, 22]}}}
     answered = 0
-    for tools in ({}, {"tools": TOOLS}):
+    beside: list[dict[str, Any]] = [{}, {"tools": TOOLS}]
+    for tools in beside:
         for seed in (1, 2, 3):
             choice = client.chat.completions.create(
-                model="gptoss", response_format=form, **ASKED | {"seed": seed}, **tools
+                model="gptoss", response_format=form, **ASKED | tools | {"seed": seed}
             ).choices[0]
             if choice.finish_reason == "stop":
                 assert choice.message.content in ("1", "22")

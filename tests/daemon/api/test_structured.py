@@ -201,6 +201,18 @@ def test_what_cannot_be_kept_is_a_400_that_names_the_place(
     assert param in caught.value.message
 
 
+def test_a_tool_whose_schema_cannot_be_kept_is_a_400_only_where_calls_are_demanded(
+    client: OpenAI,
+) -> None:
+    bad: Any = {"type": "object", "properties": {"a": {"type": "textt"}}}
+    tools: list[Any] = [*TOOLS, {"type": "function", "function": {"name": "x", "parameters": bad}}]
+    options: Any = {"model": "tiny", "messages": HELLO, "tools": tools, "max_tokens": 2}
+    assert client.chat.completions.create(**options).choices
+    with pytest.raises(BadRequestError) as caught:
+        client.chat.completions.create(**options, tool_choice="required")
+    assert caught.value.param == "tools[2].function.parameters.properties.a"
+
+
 def _extra(body: dict[str, Any]) -> dict[str, Any]:
     names = [name for name in body if name.startswith(("guided", "structured"))]
     return {name: body.pop(name) for name in names}
