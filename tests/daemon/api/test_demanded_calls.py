@@ -79,9 +79,9 @@ def test_gpt_oss_answers_in_its_final_channel(client: OpenAI) -> None:
     beside: list[dict[str, Any]] = [{}, {"tools": TOOLS}]
     for tools in beside:
         for seed in (1, 2, 3):
-            choice = client.chat.completions.create(
-                model="gptoss", response_format=form, **ASKED | tools | {"seed": seed}
-            ).choices[0]
+            fields: dict[str, Any] = ASKED | tools | {"seed": seed}
+            answer = client.chat.completions.create(model="gptoss", response_format=form, **fields)
+            choice = answer.choices[0]
             if choice.finish_reason == "stop":
                 assert choice.message.content in ("1", "22")
                 answered += 1
