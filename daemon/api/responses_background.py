@@ -29,7 +29,7 @@ class Running:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._frames: list[bytes] = []
+        self._frames: list[bytes] = run.writer.announce()
         self._more = asyncio.Event()  # replaced when it was set
         self._stopping = False
         self._task = asyncio.create_task(self._work())

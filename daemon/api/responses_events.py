@@ -93,6 +93,7 @@ class ResponseWriter:
         self._framing = framing
         self._sequence = 0
         self.begun = False
+        self._announced = False
         self._item: ItemWriter | None = None
         self._called: dict[str, McpItem] = {}  # by the call's id
         self._left: list[bytes] = []  # frames of an item that was cut off
@@ -126,15 +127,21 @@ class ResponseWriter:
 
     # ---- life
 
+    def announce(self) -> list[bytes]:
+        """The very first frames, while it is still waiting; none at the second call."""
+        if self._announced:
+            return []
+        self._announced = True
+        queued = self.response["status"] == "queued"
+        return [self._whole("created"), *([self._whole("queued")] if queued else [])]
+
     def begin(self) -> list[bytes]:
-        """The first frames; none at the second call."""
+        """The frames before all others; none at the second call."""
         if self.begun:
             return []
         self.begun = True
-        queued = self.response["status"] == "queued"
-        frames = [self._whole("created")]
-        if queued:
-            frames.append(self._whole("queued"))
+        frames = self.announce()
+        if self.response["status"] == "queued":
             self.response["status"] = "in_progress"
         return [*frames, self._whole("in_progress")]
 

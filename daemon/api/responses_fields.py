@@ -14,8 +14,10 @@ import msgspec
 
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
+from ..text.effort import KEY
 from .body import convert, is_null, one_of, refuse
 from .openai_fields import check_model
+from .openai_thinking import MAX_LEVEL
 from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
 from .responses_input import Item, Message, read_items
 from .responses_mcp import wanted
@@ -23,7 +25,6 @@ from .responses_tools import Choice, Tools, read_choice, read_tools
 
 DIALECT = "openai_responses"
 MAX_METADATA = 16  # pairs
-_DO_NOT_THINK = {"enable_thinking": False, "thinking": False}
 # Known fields that would change the answer; the test accepts the values that would not.
 UNSUPPORTED = {
     "prompt": is_null,  # a template that is kept at OpenAI
@@ -194,11 +195,10 @@ def chat_request(
 
 
 def _template_kwargs(fields: ResponsesFields) -> dict[str, Any]:
-    kwargs = dict(fields.chat_template_kwargs or {})
     effort = fields.reasoning.effort if fields.reasoning else None
-    if effort == "none":
-        return _DO_NOT_THINK | kwargs
-    return ({"reasoning_effort": effort} if effort else {}) | kwargs
+    if effort is not None and len(effort) > MAX_LEVEL:
+        raise BadRequest("reasoning.effort must be a level, as low.", param="reasoning.effort")
+    return ({KEY: effort} if effort else {}) | (fields.chat_template_kwargs or {})
 
 
 def _sampling(asked: Asked) -> SamplingRequest:

@@ -32,7 +32,7 @@ from .responses_events import Framing
 from .responses_fields import read_asked
 from .responses_keeper import Local
 from .responses_run import Run, prepare
-from .sse import HEARTBEAT_S
+from .sse import GRACE_S, HEARTBEAT_S
 
 if TYPE_CHECKING:
     from sanic import Request, Websocket
@@ -179,6 +179,10 @@ class Connection:
         sent_at = loop.time()
 
         async def beat() -> None:
+            # Until then an error is told alone; later the client wants to see that we are there.
+            await asyncio.sleep(GRACE_S)
+            if begun := run.writer.begin():
+                await tell(begun)
             while True:
                 await asyncio.sleep(max(0.0, sent_at + HEARTBEAT_S - loop.time()))
                 if loop.time() - sent_at >= HEARTBEAT_S:

@@ -13,7 +13,7 @@ import pytest
 from live import LiveDaemon
 
 
-def send(daemon: LiveDaemon, **fields: object) -> socket.socket:
+def send(daemon: LiveDaemon, path: str = "/v1/chat/completions", **fields: object) -> socket.socket:
     """A request that would run for long; the connection is the caller's."""
     body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
     body |= {"ignore_eos": True, "max_tokens": 4000} | fields
@@ -21,8 +21,8 @@ def send(daemon: LiveDaemon, **fields: object) -> socket.socket:
     host, _, port = daemon.url.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), timeout=10)
     connection.sendall(
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Length: %d\r\n\r\n" % len(content) + content
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: %d\r\n\r\n" % (path.encode(), len(content)) + content
     )
     return connection
 
@@ -42,6 +42,12 @@ def _nothing_left(daemon: LiveDaemon) -> Iterator[None]:
 @pytest.mark.parametrize("n", [1, 2])
 def test_closing_the_connection_ends_the_sequence(daemon: LiveDaemon, stream: bool, n: int) -> None:
     with send(daemon, stream=stream, n=n):
+        daemon.wait_until(lambda: running(daemon) > 0, what="the request runs")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_response_ends_with_its_connection(daemon: LiveDaemon, stream: bool) -> None:
+    with send(daemon, "/v1/responses", input="Hello", max_output_tokens=4000, stream=stream):
         daemon.wait_until(lambda: running(daemon) > 0, what="the request runs")
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 import pytest
 from fastmlx.daemon.api.anthropic_errors import anthropic_body
 from fastmlx.daemon.api.errors import reply_to
 from fastmlx.daemon.api.ollama_errors import ollama_body, speaks_ollama
+from fastmlx.daemon.api.responses_events import Options, ResponseWriter
+from fastmlx.daemon.api.responses_fields import read_asked
+from fastmlx.daemon.api.responses_object import response_object
 from fastmlx.daemon.protocol import errors
 from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicException
 
@@ -58,6 +62,24 @@ def test_every_error_of_ours_has_ollamas_shape(kind: type[errors.FastMLXError]) 
 def test_fastmlxs_own_endpoints_under_api_do_not_speak_ollama() -> None:
     assert speaks_ollama("/api/chat")
     assert not any(map(speaks_ollama, ("/api/status", "/api/cache", "/api/models/chat/load")))
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_of_ours_ends_a_stream_of_responses(kind: type[errors.FastMLXError]) -> None:
+    asked = read_asked({"model": "m", "input": "x"})
+    writer = ResponseWriter(response_object(asked), Options("1", asked.tools, False, None))
+    frames = writer.fail(reply_to(kind("A sentence.", param="model"), "r1"))
+    events = [msgspec.json.decode(frame.partition(b"data: ")[2]) for frame in frames]
+    assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
+    told = {key: events[-2][key] for key in ("code", "message", "param")}
+    assert told == {"code": kind.code, "message": "A sentence.", "param": "model"}
+    response = events[-1]["response"]
+    assert response["status"] == "failed"
+    assert response["error"]["message"] == "A sentence."
+    assert response["error"]["code"] in {
+        *("server_error", "rate_limit_exceeded", "invalid_prompt"),  # OpenAI's words
+        "context_length_exceeded",  # by which Codex knows that it must compact
+    }
 
 
 def test_anthropics_clients_read_the_two_numbers_of_a_prompt_that_is_too_long() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,14 @@ def test_a_chain_goes_on_after_the_daemon_was_killed(keeping: LiveDaemon) -> Non
         assert first.usage is not None
         assert second.usage is not None
         assert second.usage.input_tokens > first.usage.input_tokens
+        with closing(sqlite3.connect(f"file:{keeping.home}/fastmlx.db?mode=ro", uri=True)) as db:
+            keeping.wait_until(
+                lambda: db.execute(
+                    "SELECT 1 FROM usage WHERE request_id = ? AND dialect = 'openai_responses'",
+                    [second.id],
+                ).fetchone(),
+                what="a usage row",
+            )
         interrupted = client.responses.retrieve(lost.id)
         assert interrupted.status == "failed"
         assert interrupted.error is not None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from fastmlx.daemon.api import responses_websocket, sse
 from fastmlx.daemon.api.responses_fields import chat_request, read_asked
 from fastmlx.daemon.api.responses_input import messages_of
 from fastmlx.daemon.api.responses_seal import Seal
@@ -19,6 +20,7 @@ from live import LiveDaemon
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 from scripted import scripted
+from websockets.asyncio.client import connect
 
 SCRIPT = """\
 <think>
@@ -108,6 +110,35 @@ async def test_a_stream_tells_the_same_items(client: AsyncOpenAI) -> None:
     thought = final.output[0]
     assert thought.type == "reasoning"
     assert "They want rain." in thought.summary[0].text
+
+
+async def test_silence_is_filled_with_events_that_every_client_understands(
+    tmp_path: Path, tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sse, responses_websocket):
+        monkeypatch.setattr(module, "GRACE_S", 0.005)
+        monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
+    asked = {"model": "m", "input": "Rain?"}
+    async with (
+        scripted(tmp_path, tiny_model("qwen3")) as front,
+        httpx.AsyncClient(base_url=front.url, timeout=60) as http,
+    ):
+        front.say(SCRIPT)
+        # The engine has to start, which takes a while.
+        answer = await http.post("/v1/responses", json=asked | {"stream": True})
+        data = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+        await http.post("/api/models/m/unload")
+        frames: list[Any] = []
+        async with connect(front.url.replace("http", "ws") + "/v1/responses") as socket:
+            await socket.send(json.dumps(asked | {"type": "response.create"}))
+            while not frames or frames[-1]["type"] != "response.completed":
+                frames.append(json.loads(await socket.recv()))
+        for events in (list(map(json.loads, data)), frames):
+            kinds = [event["type"] for event in events]
+            assert kinds[0] == "response.created"
+            assert kinds.count("response.created") == 1
+            assert kinds.count("response.in_progress") > 1
+            assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
 # ---- what the model sees
