@@ -52,6 +52,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     from fastmlx.daemon.tasks.embed import Embedder
     from fastmlx.daemon.tasks.front import Front
     from fastmlx.daemon.tasks.generate import Generator
+    from fastmlx.daemon.tasks.rerank import Ranker
     from fastmlx.daemon.tasks.texts import Texts
     from fastmlx.daemon.tasks.tokens import TokenTools
 
@@ -71,6 +72,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     generator = Generator(config, supervisor, texts, record)
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         url = url_of(listener)
+        embedder = Embedder(config, supervisor, texts, record)
         front = Front(
             home,
             config,
@@ -79,7 +81,8 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
             generator,
             version("fastmlx"),
             url,
-            embedder=Embedder(config, supervisor, texts, record),
+            embedder=embedder,
+            ranker=Ranker(config, supervisor, texts, record, embedder),
             token_tools=TokenTools(config, texts),
         )
         server = await create_app(front, metrics).create_server(

@@ -27,7 +27,7 @@ _ADAPTER_NAME = re.compile(r"[^\W_][\w.@+-]*")
 _MAX_NAME = 128
 
 # Words that the configuration will accept one day; said apart from mistakes.
-_LATER_KINDS = ("vision", "reranker", "transcription", "speech", "image", "video")
+_LATER_KINDS = ("vision", "transcription", "speech", "image", "video")
 _LATER_CODECS = ("q8", "q4", "k8v4")
 _LATER_DRAFTS = ("ngram", "model", "mtp")
 
@@ -154,7 +154,9 @@ Number = Annotated[float, BeforeValidator(_no_bool)]
 OneOrMany = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 AdapterName = Annotated[str, AfterValidator(_adapter_name)]
-ModelKind = Annotated[str, AfterValidator(_choice(("auto", "text", "embedding"), _LATER_KINDS))]
+ModelKind = Annotated[
+    str, AfterValidator(_choice(("auto", "text", "embedding", "reranker"), _LATER_KINDS))
+]
 Codec = Annotated[str, AfterValidator(_choice(("none",), _LATER_CODECS))]
 DraftKind = Annotated[str, AfterValidator(_choice(("auto", "none"), _LATER_DRAFTS))]
 Folder = Annotated[Path, PlainSerializer(str)]

@@ -209,6 +209,7 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
     from .tasks.embed import Embedder
     from .tasks.front import Front
     from .tasks.generate import Generator
+    from .tasks.rerank import Ranker
     from .tasks.texts import Texts
     from .tasks.tokens import TokenTools
 
@@ -225,13 +226,15 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
         home=home, memory_limit_bytes=memory_limit_bytes(config.settings), on_change=drop_texts
     )
     metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
+    embedder = Embedder(config, supervisor, texts, record)
     front = Front(
         home=home,
         config=config,
         supervisor=supervisor,
         store=store,
         generator=Generator(config, supervisor, texts, record),
-        embedder=Embedder(config, supervisor, texts, record),
+        embedder=embedder,
+        ranker=Ranker(config, supervisor, texts, record, embedder),
         token_tools=TokenTools(config, texts),
         version=version("fastmlx"),
         url=url,

@@ -23,6 +23,7 @@ from fastmlx.daemon.supervisor.supervisor import Supervisor
 from fastmlx.daemon.tasks.embed import Embedder
 from fastmlx.daemon.tasks.front import Front
 from fastmlx.daemon.tasks.generate import Generator
+from fastmlx.daemon.tasks.rerank import Ranker
 from fastmlx.daemon.tasks.texts import Texts
 from fastmlx.daemon.tasks.tokens import TokenTools
 from fastmlx.daemon.text.tokenizer import Tokenizer
@@ -72,6 +73,7 @@ async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Sc
     )
     store = Store.open(home.database)
     texts = Texts()
+    embedder = Embedder(config, supervisor, texts, store.record)
     front = Front(
         home,
         config,
@@ -79,7 +81,8 @@ async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Sc
         store,
         Generator(config, supervisor, texts, store.record),
         version="1.0",
-        embedder=Embedder(config, supervisor, texts, store.record),
+        embedder=embedder,
+        ranker=Ranker(config, supervisor, texts, store.record, embedder),
         token_tools=TokenTools(config, texts),
     )
     await reconcile(None, config.settings, supervisor)

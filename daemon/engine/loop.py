@@ -39,7 +39,7 @@ def run(connection: socket.socket) -> int:
     load = pipe.inbox.get()
     if not isinstance(load, wire.Load):
         return 0  # stopped before it was told anything
-    if load.kind == "embedding":
+    if load.kind != "text":
         from .embedding.loop import serve
 
         return serve(pipe, load)
@@ -102,8 +102,8 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             core.abort(request_id)
         case wire.Tune(max_gap_s=max_gap_s):
             core.pacer.max_gap_s = max_gap_s
-        case wire.Embed(id=request_id):
-            text = "this model generates text and makes no embeddings"
+        case wire.Embed(id=request_id) | wire.Score(id=request_id):
+            text = "this model generates text, and neither embeds nor compares any"
             core.rejected.append(wire.Rejected(request_id, text, bad_request=True))
         case wire.Stop():
             return False

@@ -119,10 +119,14 @@ def _context(text: Mapping[str, Any]) -> int | None:
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> str:
-    if (folder / "modules.json").exists() or (folder / "1_Pooling").is_dir():
-        return "embedding"  # sentence-transformers' files
     architectures = config.get("architectures")
     names = " ".join(map(str, architectures)) if isinstance(architectures, list) else ""
+    if (folder / "1_LogitScore").is_dir():
+        return "reranker"  # a decoder with sentence-transformers' files
+    if "ForSequenceClassification" not in names and (
+        (folder / "modules.json").exists() or (folder / "1_Pooling").is_dir()
+    ):
+        return "embedding"  # sentence-transformers' files
     for word, kind in KINDS:
         if word in names:
             return kind

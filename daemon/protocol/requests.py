@@ -102,3 +102,15 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
     truncate: bool = False  # inputs that are longer than the context are cut, not refused
     keep_alive_s: float | None = None
     meta: RequestMeta
+
+
+class ScoreRequest(msgspec.Struct, kw_only=True):
+    """How well the two texts of each pair fit: a query and a document."""
+
+    model: str
+    pairs: list[tuple[str, str]]
+    instruction: str | None = None  # what fitting means; None: the model's own
+    truncate: bool = False  # documents that do not fit are cut, not refused
+    max_document_tokens: int | None = None  # more of a document are not read
+    raw: bool = False  # log-odds instead of numbers from 0 to 1
+    meta: RequestMeta

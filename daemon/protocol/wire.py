@@ -27,6 +27,9 @@ def is_here(host: str) -> bool:
     return host.rpartition("@")[2] in HERE
 
 
+EngineKind = Literal["text", "embedding", "reranker"]
+
+
 class Distributed(msgspec.Struct, frozen=True):
     """The group of processes that one model is split over."""
 
@@ -46,7 +49,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
 
     name: str
     path: str  # folder with config.json and weights
-    kind: Literal["text", "embedding"] = "text"
+    kind: EngineKind = "text"
     adapters: tuple[str, ...] = ()  # folders; always applied
     named_adapters: tuple[NamedAdapter, ...] = ()  # numbered from 1 in `Generate`
     max_concurrent: int = 32  # running sequences
@@ -88,6 +91,16 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
     dimensions: int | None = None  # the first ones of each vector; None: all
 
 
+class Score(msgspec.Struct, tag=True, frozen=True):
+    """Say how well the two texts of each input fit. Only to an engine whose `Load.kind` is
+    reranker."""
+
+    id: int  # one number range with `Generate`
+    inputs: list[list[int]]  # token ids of both texts, and of what the model wants around them
+    seconds: list[int]  # where the second text of each input begins, for models that mark it
+    labels: tuple[int, int] | None = None  # decoders: the tokens that say no and yes
+
+
 class Abort(msgspec.Struct, tag=True, frozen=True):
     """Nobody listens to this request any more. Unknown and finished ids are ignored."""
 
@@ -113,7 +126,7 @@ class ClearCache(msgspec.Struct, tag=True, frozen=True):
     cold: bool = True
 
 
-ToEngine = Load | Generate | Embed | Tune | Abort | Stop | CacheLimits | ClearCache
+ToEngine = Load | Generate | Embed | Score | Tune | Abort | Stop | CacheLimits | ClearCache
 
 # ---- engine → front
 
@@ -175,6 +188,13 @@ class Embedded(msgspec.Struct, tag=True, frozen=True):
     id: int
     dimensions: int
     vectors: bytes  # float32 in the machine's byte order, one vector after the other
+
+
+class Scored(msgspec.Struct, tag=True, frozen=True):
+    """The answer to `Score`."""
+
+    id: int
+    scores: list[float]  # log-odds, one an input; the higher, the better they fit
 
 
 class Prefill(msgspec.Struct, array_like=True, frozen=True):
@@ -254,4 +274,4 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     cache: CacheStats | None = None
 
 
-ToFront = Loading | Ready | LoadFailed | Tokens | Embedded | Rejected | Stats
+ToFront = Loading | Ready | LoadFailed | Tokens | Embedded | Scored | Rejected | Stats

@@ -14,6 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
@@ -23,14 +26,14 @@ from .backoff import delay_s
 from .blame import TRIAL_TOKENS, Suspect, judge
 from .child import Child, Timing
 from .death import Death, account, indented, reason
-from .embedding import Embedding
 from .generation import Generation
 from .rate import Rate
+from .single import Single
 from .status import LoadProgress, State
 
 logger = logging.getLogger(__name__)
 
-Job = Generation | Embedding  # what a request has an engine do
+Job = Generation | Single[Any]  # what a request has an engine do
 
 EARLY_DEATHS = 3  # so many deaths in a row before Ready mean: this model does not start
 
@@ -143,11 +146,11 @@ class EngineProcess:
         self._accept(generation)
         return generation
 
-    def embed(self, inputs: list[list[int]], dimensions: int | None) -> Embedding:
-        """The same for vectors."""
-        embedding = Embedding(next(self._ids), inputs, dimensions, self._aborted)
-        self._accept(embedding)
-        return embedding
+    def ask(self, message: wire.Embed | wire.Score) -> Single[Any]:
+        """The same for what has one answer; the message is given its id here."""
+        single = Single(msgspec.structs.replace(message, id=next(self._ids)), self._aborted)
+        self._accept(single)
+        return single
 
     def _accept(self, generation: Job) -> None:
         if self.state is State.FAILED:
@@ -308,8 +311,8 @@ class EngineProcess:
         self._heard = True
         if type(message) is wire.Tokens:
             self._on_tokens(message.rows)
-        elif type(message) is wire.Embedded:
-            self._on_embedded(message)
+        elif type(message) is wire.Embedded or type(message) is wire.Scored:
+            self._on_answer(message)
         elif type(message) is wire.Stats:
             self.stats = message
             self._on_change()
@@ -340,10 +343,10 @@ class EngineProcess:
         if self._on_trial is not None:
             self._feed()
 
-    def _on_embedded(self, message: wire.Embedded) -> None:
-        embedding = self._running.pop(message.id, None)
-        if isinstance(embedding, Embedding):
-            embedding.finish(message)
+    def _on_answer(self, message: wire.Embedded | wire.Scored) -> None:
+        single = self._running.pop(message.id, None)
+        if isinstance(single, Single):
+            single.finish(message)
             self._feed()
 
     def _on_ready(self, message: wire.Ready) -> None:

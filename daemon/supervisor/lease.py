@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..protocol import wire
 from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
-from .embedding import Embedding
 from .engine import EngineProcess
 from .generation import Generation
+from .single import Single
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
@@ -38,7 +38,7 @@ class Lease:
         self.ready = ready
         self._engine = engine
         self._adapter = adapter  # its number in the engine; 0: none
-        self._jobs: list[Generation | Embedding] = []
+        self._jobs: list[Generation | Single[Any]] = []
 
     def generate(
         self,
@@ -54,11 +54,19 @@ class Lease:
         self._jobs.append(generation)
         return generation
 
-    def embed(self, inputs: list[list[int]], dimensions: int | None) -> Embedding:
+    def embed(self, inputs: list[list[int]], dimensions: int | None) -> Single[wire.Embedded]:
         """Start making a vector of each input; `inputs` must not be changed afterwards."""
-        embedding = self._engine.embed(inputs, dimensions)
-        self._jobs.append(embedding)
-        return embedding
+        single = self._engine.ask(wire.Embed(0, inputs, dimensions))
+        self._jobs.append(single)
+        return single
+
+    def score(
+        self, inputs: list[list[int]], seconds: list[int], labels: tuple[int, int] | None
+    ) -> Single[wire.Scored]:
+        """Start scoring pairs of texts, see `wire.Score`; the lists must not be changed."""
+        single = self._engine.ask(wire.Score(0, inputs, seconds, labels))
+        self._jobs.append(single)
+        return single
 
     def release(self) -> None:
         """Abort what still runs; called by the supervisor."""

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...config.diff import change_class
 from ..hub.catalog import resolve
@@ -271,9 +271,10 @@ class Model:
         )
 
 
-def engine_kind(spec: ModelSpec, info: ModelInfo) -> Literal["text", "embedding"]:
+def engine_kind(spec: ModelSpec, info: ModelInfo) -> wire.EngineKind:
     """What the engine is started to do."""
-    return "embedding" if declared_kind(spec.kind, info) == "embedding" else "text"
+    kind = declared_kind(spec.kind, info)
+    return kind if kind == "embedding" or kind == "reranker" else "text"
 
 
 def inspect(spec: ModelSpec) -> tuple[ModelInfo, Adapters]:

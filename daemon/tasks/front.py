@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..supervisor.supervisor import Supervisor
     from .embed import Embedder
     from .generate import Generator
+    from .rerank import Ranker
     from .tokens import TokenTools
 
 
@@ -39,6 +40,7 @@ class Front:
     store: Store
     generator: Generator
     embedder: Embedder = field(kw_only=True)
+    ranker: Ranker = field(kw_only=True)
     token_tools: TokenTools = field(kw_only=True)
     version: str
     url: str = ""  # http://host:port as this machine reaches it

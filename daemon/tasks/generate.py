@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = "Generation | Budgeted"
 LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising
+NO_TEXT = {
+    "embedding": "makes embeddings (POST /v1/embeddings)",
+    "reranker": "compares texts (POST /v1/rerank)",
+}
 
 
 class Prompt(NamedTuple):
@@ -161,10 +165,9 @@ class Generator:
             served = asked if spec.adapter_asked(name, asked) is not None else name
             books.model = served
             side = await self._texts.get(name, spec)
-            if side.kind == "embedding":
+            if side.kind in NO_TEXT:
                 raise BadRequest(
-                    f"{name} makes embeddings (POST /v1/embeddings) and generates no text.",
-                    param="model",
+                    f"{name} {NO_TEXT[side.kind]} and generates no text.", param="model"
                 )
             prompts = await _made(plan, side)
             books.divergence = self._note(served, prompts)

@@ -24,6 +24,7 @@ class ModelSide(NamedTuple):
     recommended: GenerationConfig
     context: int | None  # tokens, as the model's config.json says
     kind: str  # text, embedding …
+    architecture: str  # config.json's model_type
 
 
 class _Entry(NamedTuple):
@@ -89,4 +90,5 @@ def _load(spec: ModelSpec) -> ModelSide:
     info = describe(folder)
     kind = declared_kind(spec.kind, info)
     recommended = GenerationConfig.load(folder)
-    return ModelSide(folder, ModelText.load(folder, spec), recommended, info.context, kind)
+    text = ModelText.load(folder, spec)
+    return ModelSide(folder, text, recommended, info.context, kind, info.architecture)

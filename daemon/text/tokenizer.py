@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tokenizers
 
@@ -26,6 +26,13 @@ OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
 # Tokens that end a turn in the templates of chat models. Conversions and fine-tunes often forget to
 # list them as end of text. Not `<|end|>`: in gpt-oss it ends a channel, and the answer goes on.
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<turn|>")
+
+
+class Pair(NamedTuple):
+    """Two texts as one input of a model."""
+
+    tokens: list[int]
+    second: int  # where the tokens of the second text begin, for models that mark them
 
 
 class Tokenizer:
@@ -98,6 +105,26 @@ class Tokenizer:
             if self._add_bos and tokens[:1] != [self.bos_token_id]:
                 return [self.bos_token_id, *tokens]
         return tokens
+
+    def encode_pair(self, first: str, second: str, limit: int | None) -> Pair:
+        """Both texts with the special tokens around and between them. Beyond `limit` tokens the
+        end of `second` is dropped. Raises OverflowError when nothing of it would be left."""
+        one = self._backend.encode(first, add_special_tokens=False)
+        two = self._backend.encode(second, add_special_tokens=False)
+        if limit is not None:
+            room = limit - len(one) - self._backend.num_special_tokens_to_add(True)
+            if len(two) > room:
+                if room < 1:
+                    raise OverflowError
+                two.truncate(room)
+        pair = self._backend.post_process(one, two, True)
+        tokens, types = pair.ids, pair.type_ids
+        return Pair(tokens, types.index(1) if 1 in types else len(tokens))
+
+    def cut(self, text: str, limit: int) -> str:
+        """As much of the start of `text` as makes `limit` tokens, at least 1."""
+        ends = self._backend.encode(text, add_special_tokens=False).offsets
+        return text if len(ends) <= limit else text[: ends[limit - 1][1]]
 
     def decode(self, tokens: list[int], *, skip_special_tokens: bool = True) -> str:
         return self._backend.decode(tokens, skip_special_tokens=skip_special_tokens)

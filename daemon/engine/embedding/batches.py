@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 BATCH_TOKENS = 8192  # of a forward, padding included; a longer input runs by itself
 PADDING = 32  # tokens of padding that are never too many
+
+
+class Input(NamedTuple):
+    """A text, or a pair of them, see `wire.Score`."""
+
+    tokens: list[int]
+    second: int = 0
+    labels: tuple[int, int] | None = None
 
 
 def next_batch(lengths: Sequence[int]) -> list[int]:

@@ -12,9 +12,12 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from .weights import Weights, fill, read_weights
+
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
 _PREFIXES = ("bert.", "roberta.", "model.")
-_UNUSED = ("pooler.", "cls.", "lm_head.", "classifier.", "embeddings.position_ids")
+_HEADS = ("pooler.", "cls.", "lm_head.", "classifier.")
+_UNUSED = ("embeddings.position_ids",)
 
 
 class Embeddings(nn.Module):
@@ -27,10 +30,16 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps=config.get("layer_norm_eps", 1e-12))
         self._first = first_position(config)
 
-    def __call__(self, tokens: mx.array) -> mx.array:
-        positions = self._first + mx.arange(tokens.shape[1])
-        x = self.word_embeddings(tokens) + self.position_embeddings(positions)
-        return self.LayerNorm(x + self.token_type_embeddings(mx.zeros_like(tokens)))
+        self._types = self.token_type_embeddings.weight.shape[0]
+
+    def __call__(self, tokens: mx.array, seconds: mx.array | None) -> mx.array:
+        columns = mx.arange(tokens.shape[1])
+        x = self.word_embeddings(tokens) + self.position_embeddings(self._first + columns)
+        if seconds is None or self._types < 2:
+            types = mx.zeros_like(tokens)
+        else:
+            types = (columns >= seconds[:, None]).astype(tokens.dtype)
+        return self.LayerNorm(x + self.token_type_embeddings(types))
 
 
 class SelfAttention(nn.Module):
@@ -87,15 +96,18 @@ class Layer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Tokens int [rows, n] and mask bool [rows, n] → hidden states [rows, n, hidden]."""
+    """Tokens int [rows, n], mask bool [rows, n] and, of pairs, where the second text of each row
+    begins, int [rows] → hidden states [rows, n, hidden]."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.embeddings = Embeddings(config)
         self.encoder = {"layer": [Layer(config) for _ in range(config["num_hidden_layers"])]}
 
-    def __call__(self, tokens: mx.array, mask: mx.array) -> mx.array:
-        x = self.embeddings(tokens)
+    def __call__(
+        self, tokens: mx.array, mask: mx.array, seconds: mx.array | None = None
+    ) -> mx.array:
+        x = self.embeddings(tokens, seconds)
         for layer in self.encoder["layer"]:
             x = layer(x, mask[:, None, None])
         return x
@@ -105,31 +117,14 @@ def first_position(config: dict[str, Any]) -> int:
     return 0 if config["model_type"] == "bert" else int(config.get("pad_token_id", 1)) + 1
 
 
-def load_bert(folder: Path, config: dict[str, Any]) -> tuple[Bert, int]:
-    """The model with its weights, and its context in tokens. Raises ValueError, KeyError,
-    FileNotFoundError."""
+def load_bert(folder: Path, config: dict[str, Any]) -> tuple[Bert, int, Weights]:
+    """The model with its weights, its context in tokens, and the weights of its heads. Raises
+    ValueError, KeyError, FileNotFoundError."""
     unusual = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
     for key, usual in unusual.items():
         if config.get(key, usual) != usual:
             raise ValueError(f"{key} {config[key]!r} is not supported for {config['model_type']}")
     model = Bert(config)
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"no model*.safetensors in {folder}")
-    weights: dict[str, mx.array] = {}
-    for file in files:
-        loaded: Any = mx.load(str(file))
-        for name, array in loaded.items():
-            for prefix in _PREFIXES:
-                name = name.removeprefix(prefix)
-            if not name.startswith(_UNUSED):
-                weights[name] = array
-    if (quantization := config.get("quantization")) is not None:
-        nn.quantize(
-            model,
-            group_size=quantization["group_size"],
-            bits=quantization["bits"],
-            class_predicate=lambda path, module: f"{path}.scales" in weights,
-        )
-    model.load_weights(list(weights.items()))
-    return model, config["max_position_embeddings"] - first_position(config)
+    weights, heads = read_weights(folder, _PREFIXES, _HEADS, _UNUSED)
+    fill(model, weights, config)
+    return model, config["max_position_embeddings"] - first_position(config), heads

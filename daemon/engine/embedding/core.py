@@ -1,28 +1,31 @@
-"""The embedding engine without its socket: requests in, vectors out, one batch a step."""
+"""The embedding engine without its socket: requests in, vectors or scores out, a batch a step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import mlx.core as mx
 
-from ...protocol.wire import Embed, Embedded, Rejected, Stats
-from ..runners.embedding import EmbeddingRunner, normalized
-from .batches import next_batch
+from ...protocol.wire import Embed, Embedded, Rejected, Score, Scored, Stats
+from ..runners.embedding import EmbeddingRunner
+from ..runners.reranker import RerankerRunner
+from .batches import Input, next_batch
 
 
 @dataclass(eq=False)
 class _Request:
-    message: Embed
+    message: Embed | Score
+    inputs: list[Input]
     left: int  # inputs that are not computed
-    vectors: list[mx.array | None] = field(default_factory=list)
+    rows: list[mx.array] = field(default_factory=list)  # results; empty before they are computed
 
 
 class EmbeddingCore:
     """Inputs of all requests share batches, first come first served. Everything on one thread."""
 
-    def __init__(self, runner: EmbeddingRunner, *, vocab_size: int, context: int) -> None:
+    def __init__(
+        self, runner: EmbeddingRunner | RerankerRunner, *, vocab_size: int, context: int
+    ) -> None:
         self._runner = runner
         self._vocab_size = vocab_size
         self._context = context
@@ -35,25 +38,29 @@ class EmbeddingCore:
     def idle(self) -> bool:
         return not self._waiting
 
-    def add(self, message: Embed) -> Rejected | None:
+    def add(self, message: Embed | Score) -> Rejected | None:
         """Queues a request, or says why not."""
-        fault = self._fault(message)
+        inputs = self._runner.inputs(message)
+        if inputs is None:
+            return Rejected(message.id, "this model does not do that", bad_request=True)
+        fault = self._fault(inputs)
         if fault is not None:
             return Rejected(message.id, fault, bad_request=True)
-        count = len(message.inputs)
-        self._requests[message.id] = _Request(message, count, [None] * count)
+        count = len(inputs)
+        self._requests[message.id] = _Request(message, inputs, count, [mx.array(0.0)] * count)
         self._waiting += [(message.id, number) for number in range(count)]
         return None
 
-    def _fault(self, message: Embed) -> str | None:
-        if not message.inputs:
+    def _fault(self, inputs: list[Input]) -> str | None:
+        if not inputs:
             return "there is no input"
-        for number, tokens in enumerate(message.inputs):
+        for number, (tokens, _, labels) in enumerate(inputs):
             if not tokens:
                 return f"input {number} is empty"
             if len(tokens) > self._context:
                 return f"input {number} has {len(tokens)} tokens; {self._context} fit"
-            if not (min(tokens) >= 0 and max(tokens) < self._vocab_size):
+            ids = (*tokens, *(labels or ()))
+            if not (min(ids) >= 0 and max(ids) < self._vocab_size):
                 return f"token ids must be from 0 to {self._vocab_size - 1}"
         return None
 
@@ -62,26 +69,34 @@ class EmbeddingCore:
         if self._requests.pop(request_id, None) is not None:
             self._waiting = [each for each in self._waiting if each[0] != request_id]
 
-    def step(self) -> list[Embedded]:
+    def step(self) -> list[Embedded | Scored]:
         """Computes one batch; returns the requests that it completed."""
-        inputs = [self._requests[owner].message.inputs[number] for owner, number in self._waiting]
-        chosen = next_batch([len(tokens) for tokens in inputs])
-        vectors = self._runner.embed([inputs[index] for index in chosen])
-        mx.eval(vectors)
+        inputs = [self._requests[owner].inputs[number] for owner, number in self._waiting]
+        chosen = next_batch([len(each.tokens) for each in inputs])
+        rows = self._runner.run([inputs[index] for index in chosen])
+        mx.eval(rows)
         self._steps += 1
-        self._prompt_tokens += sum(len(inputs[index]) for index in chosen)
-        done: list[Embedded] = []
+        self._prompt_tokens += sum(len(inputs[index].tokens) for index in chosen)
+        done: list[Embedded | Scored] = []
         for row, index in enumerate(chosen):
             owner, number = self._waiting[index]
             request = self._requests[owner]
-            request.vectors[number] = vectors[row]
+            request.rows[number] = rows[row]
             request.left -= 1
             if not request.left:
                 del self._requests[owner]
-                done.append(_answer(request))
+                done.append(self._answer(request))
         taken = set(chosen)
         self._waiting = [each for i, each in enumerate(self._waiting) if i not in taken]
         return done
+
+    def _answer(self, request: _Request) -> Embedded | Scored:
+        runner, message, rows = self._runner, request.message, mx.stack(request.rows)
+        if isinstance(runner, EmbeddingRunner):
+            assert isinstance(message, Embed)
+            return runner.answer(message, rows)
+        assert isinstance(message, Score)
+        return runner.answer(message, rows)
 
     def stats(self) -> Stats:
         """The books."""
@@ -96,11 +111,3 @@ class EmbeddingCore:
             output_tokens=0,
             prompt_tokens=self._prompt_tokens,
         )
-
-
-def _answer(request: _Request) -> Embedded:
-    message = request.message
-    rows = [vector for vector in request.vectors if vector is not None]
-    vectors = normalized(mx.stack(rows), message.dimensions)
-    data: Any = vectors  # it has the buffer protocol
-    return Embedded(message.id, vectors.shape[1], bytes(memoryview(data)))

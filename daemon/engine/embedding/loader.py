@@ -1,8 +1,10 @@
-"""Folder → the body of a model, without the head that would make tokens of its hidden states."""
+"""Folder → the body of a model that makes vectors, or body and head of one that compares texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +14,9 @@ import mlx.nn as nn
 from .. import device
 from ..loader import LoadError, config_context
 from .bert import MODEL_TYPES, load_bert
+from .decoder import Decoder, load_decoder
+from .heads import BertHead, Head, RobertaHead, ScoreHead, YesNoHead, load_head
 from .pooling import Pooling, read_pooling
-
-# Where mlx-lm's models keep what gives hidden states.
-BODIES = ("model", "language_model.model", "backbone", "transformer")
 
 
 class LoadedBody(NamedTuple):
@@ -27,82 +28,113 @@ class LoadedBody(NamedTuple):
     notes: tuple[str, ...]
 
 
+class LoadedReranker(NamedTuple):
+    # tokens, mask [rows, n], where second texts begin [rows] → [rows, n, hidden]
+    body: Callable[[mx.array, mx.array, mx.array], mx.array]
+    head: Head
+    vocab_size: int
+    context: int  # tokens
+    weights_bytes: int
+    notes: tuple[str, ...]
+
+
 def load_body(folder: Path, context: int | None) -> LoadedBody:
     """Loads and evaluates it. Raises LoadError for whatever is wrong with the folder."""
-    from mlx_lm.utils import load_config
-
-    try:
-        config = load_config(folder)
+    with _faults():
+        config = _config(folder)
         module: Any
         encoder = config.get("model_type") in MODEL_TYPES
         if encoder:
-            module, own_context = load_bert(folder, config)
+            module, own_context, _ = load_bert(folder, config)
             pooling = read_pooling(folder, "mean")
             embedding = module.embeddings.word_embeddings
         else:
-            module, embedding = _decoder(folder, config)
+            module, embedding, _, _ = load_decoder(folder, config)
             pooling, own_context = read_pooling(folder, "last"), config_context(config)
-        note = device.adapt(module)
-        module.eval()
-        mx.eval(module.parameters())
+        weights_bytes, notes = _settle(module)
+    body: Any = module if encoder else lambda tokens, mask: module(tokens)
+    return LoadedBody(
+        body, pooling, embedding.weight.shape[0], context or own_context, weights_bytes, notes
+    )
+
+
+def load_reranker(folder: Path, context: int | None) -> LoadedReranker:
+    """The same for a model with one score."""
+    with _faults():
+        config = _config(folder)
+        kind = config.get("model_type")
+        body: Any
+        head: Any
+        parts: list[Any]
+        if kind in MODEL_TYPES:
+            body, own_context, weights = load_bert(folder, config)
+            if kind == "bert":
+                head = load_head(BertHead(config), "classifier", weights, config)
+            else:
+                head = load_head(RobertaHead(config), "classifier.out_proj", weights, config)
+            vocab_size, parts = body.embeddings.word_embeddings.weight.shape[0], [body, head]
+        elif kind == "qwen3":
+            decoder = load_decoder(folder, config)
+            module = decoder.body
+            head, own_context = _decoder_head(folder, decoder), config_context(config)
+            vocab_size, parts = decoder.embedding.weight.shape[0], [module]
+            if decoder.output is not decoder.embedding:
+                parts.append(decoder.output)
+
+            def body(tokens: mx.array, mask: mx.array, seconds: mx.array) -> mx.array:
+                return module(tokens)
+        else:
+            known = ", ".join((*MODEL_TYPES, "qwen3"))
+            raise LoadError(f"rerankers of the architecture {kind} are not supported: {known} are")
+        settled = [_settle(part) for part in parts if isinstance(part, nn.Module)]
+    return LoadedReranker(
+        body,
+        head,
+        vocab_size,
+        context or own_context,
+        sum(weights_bytes for weights_bytes, _ in settled),
+        tuple(dict.fromkeys(note for _, notes in settled for note in notes)),
+    )
+
+
+def _decoder_head(folder: Path, decoder: Decoder) -> Head:
+    """Raises ValueError."""
+    if decoder.score is not None:
+        if decoder.score.shape[0] != 1:
+            count = decoder.score.shape[0]
+            raise ValueError(f"it tells {count} classes apart; a reranker gives one score")
+        return ScoreHead(decoder.score[0])
+    if decoder.output is None:
+        raise ValueError("its weights lack the tensor lm_head.weight")
+    file = folder / "1_LogitScore" / "config.json"
+    if file.exists() and json.loads(file.read_text("utf-8")).get("false_token_id") is None:
+        raise ValueError("it is a reranker that does not answer with yes and no")
+    return YesNoHead(decoder.output)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    from mlx_lm.utils import load_config
+
+    return load_config(folder)
+
+
+def _settle(module: Any) -> tuple[int, tuple[str, ...]]:
+    """Evaluates it; its size in bytes, and notes on what was changed for this machine."""
+    note = device.adapt(module)
+    module.eval()
+    mx.eval(module.parameters())
+    weights_bytes = sum(array.nbytes for _, array in device.parameters(module))
+    return weights_bytes, (note,) if note else ()
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Whatever goes wrong inside becomes a LoadError."""
+    try:
+        yield
     except LoadError:
         raise
     except FileNotFoundError as error:
         raise LoadError(f"a file of the model is missing: {error}") from error
     except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
         raise LoadError(str(error).strip() or type(error).__name__) from error
-    weights_bytes = sum(array.nbytes for _, array in device.parameters(module))
-    body: Any = module if encoder else lambda tokens, mask: module(tokens)
-    notes = (note,) if note else ()
-    return LoadedBody(
-        body, pooling, embedding.weight.shape[0], context or own_context, weights_bytes, notes
-    )
-
-
-def _decoder(folder: Path, config: dict[str, Any]) -> tuple[Any, Any]:
-    """The body of a decoder and its embedding. Tokens see those before them only, so that padding
-    on the right changes nothing."""
-    from mlx_lm.utils import _get_classes, load_model
-
-    text = config.get("text_config") or {}
-    for section in (config, text):
-        if section.get("use_bidirectional_attention") or section.get("is_causal") is False:
-            raise LoadError(
-                "this model attends to the tokens after each one, too, which mlx-lm's file for its "
-                "architecture does not"
-            )
-    names: set[str] = set()
-
-    def classes(config: dict[str, Any]) -> tuple[type[nn.Module], type]:
-        plain, arguments = _get_classes(config)
-
-        class Sanitized(plain):
-            def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
-                if any(name.startswith("layers.") for name in weights):
-                    # Saved by sentence-transformers: the body alone.
-                    weights = {f"model.{name}": array for name, array in weights.items()}
-                own: Any = getattr(super(), "sanitize", None)
-                weights = own(weights) if own is not None else weights
-                names.update(weights)
-                return weights
-
-        return Sanitized, arguments
-
-    # Not strict: the head, which is not used, may be missing.
-    model, _ = load_model(folder, lazy=True, strict=False, get_model_classes=classes)
-    for path in BODIES:
-        body: Any = model
-        for part in path.split("."):
-            body = getattr(body, part, None)
-        if body is not None:
-            break
-    else:
-        raise LoadError(f"mlx-lm's {config['model_type']} has no part that gives hidden states")
-    path = next(name for name, module in model.named_modules() if module is body)
-    missing = {f"{path}.{name}" for name, _ in device.parameters(body)} - names
-    if missing:
-        raise LoadError(f"the weights lack {len(missing)} tensors, among them {min(missing)}")
-    for name in ("embed_tokens", "embeddings", "wte", "word_embeddings", "tok_embeddings"):
-        if hasattr(body, name):
-            return body, getattr(body, name)
-    raise LoadError(f"mlx-lm's {config['model_type']} has no table of embeddings that we know")

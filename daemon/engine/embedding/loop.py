@@ -1,4 +1,4 @@
-"""The main loop of an engine that embeds: receive → step → send."""
+"""The main loop of an engine that embeds or reranks: receive → step → send."""
 
 from __future__ import annotations
 
@@ -24,18 +24,25 @@ def serve(pipe: Pipe, load: wire.Load) -> int:
     from .. import device
     from ..loader import LoadError
     from ..runners.embedding import EmbeddingRunner
+    from ..runners.reranker import RerankerRunner
+    from .batches import Input
     from .core import EmbeddingCore
-    from .loader import load_body
+    from .loader import load_body, load_reranker
 
     device.set_limits(load.memory_limit_bytes)
     pipe.send(wire.Loading("reading weights", 0.2))
     try:
         if load.adapters or load.named_adapters or load.distributed is not None:
-            raise LoadError("an embedding model can have no adapters, and runs in one process")
-        loaded = load_body(Path(load.path), load.context)
+            text = f"a model of the kind {load.kind} has no adapters, and runs in one process"
+            raise LoadError(text)
+        if load.kind == "reranker":
+            loaded = load_reranker(Path(load.path), load.context)
+            runner = RerankerRunner(loaded)
+        else:
+            loaded = load_body(Path(load.path), load.context)
+            runner = EmbeddingRunner(loaded)
         pipe.send(wire.Loading("warming up", 0.9))
-        runner = EmbeddingRunner(loaded)
-        runner.embed([[1, 2, 3], [1]]).tolist()
+        runner.run([Input([1, 2, 3], 1, (1, 2)), Input([1], 0, (1, 2))]).tolist()
     except (LoadError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         pipe.send(wire.LoadFailed(str(error) or type(error).__name__))
         pipe.close()
@@ -69,11 +76,11 @@ def serve(pipe: Pipe, load: wire.Load) -> int:
             tidy = True
         for message in messages:
             match message:
-                case wire.Embed():
+                case wire.Embed() | wire.Score():
                     if (rejected := core.add(message)) is not None:
                         pipe.send(rejected)
                 case wire.Generate(id=request_id):
-                    text = "this model makes embeddings and generates no text"
+                    text = "this model generates no text"
                     pipe.send(wire.Rejected(request_id, text, bad_request=True))
                 case wire.Abort(id=request_id):
                     core.abort(request_id)

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import mlx.core as mx
 
+from ...protocol.wire import Embed, Embedded
+from ..embedding.batches import Input
 from ..embedding.loader import LoadedBody
 
 
+class Padded(NamedTuple):
+    """Inputs of different lengths as one array, padded on the right: a decoder's tokens do not see
+    what follows them, an encoder is given the mask. So the result for a text does not depend on its
+    neighbours."""
+
+    tokens: mx.array  # int [rows, n]
+    mask: mx.array  # bool [rows, n]
+    lengths: mx.array  # int [rows]
+
+
+def pad(inputs: Sequence[Input]) -> Padded:
+    """At least one input; none may be empty."""
+    longest = max(len(each.tokens) for each in inputs)
+    tokens = mx.array([each.tokens + [0] * (longest - len(each.tokens)) for each in inputs])
+    lengths = mx.array([len(each.tokens) for each in inputs])
+    return Padded(tokens, mx.arange(longest) < lengths[:, None], lengths)
+
+
 class EmbeddingRunner:
-    """Rows are padded on the right: a decoder's tokens do not see what follows them, an encoder is
-    given the mask. So a text's vector does not depend on its neighbours."""
+    """One vector an input."""
 
     def __init__(self, loaded: LoadedBody) -> None:
         self._body = loaded.body
         self._pooling = loaded.pooling
 
-    def embed(self, texts: list[list[int]]) -> mx.array:
-        """Token ids → float32 [texts, hidden], not normalised, lazily."""
-        longest = max(map(len, texts))
-        tokens = mx.array([text + [0] * (longest - len(text)) for text in texts])
-        lengths = mx.array([len(text) for text in texts])
-        mask = mx.arange(longest) < lengths[:, None]
+    def inputs(self, message: Any) -> list[Input] | None:
+        """What the message asks to be computed; None when it asks for something else."""
+        return [Input(tokens) for tokens in message.inputs] if isinstance(message, Embed) else None
+
+    def run(self, inputs: Sequence[Input]) -> mx.array:
+        """float32 [inputs, hidden], not normalised, lazily."""
+        tokens, mask, lengths = pad(inputs)
         hidden = self._body(tokens, mask).astype(mx.float32)
         if self._pooling == "last":
-            return hidden[mx.arange(len(texts)), lengths - 1]
+            return hidden[mx.arange(len(inputs)), lengths - 1]
         if self._pooling == "cls":
             return hidden[:, 0]
         if self._pooling == "mean":
             return mx.where(mask[..., None], hidden, 0.0).sum(axis=1) / lengths[:, None]
         return mx.where(mask[..., None], hidden, -mx.inf).max(axis=1)
+
+    def answer(self, message: Embed, rows: mx.array) -> Embedded:
+        """`rows`: of `run`, for all inputs of the message."""
+        vectors: Any = normalized(rows, message.dimensions)  # it has the buffer protocol
+        return Embedded(message.id, vectors.shape[1], bytes(memoryview(vectors)))
 
 
 def normalized(vectors: mx.array, dimensions: int | None) -> mx.array:

@@ -1,34 +1,33 @@
-"""One request for vectors as its requester sees it: it survives its engine like a generation."""
+"""One request with one answer (vectors, scores) as its requester sees it: it survives its engine
+like a generation."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from ..protocol import wire
 
+Answer = TypeVar("Answer", wire.Embedded, wire.Scored)
 
-class Embedding:
+
+class Single(Generic[Answer]):
     """Awaited once. Ends with the engine's answer, or raises a FastMLXError."""
 
-    __slots__ = ("_done", "_future", "_on_abort", "deaths", "dimensions", "id", "inputs", "sent")
+    __slots__ = ("_done", "_future", "_message", "_on_abort", "deaths", "id", "sent")
 
     output: tuple[int, ...] = ()  # nothing comes piece by piece
 
     def __init__(
-        self,
-        id: int,
-        inputs: list[list[int]],
-        dimensions: int | None,
-        on_abort: Callable[[Embedding], None],
+        self, message: wire.Embed | wire.Score, on_abort: Callable[[Single[Answer]], None]
     ) -> None:
-        self.id = id
-        self.inputs = inputs
-        self.dimensions = dimensions
+        self.id = message.id
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
+        self._message = message
         self._done = False
-        self._future: asyncio.Future[wire.Embedded] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._on_abort = on_abort
 
     @property
@@ -36,11 +35,11 @@ class Embedding:
         """Answered, failed or aborted."""
         return self._done
 
-    def message(self) -> wire.Embed:
+    def message(self) -> wire.Embed | wire.Score:
         """What an engine needs to do it."""
-        return wire.Embed(self.id, self.inputs, self.dimensions)
+        return self._message
 
-    async def answer(self) -> wire.Embedded:
+    async def answer(self) -> Answer:
         """Raises EngineDied, ModelFailed, BadRequest or another FastMLXError."""
         return await self._future
 
@@ -53,7 +52,7 @@ class Embedding:
 
     # ---- for the engine process that carries it out
 
-    def finish(self, answer: wire.Embedded) -> None:
+    def finish(self, answer: Answer) -> None:
         """Ignored after the end, as is `fail`."""
         if not self._done:
             self._done = True

@@ -1,0 +1,170 @@
+"""Scores: pairs of texts → how well each fits.
+
+find the model → its tokenizer → pairs as token ids, checked against the context → lease → scores
+in any case a usage row; a model that makes embeddings answers with the cosine of its vectors
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from array import array
+from collections.abc import Callable
+from itertools import chain
+from operator import mul
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from ..protocol.errors import BadRequest, ContextTooLong
+from ..protocol.requests import EmbeddingRequest, ScoreRequest
+from ..text.pairs import pairs_of
+from ..text.tokenizer import Pair
+from .books import Books
+from .lookup import find_model
+from .texts import ModelSide, Texts
+
+if TYPE_CHECKING:
+    from ...config.state import ConfigState
+    from ..store.rows import UsageRow
+    from ..supervisor.supervisor import Supervisor
+    from .embed import Embedder, Vectors
+
+T = TypeVar("T")
+
+LONG_TEXT = 20_000  # characters; about 10 ms of tokenising
+MANY_PAIRS = 100  # of vectors; a few milliseconds of multiplying
+
+
+class Scores(NamedTuple):
+    scores: list[float]  # of each pair
+    prompt_tokens: int
+
+
+class Ranker:
+    """Carries out requests. `record` gets a usage row for each, however it ended."""
+
+    def __init__(
+        self,
+        config: ConfigState,
+        supervisor: Supervisor,
+        texts: Texts,
+        record: Callable[[UsageRow], None],
+        embedder: Embedder,
+    ) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._texts = texts
+        self._record = record
+        self._embedder = embedder
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """Raises FastMLXError. Cancel it to give the request up."""
+        books = Books(request.model, request.meta)
+        embeds = False
+        try:
+            name, spec = find_model(self._config.settings, request.model)
+            books.model = name
+            side = await self._texts.get(name, spec)
+            embeds = side.kind == "embedding"
+            if embeds:
+                return await self._cosines(request, side)
+            if side.kind != "reranker":
+                raise BadRequest(
+                    f"{name} compares no texts: it is a {side.kind} model. A model's entry in "
+                    "config.yaml may say kind: reranker (Qwen3-Reranker) or kind: embedding.",
+                    param="model",
+                )
+            limit = spec.context if isinstance(spec.context, int) else side.context
+            asked = await _made(request, side, limit)
+            async with self._supervisor.lease(name) as lease:
+                if max(len(pair.tokens) for pair in asked.pairs) > lease.ready.context:
+                    asked = await _made(request, side, lease.ready.context)
+                inputs = [pair.tokens for pair in asked.pairs]
+                num_tokens = sum(map(len, inputs))
+                books.engine_took_it(num_tokens, [])
+                seconds = [pair.second for pair in asked.pairs]
+                scores = (await lease.score(inputs, seconds, asked.labels).answer()).scores
+            books.finish_reason = "stop"
+            return Scores(scores if request.raw else list(map(_sigmoid, scores)), num_tokens)
+        except BaseException as error:
+            books.failed(error)
+            raise
+        finally:
+            if not embeds:  # else the embedder's row is the request's
+                self._record(books.row())
+
+    async def _cosines(self, request: ScoreRequest, side: ModelSide) -> Scores:
+        if request.instruction is not None:
+            raise BadRequest("This model takes no instruction.", param="instruction")
+        pairs = await _cut(request, side)
+        numbers = {
+            text: number for number, text in enumerate(dict.fromkeys(chain.from_iterable(pairs)))
+        }
+        vectors = await self._embedder.embed(
+            EmbeddingRequest(
+                model=request.model,
+                inputs=list(numbers),
+                truncate=request.truncate,
+                meta=request.meta,
+            )
+        )
+        places = [(numbers[first], numbers[second]) for first, second in pairs]
+        if len(places) > MANY_PAIRS:
+            return await asyncio.to_thread(_products, places, vectors)
+        return _products(places, vectors)
+
+
+class _Asked(NamedTuple):
+    pairs: list[Pair]
+    labels: tuple[int, int] | None
+
+
+async def _made(request: ScoreRequest, side: ModelSide, limit: int | None) -> _Asked:
+    """What the model reads, of at most `limit` tokens a pair. Raises ContextTooLong."""
+    pairs = await _cut(request, side)
+    return await _off_loop(request, lambda: _make(pairs, request, side, limit))
+
+
+def _make(
+    texts: list[tuple[str, str]], request: ScoreRequest, side: ModelSide, limit: int | None
+) -> _Asked:
+    form = pairs_of(side.architecture, side.text.tokenizer, request.instruction)
+    cut = limit if request.truncate else None
+    pairs = [form.pair(query, document, cut) for query, document in texts]
+    for number, pair in enumerate(pairs):
+        if limit is not None and len(pair.tokens) > limit:
+            raise ContextTooLong(
+                f"pair {number} has {len(pair.tokens)} tokens, but the model reads at most "
+                f"{limit}.",
+                num_tokens=len(pair.tokens),
+                context=limit,
+            )
+    return _Asked(pairs, form.labels)
+
+
+async def _cut(request: ScoreRequest, side: ModelSide) -> list[tuple[str, str]]:
+    """The pairs with as much of each document as may be read."""
+    most = request.max_document_tokens
+    if most is None:
+        return request.pairs
+    cut = side.text.tokenizer.cut
+    return await _off_loop(
+        request, lambda: [(query, cut(document, most)) for query, document in request.pairs]
+    )
+
+
+async def _off_loop(request: ScoreRequest, work: Callable[[], T]) -> T:
+    if sum(len(query) + len(document) for query, document in request.pairs) > LONG_TEXT:
+        return await asyncio.to_thread(work)
+    return work()
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _products(places: list[tuple[int, int]], vectors: Vectors) -> Scores:
+    """The cosines of unit vectors."""
+    data, width = array("f", vectors.data), vectors.dimensions
+    rows = [data[at : at + width] for at in range(0, len(data), width)]
+    scores = [sum(map(mul, rows[first], rows[second])) for first, second in places]
+    return Scores(scores, vectors.prompt_tokens)
