@@ -198,6 +198,22 @@ def test_kinds_are_recognised(tmp_path: Path, config: dict[str, Any], kind: str)
     assert describe(write_model(tmp_path, **config)).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("architecture", "extra", "kind"),
+    [
+        ("Qwen3ForCausalLM", "1_Pooling", "embedding"),
+        ("Qwen3ForCausalLM", "1_LogitScore", "reranker"),
+        ("BertForSequenceClassification", "1_Pooling", "reranker"),
+    ],
+)
+def test_the_files_of_sentence_transformers_say_the_kind(
+    tmp_path: Path, architecture: str, extra: str, kind: str
+):
+    folder = write_model(tmp_path, architectures=[architecture])
+    (folder / extra).mkdir()
+    assert describe(folder).kind == kind
+
+
 def test_the_context_of_a_nested_text_model_is_found(tmp_path: Path):
     nested: dict[str, Any] = {
         "text_config": {"max_position_embeddings": 99, "num_hidden_layers": 7}
