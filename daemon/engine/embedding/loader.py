@@ -52,7 +52,7 @@ def load_body(folder: Path, context: int | None) -> LoadedBody:
             module, embedding, _, _ = load_decoder(folder, config)
             pooling, own_context = read_pooling(folder, "last"), config_context(config)
         weights_bytes, notes = _settle(module)
-    body: Any = module if encoder else lambda tokens, mask: module(tokens)
+    body = module if encoder else _tokens_alone(module)
     return LoadedBody(
         body, pooling, embedding.weight.shape[0], context or own_context, weights_bytes, notes
     )
@@ -80,9 +80,7 @@ def load_reranker(folder: Path, context: int | None) -> LoadedReranker:
             vocab_size, parts = decoder.embedding.weight.shape[0], [module]
             if decoder.output is not decoder.embedding:
                 parts.append(decoder.output)
-
-            def body(tokens: mx.array, mask: mx.array, seconds: mx.array) -> mx.array:
-                return module(tokens)
+            body = _tokens_alone(module)
         else:
             known = ", ".join((*MODEL_TYPES, "qwen3"))
             raise LoadError(f"rerankers of the architecture {kind} are not supported: {known} are")
@@ -110,6 +108,11 @@ def _decoder_head(folder: Path, decoder: Decoder) -> Head:
     if file.exists() and json.loads(file.read_text("utf-8")).get("false_token_id") is None:
         raise ValueError("it is a reranker that does not answer with yes and no")
     return YesNoHead(decoder.output)
+
+
+def _tokens_alone(module: Any) -> Any:
+    """A decoder called as an encoder is: it needs to know neither padding nor second texts."""
+    return lambda tokens, *_: module(tokens)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=48,
-        num_labels=1,
     )
+    config.num_labels = 1
     model: Any = transformers.BertForSequenceClassification(config)
     with torch.no_grad():
         for value in model.parameters():
