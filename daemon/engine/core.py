@@ -272,6 +272,9 @@ class EngineCore:
                 joining.append(sequence)
         if not joining:
             return
+        if self.reuse is not None:
+            for sequence in joining:
+                self.reuse.join(sequence)
         caches = [self._joining_cache(s) for s in joining]
         for sequence in joining:
             self._prefill_caches.pop(sequence.id, None)

@@ -12,10 +12,11 @@ from ..protocol.wire import CacheLimits
 from .following import Sharing, waits
 from .kv import payload
 from .kv.base import Base, over
+from .kv.bases import LEAST_BASE
 from .kv.cold_tier import ColdTier, Fetch
 from .kv.marks import INTERVAL, candidates, marks
 from .kv.payload import Checkpoint
-from .kv.prefix_cache import LEAST_BASE, Hit, PrefixCache, SpanOf
+from .kv.prefix_cache import Hit, PrefixCache, SpanOf
 from .kv.prefix_tree import tokens_of
 from .kv.ragged import LayerCaches, arrays, base_of
 from .runners.text import TextRunner
@@ -151,7 +152,7 @@ class Reuse:
         if not (self.on and self._runner.shares and limit >= LEAST_BASE):
             return None
         tokens = tokens_of(sequence.slice(0, limit))
-        return self.cache.base(self._salt(sequence.adapter), tokens, limit, shared)
+        return self.cache.bases.find(self._salt(sequence.adapter), tokens, limit, shared)
 
     def _put_over(self, sequence: Sequence, base: Base) -> None:
         """Lets a prompt that is being computed share what it has put into the cache."""
@@ -167,9 +168,12 @@ class Reuse:
 
     def _restore(self, sequence: Sequence, hit: Hit, *, cold: int = 0) -> None:
         caches = self._runner.new_cache() if hit.length else []
-        base = self._base(sequence, hit.length)
+        base = None
+        if hit.length >= LEAST_BASE:
+            base = self._base(sequence, hit.length, self._scheduler.shared(sequence, hit.length))
         if base is not None:
             caches = over(caches, base)
+            hit = self._find(sequence)  # a node may have been cut where the base ends
         self.cache.take(hit, sequence.prefill_tokens + 1, caches, cold)
         if hit.length:
             mx.async_eval(arrays(caches))
@@ -194,6 +198,17 @@ class Reuse:
     def _hold(self, sequence: Sequence, position: int, checkpoint: Checkpoint) -> None:
         mx.async_eval(checkpoint.arrays())
         self._checkpoints.setdefault(sequence.id, {})[position] = checkpoint
+
+    def join(self, sequence: Sequence) -> None:
+        """Its prompt is computed and it begins to run. Where others wait to go on from it (the
+        choices of one request do) it lets go of what they will share."""
+        others = (*self._scheduler.prefilling, *self._scheduler.waiting)
+        shared = max((s.shared for s in others if s.ahead is sequence), default=0)
+        if self.on and shared >= LEAST_BASE:
+            self._publish(sequence, shared)
+            base = self._base(sequence, shared, shared)
+            if base is not None:
+                self._put_over(sequence, base)
 
     def leave(self, rows: list[int]) -> None:
         """These running rows have ended, or were stopped: what they computed is kept."""

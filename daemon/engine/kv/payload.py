@@ -45,6 +45,12 @@ class Span:
         mx.async_eval(first.arrays(), rest.arrays())
         return first, rest
 
+    def join(self, after: Span) -> Span:
+        """This and what comes `after` it, copied."""
+        whole = joined([self, after])
+        mx.async_eval(whole.arrays())
+        return whole
+
     def slice(self, start: int, end: int | None) -> Span:
         """Views of tokens [start, end); the bytes remain those of the whole."""
         return Span([pair and tuple(a[..., start:end, :] for a in pair) for pair in self.pairs])  # type: ignore[misc]

@@ -3,27 +3,26 @@ with them. Holds, restores, counts; what to keep is decided in `eviction`, where
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 import mlx.core as mx
 
 from ...protocol.wire import CachedPrefix, CacheStats
-from .base import Base
+from .bases import Bases
 from .cold_tier import ColdTier, Fetched
 from .eviction import Candidate, choose
+from .merging import Link, join_at, surplus
 from .payload import Checkpoint, Span, has_states, restore
-from .prefix_tree import Match, Node, PrefixTree, Tokens, path_to
+from .prefix_tree import Match, Node, PrefixTree, Tokens, mark_of, path_to
 from .ragged import LayerCaches, base_of
 
 LEAST_TOKENS = 16  # fewer are not kept and not looked for: they are computed as fast
-MOST_TOKENS = 2048  # in a node: what leaves at once, and what a split copies
-LEAST_BASE = 512  # tokens: below, a copy for each row costs less than two parts of attention
-MOST_SPANS = 24  # of a base: each is computed with by itself
+MOST_TOKENS = 4096  # in a node: what leaves at once, and what a split copies
+OFTEN = 2  # hits, after which a prefix is written although the engine is busy
+USED_BYTES = 32 << 20  # written so at a time
 REMEMBERED = 4096  # evicted nodes, to tell a miss from a loss
 TOP = 10  # prefixes that are shown
 PREVIEW = 48  # tokens of each
@@ -72,7 +71,7 @@ class PrefixCache:
         self.cold = cold  # takes what is evicted, and all of it by and by
         self.clock: Callable[[], float] = lambda: 0.0  # tells how long ago something was used
         self._evicted: OrderedDict[int, None] = OrderedDict()
-        self._bases: WeakValueDictionary[tuple[bytes, int], Base] = WeakValueDictionary()
+        self.bases = Bases(self.tree)
         self._misses = dict.fromkeys(Miss, 0)
         self._hits = self._asked_tokens = self._evictions = 0
         self._hit_tokens = {"hot": 0, "cold": 0}
@@ -96,33 +95,9 @@ class PrefixCache:
     def _why(self, salt: bytes, tokens: Tokens[int], match: Match) -> Miss:
         if not self.hot_bytes:
             return Miss.OFF
-        if _mark(salt, tokens[: self._marked(match.length)]) in self._evicted:
+        if mark_of(salt, tokens[: self._marked(match.length)]) in self._evicted:
             return Miss.EVICTED
         return Miss.CHECKPOINT if match.length >= self.least_tokens else Miss.NEW
-
-    def base(self, salt: bytes, tokens: Tokens[int], limit: int, shared: int) -> Base | None:
-        """A base for a row that goes on from the first `limit` tokens: the longest that is in use,
-        or else a new one of the `shared` tokens, which others will go on from, too."""
-        found = [
-            base
-            for (of, mark), base in self._bases.items()
-            if of == salt and base.length <= limit and mark == _mark(salt, tokens[: base.length])
-        ]
-        if found:
-            return max(found, key=lambda base: base.length)
-        match = self.tree.match(salt, tokens[:shared])
-        if not LEAST_BASE <= shared <= min(limit, match.length):
-            return None
-        node = self.tree.boundary(salt, match, shared)
-        spans = [_span(member) for member in path_to(node)]
-        if len(spans) > MOST_SPANS:
-            return None
-        layers = zip(*(span.pairs for span in spans), strict=True)
-        base = Base(shared, [[pair for pair in layer if pair is not None] for layer in layers])
-        self.tree.acquire(node)
-        weakref.finalize(base, self.tree.release, node)
-        self._bases[salt, _mark(salt, tokens[:shared])] = base
-        return base
 
     def take(self, hit: Hit, prompt_tokens: int, caches: LayerCaches, cold: int = 0) -> None:
         """Fills empty caches, perhaps over a base, with a hit, and books what was asked and what
@@ -146,6 +121,7 @@ class PrefixCache:
         first = base.length if base is not None else 0
         spans = [_span(node) for node in path if node.end > first]
         restore(caches, spans, checkpoint, hit.length)
+        self._write((node for node in path if node.hits >= OFTEN), USED_BYTES)
 
     # ---- writing
 
@@ -180,6 +156,15 @@ class PrefixCache:
             node = known
             if stop in checkpoints:
                 self._keep(node, checkpoints[stop])
+        self._tidy(node)
+
+    def _tidy(self, last: Node) -> None:
+        """Along the way to a new node: drops checkpoints that save little, joins small nodes."""
+        path = path_to(last)
+        for index in surplus([_link(node) for node in path]) if self.has_states else ():
+            self.tree.forget(path[index])
+        while (index := join_at([_link(node) for node in path], MOST_TOKENS)) is not None:
+            path[index : index + 2] = [self.tree.join(path[index])]
 
     def _extend(self, parent: Node, tokens: Tokens[int], span: Span) -> Node | None:
         """A new node, or None when there is no room for it."""
@@ -222,7 +207,10 @@ class PrefixCache:
     def demote(self, most_bytes: int) -> bool:
         """Writes what is not stored yet, parents first, up to about so many bytes. Returns whether
         that was all."""
-        for node in self.tree.nodes():
+        return self._write(self.tree.nodes(), most_bytes)
+
+    def _write(self, nodes: Iterable[Node], most_bytes: int) -> bool:
+        for node in nodes:
             if node.stored:
                 continue
             if most_bytes <= 0:
@@ -320,7 +308,7 @@ class PrefixCache:
         tokens = Tokens("i")
         for member in path:
             tokens += member.tokens
-        self._evicted[_mark(self.tree.salt_of(node), tokens[:at])] = None
+        self._evicted[mark_of(self.tree.salt_of(node), tokens[:at])] = None
         if len(self._evicted) > REMEMBERED:
             self._evicted.popitem(last=False)
 
@@ -364,13 +352,19 @@ class PrefixCache:
                 assert useful, "a node leads to no checkpoint"
 
 
-def _mark(salt: bytes, tokens: Tokens[int]) -> int:
-    return hash((salt, tokens.tobytes()))
-
-
 def _span(node: Node) -> Span:
     assert isinstance(node.span, Span)
     return node.span
+
+
+def _link(node: Node) -> Link:
+    return Link(
+        node.end,
+        len(node.tokens),
+        bool(node.users),
+        len(node.children),
+        node.checkpoint is not None,
+    )
 
 
 def _stops(start: int, end: int, checkpoints: Mapping[int, Checkpoint]) -> list[int]:

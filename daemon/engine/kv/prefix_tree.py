@@ -16,7 +16,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Tokens = array  # of "i": compact, compared in C
 
@@ -37,6 +37,10 @@ class Cuttable(Sized, Protocol):
 
     def split(self, at: int) -> tuple[Cuttable, Cuttable]:
         """The first `at` tokens and the rest; each owns its bytes."""
+        ...
+
+    def join(self, after: Any) -> Cuttable:
+        """This and the span of the same kind `after` it as one, which owns its bytes."""
         ...
 
 
@@ -136,6 +140,27 @@ class PrefixTree:
         self.nbytes += upper.nbytes + node.nbytes
         return upper
 
+    def join(self, upper: Node) -> Node:
+        """A node that nobody uses and that has no checkpoint becomes one with its only child, which
+        is kept and returned."""
+        (node,) = upper.children.values()
+        assert upper.parent is not None
+        assert upper.span is not None
+        assert node.span is not None
+        assert upper.checkpoint is None
+        assert not upper.users
+        assert not node.users
+        self.nbytes -= upper.nbytes + node.nbytes
+        node.span = upper.span.join(node.span)
+        node.tokens, node.start = upper.tokens + node.tokens, upper.start
+        node.parent = upper.parent
+        node.parent.children[node.tokens[0]] = node
+        node.hits, node.used_at = max(upper.hits, node.hits), max(upper.used_at, node.used_at)
+        node.stored = upper.stored and node.stored
+        upper.parent = None
+        self.nbytes += node.nbytes
+        return node
+
     def add(self, parent: Node, tokens: Tokens[int], span: Cuttable, now: float) -> Node:
         """A new node below `parent`, which has no child that begins with the same token."""
         assert tokens[0] not in parent.children
@@ -218,6 +243,11 @@ def path_to(node: Node) -> list[Node]:
         path.append(member)
         member = member.parent
     return path[::-1]
+
+
+def mark_of(salt: bytes, tokens: Tokens[int]) -> int:
+    """Tells prefixes apart."""
+    return hash((salt, tokens.tobytes()))
 
 
 def common(a: Tokens[int] | list[int], b: Tokens[int] | list[int], at: int = 0) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
-from fastmlx.daemon.engine.kv.prefix_cache import LEAST_BASE
+from fastmlx.daemon.engine.kv.bases import LEAST_BASE, MOST_SPANS
 from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
 SHARED = LEAST_BASE + 40
@@ -65,6 +65,72 @@ def test_rows_with_one_prefix_hold_it_once(tiny_model: Callable[..., Path]) -> N
     run(core, [Generate(i, p, greedy(6)) for i, p in enumerate(prompts)], on_step=watch)
     columns = 8 * 96  # what the group's buffers have for rows of so few tokens of their own
     assert max(most) < 1.05 * one + columns * one / 2000
+
+
+def test_rows_that_find_one_prefix_in_memory_hold_it_once(tiny_model: Callable[..., Path]) -> None:
+    folder = tiny_model("qwen3")
+    core = core_at(folder, hot_bytes=1 << 28)
+    shared = words(1, 1000)
+    run(core, [Generate(0, shared, greedy(1))])
+    one: int = core.reuse.cache.nbytes
+    most: list[int] = []
+
+    def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        most.append(core.kv_bytes + core.reuse.cache.nbytes if len(rows) == 4 else 0)
+
+    prompts = [[*shared, *words(2 + i, 9)] for i in range(4)]
+    rows = run(core, [Generate(i, p, greedy(6)) for i, p in enumerate(prompts)], on_step=watch)
+    for i in (0, 3):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompts[i], 6))
+    assert max(most) < 1.05 * one + 4 * 96 * one / 1000
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "qwen3_5"])
+def test_choices_of_one_long_request_hold_its_prompt_once(
+    arch: str, tiny_model: Callable[..., Path]
+) -> None:
+    folder = tiny_model(arch)
+    core = core_at(folder, hot_bytes=1 << 28)
+    prompt = words(1, 1000)
+    run(core, [Generate(0, prompt, greedy(1))])
+    one: int = core.reuse.cache.nbytes
+    core.reuse.cache.clear()
+    most: list[int] = []
+
+    def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        most.append(core.kv_bytes + core.reuse.cache.nbytes if len(rows) == 4 else 0)
+
+    before = core.prompt_tokens
+    rows = run(core, [Generate(i, prompt, greedy(6)) for i in range(4)], on_step=watch)
+    want = alone(folder, prompt, 6)
+    for i in range(4):
+        assert_same(tokens_of(rows[i]), *want)
+    assert core.prompt_tokens - before == len(prompt) - 1
+    if arch == "qwen3":  # the other's states are each row's own
+        columns = 4 * 96  # of the rows' own buffers
+        assert max(most) < 1.05 * one + columns * one / 1000
+
+
+def test_a_prefix_in_very_many_pieces_is_shared_as_far_as_pays(
+    tiny_model: Callable[..., Path],
+) -> None:
+    folder = tiny_model("qwen3")
+    core = core_at(folder, hot_bytes=1 << 28)
+    piece = 24
+    shared = words(1, piece * (MOST_SPANS + 8))
+    for number in range(1, MOST_SPANS + 8):  # branches everywhere, so that nothing is joined
+        run(core, [Generate(0, [*shared[: piece * number], 5, *words(number, 9)], greedy(1))])
+    prompts = [[*shared, *words(90 + i, 7)] for i in range(3)]
+    lengths: set[int] = set()
+
+    def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        ends = [node.end for node in core.reuse.cache.tree.nodes() if node.users]
+        lengths.add(max(ends, default=0))
+
+    rows = run(core, [Generate(i, p, greedy(4)) for i, p in enumerate(prompts)], on_step=watch)
+    for i, prompt in enumerate(prompts):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt, 4))
+    assert max(lengths) == piece * MOST_SPANS
 
 
 def test_attention_over_a_base_is_attention_to_all_of_it() -> None:

@@ -143,3 +143,28 @@ def test_the_end_of_an_answer_is_found_on_disk_without_a_template(
     assert rows[0].cached_tokens == len(first) + 3  # the answer's last token was never fed back
     assert_same(tokens_of(rows), *alone(folder, conversation, 4))
     core.reuse.close(10.0)
+
+
+def test_what_is_used_again_and_again_is_written_while_the_engine_is_busy(
+    tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    core = core_with(tiny_model("qwen3"), tmp_path)
+    store = core.reuse.cache.cold.store
+    system = words(40, 300)
+    seen: list[int] = []
+
+    def add_later(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        for number, due in enumerate((20, 60, 100), start=1):
+            if step == due:
+                store.flush(10.0)
+                seen.append(store.stats().written_blocks)
+                core.add(Generate(number, [*system, *words(40 + number, 9)], greedy(4)))
+
+    core.add(Generate(9, words(41, 20), greedy(150)))  # it is never idle meanwhile
+    rows = run(core, [Generate(0, system, greedy(4))], on_step=add_later)
+    store.flush(10.0)
+    seen.append(store.stats().written_blocks)
+    assert [rows[i][0].cached_tokens for i in (1, 2, 3)] == [300, 300, 300]
+    assert seen[0] == seen[1] == 0
+    assert seen[-1] == 300 // BLOCK
+    core.reuse.close(10.0)

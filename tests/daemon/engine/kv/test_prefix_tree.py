@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from fastmlx.daemon.engine.kv.eviction import Candidate, choose
 from fastmlx.daemon.engine.kv.marks import marks
+from fastmlx.daemon.engine.kv.merging import RECENT, Link, join_at, surplus
 from fastmlx.daemon.engine.kv.prefix_tree import Match, Node, PrefixTree, common, tokens_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,9 @@ class Letters:
 
     def split(self, at: int) -> tuple[Letters, Letters]:
         return Letters(self.tokens[:at]), Letters(self.tokens[at:])
+
+    def join(self, after: Letters) -> Letters:
+        return Letters(self.tokens + after.tokens)
 
 
 def put(tree: PrefixTree, salt: bytes, ids: list[int]) -> Node:
@@ -80,6 +84,97 @@ def test_what_somebody_uses_stays_whole_while_nodes_are_split_and_removed(
     for node in used:
         tree.release(node)
     assert not any(node.users for node in tree.nodes())
+
+
+@given(st.lists(prompts, min_size=1, max_size=8), st.data())
+def test_joined_nodes_hold_what_they_held(kept: list[list[int]], data: st.DataObject) -> None:
+    tree = PrefixTree()
+    for ids in kept:
+        put(tree, b"", ids)
+    users = data.draw(st.sets(st.sampled_from(list(tree.nodes()))))
+    for node in users:
+        tree.acquire(node)
+    nbytes = tree.nbytes
+
+    def joinable() -> list[Node]:
+        return [n for n in tree.nodes() if len(n.children) == 1 and not n.users]
+
+    while found := joinable():
+        tree.join(data.draw(st.sampled_from(found)))
+        tree.check()
+    assert tree.nbytes == nbytes
+    for ids in kept:
+        match = tree.match(b"", tokens_of(ids))
+        assert (match.length, spelled(match)) == (len(ids), ids)
+    for node in users:
+        tree.release(node)
+
+
+def links(*sizes: int, checkpoints: tuple[int, ...] = (), **fields: bool | int) -> list[Link]:
+    found: list[Link] = []
+    end = 0
+    for number, size in enumerate(sizes):
+        end += size
+        link = Link(end, size, False, int(number < len(sizes) - 1), number in checkpoints)
+        found.append(link._replace(**fields) if number == 0 and fields else link)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ([], None),
+        (links(100), None),
+        (links(100, 100), 0),
+        (links(200, 100), 0),
+        (links(201, 100), None),  # copied for little
+        (links(2900, 500, 180, 90), 2),
+        (links(2900, 500, 270), 1),
+        (links(2900, 770), None),
+        (links(100, 3997), None),  # too large together
+        (links(100, 3996), 0),
+        (links(100, 100, checkpoints=(0,)), None),
+        (links(100, 100, checkpoints=(1,)), 0),
+        (links(100, 100, used=True), None),
+        (links(100, 100, num_children=2), None),
+    ],
+)
+def test_small_nodes_are_joined_with_their_only_child(
+    path: list[Link], expected: int | None
+) -> None:
+    assert join_at(path, 4096) == expected
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=200))
+def test_a_long_conversation_ends_up_in_few_nodes_each_token_copied_a_few_times(
+    turns: list[int],
+) -> None:
+    sizes: list[int] = []
+    copied = 0
+    for turn in turns:
+        sizes.append(turn)
+        while (at := join_at(links(*sizes), 4096)) is not None:
+            sizes[at : at + 2] = [sizes[at] + sizes[at + 1]]
+            copied += sizes[at]
+    assert sum(sizes) == sum(turns)
+    assert max(sizes) <= 4096
+    assert len(sizes) <= sum(turns) / 2048 + 12
+    assert copied <= 22 * sum(turns)
+
+
+def test_of_old_checkpoints_those_that_save_little_are_dropped() -> None:
+    every = tuple(range(30))
+    assert surplus([]) == []
+    assert surplus(links(*[100] * 9, checkpoints=every)) == []
+    # The first and the recent ones stay; of the others enough that none is far away.
+    assert surplus(links(*[400] * 14, checkpoints=every)) == [1, 3, 5]
+    assert surplus(links(*[2048] * 14, checkpoints=every)) == []
+    path = links(*[100] * 14, checkpoints=every)
+    assert surplus(path) == [1, 2, 3, 4, 5]
+    path[3] = path[3]._replace(num_children=2)
+    path[4] = path[4]._replace(used=True)
+    assert surplus(path) == [1, 2, 5]
+    assert len(surplus(path)) == 13 - RECENT - 2
 
 
 @given(prompts, prompts, st.integers(0, 12))
