@@ -62,7 +62,7 @@ class ResponsesFields(msgspec.Struct, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: int | None = None
-    max_tool_calls: int | None = None  # of tools that the server runs; there are none
+    max_tool_calls: int | None = None  # of tools that the server runs: MCP's
     reasoning: ReasoningFields | None = None
     text: TextFields | None = None
     truncation: str | None = None
@@ -186,7 +186,7 @@ def chat_request(
         grammar_param=demand.param,
         chat_template_kwargs=_template_kwargs(fields),
         parallel_tool_calls=fields.parallel_tool_calls is not False,
-        mcp=wanted(choice.tools.servers),
+        mcp=wanted(choice.tools.servers, fields.max_tool_calls),
         sampling=_sampling(asked),
         meta=RequestMeta(
             request_id=asked.response_id, dialect=DIALECT, client=client, stream=stream

@@ -50,13 +50,15 @@ def read_mcp(tool: dict[str, Any], where: str) -> McpServer:
     return McpServer(where, label, url, allowed)
 
 
-def wanted(servers: Iterable[McpServer]) -> McpWanted | None:
-    """What the tool loop is asked for."""
+def wanted(servers: Iterable[McpServer], max_calls: int | None = None) -> McpWanted | None:
+    """What the tool loop is asked for; `max_calls` of all tools together."""
     listed = list(servers)
     if not listed:
         return None
     allowed = {each.label: each.allowed for each in listed if each.allowed is not None}
-    return McpWanted(servers=tuple(each.label for each in listed), allowed=allowed)
+    return McpWanted(
+        servers=tuple(each.label for each in listed), allowed=allowed, max_calls=max_calls
+    )
 
 
 def check_servers(servers: Iterable[McpServer], declared: McpServers) -> None:

@@ -88,6 +88,7 @@ async def chat(
     """
     assert request.mcp is not None
     _check(request)
+    calls_left = request.mcp.max_calls
     named = await _named(servers, request.mcp, request)
     tools = Tools(servers, named, settings.timeout)
     request = msgspec.structs.replace(request, mcp=None, tools=[*request.tools, *functions(named)])
@@ -113,7 +114,9 @@ async def chat(
         usages.append(round_.usage)
         said = said or round_.said
         left = _tokens_left(request, round_.usage)
-        following = round_.next(max_rounds=settings.max_rounds, tokens_left=left)
+        following = round_.next(
+            max_rounds=settings.max_rounds, tokens_left=left, calls_left=calls_left
+        )
         calls = [(call, tools.event(call, number)) for call in round_.calls]
         if following.reason is not None:
             for _, event in calls:
@@ -122,6 +125,7 @@ async def chat(
             yield Finished(0, following.reason, round_.stop)
             yield total(usages, time.perf_counter() - since)
             return
+        calls_left = None if calls_left is None else calls_left - len(calls)
         outputs: dict[int, str] = {}
         async with aclosing(_run(tools, calls)) as told:
             async for place, event in told:

@@ -6,7 +6,7 @@ them out; all else goes through. After the round:
 
     there is no call of ours                           end, as the model ended
     a call of the client's own tools is among them     end: the client's turn; ours are skipped
-    the answer was cut off, its tokens or rounds up    end with "length"; ours are skipped
+    cut off; or its tokens, calls or rounds are up     end with "length"; ours are skipped
     otherwise                                          run ours, and go on with what they said
 """
 
@@ -31,6 +31,7 @@ from ..protocol.events import (
 
 CLIENTS_TURN = "not run: the answer ends with a call of the client's own tools"
 ROUNDS_UP = "not run: the answer had as many rounds of tools as mcp.max_rounds allows"
+CALLS_UP = "not run: the answer may not have that many calls"
 TOKENS_UP = "not run: the answer has as many tokens as the request allows"
 
 
@@ -113,8 +114,10 @@ class Round:
     def stop(self) -> str | None:
         return self._finished.stop
 
-    def next(self, *, max_rounds: int, tokens_left: int | None) -> Next:
-        """After the last event. `tokens_left` of what the request allows, None: no limit."""
+    def next(
+        self, *, max_rounds: int, tokens_left: int | None, calls_left: int | None = None
+    ) -> Next:
+        """After the last event. What is left of what the request allows; None: no limit."""
         reason = self._finished.reason
         if not self.calls:
             return Next(reason)
@@ -122,6 +125,8 @@ class Round:
             return Next(reason, CLIENTS_TURN)
         if reason == "length" or (tokens_left is not None and tokens_left < 1):
             return Next("length", TOKENS_UP)
+        if calls_left is not None and len(self.calls) > calls_left:
+            return Next("length", CALLS_UP)
         if self.number > max_rounds:
             return Next("length", ROUNDS_UP)
         return Next(None)

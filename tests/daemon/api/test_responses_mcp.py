@@ -86,6 +86,17 @@ async def test_a_stream_tells_of_every_call(daemon: Scripted, client: AsyncOpenA
     assert kept == ["mcp_list_tools", "mcp_call", "mcp_call", "message"]
 
 
+async def test_calls_are_limited_and_texts_are_items(daemon: Scripted, client: AsyncOpenAI) -> None:
+    daemon.say(f"I add.{called('sums__add')}{END}", f"Again.{called('sums__add')}{END}")
+    answer = await client.responses.create(
+        model="m", input="x", tools=[SUMS], max_tool_calls=1, max_output_tokens=1000
+    )
+    assert answer.status == "incomplete"
+    calls = [item for item in answer.output if item.type == "mcp_call"]
+    assert [call.status for call in calls] == ["completed", "failed"]
+    assert answer.output_text.split() == ["I", "add.", "Again."]
+
+
 async def test_only_declared_servers_and_allowed_tools_are_offered(
     daemon: Scripted, client: AsyncOpenAI
 ) -> None:

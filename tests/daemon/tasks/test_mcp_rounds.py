@@ -66,6 +66,12 @@ def test_a_round_ends_the_turn_or_not(
     assert following.skipped.startswith("not run") == skips
 
 
+def test_calls_may_be_counted() -> None:
+    round_, _ = played(["s__x", "s__y"], "tool_calls")
+    assert round_.next(max_rounds=3, tokens_left=None, calls_left=2).reason is None
+    assert round_.next(max_rounds=3, tokens_left=None, calls_left=1).reason == "length"
+
+
 def test_a_later_round_is_not_the_beginning() -> None:
     assert isinstance(played([], "stop", 1)[1][0], Prefilled)
     assert not isinstance(played([], "stop", 2)[1][0], Prefilled)
