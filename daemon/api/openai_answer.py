@@ -32,6 +32,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     usage: bool = False  # a stream ends with a chunk of usage
     timings: bool = False  # llama-server's `timings` beside usage
+    reasoning: bool = True  # the thinking is shown
 
     def base(self, kind: str) -> dict[str, Any]:
         """The fields before `choices`; `system_fingerprint` is equal as long as the same program

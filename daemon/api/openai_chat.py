@@ -66,6 +66,7 @@ class Chat(msgspec.Struct):
     stream: bool
     include_usage: bool
     timings: bool
+    reasoning: bool  # show the thinking
 
 
 def read_chat(body: bytes, *, client: str | None = None) -> Chat:
@@ -107,6 +108,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
         stream=stream,
         include_usage=common.include_usage(fields),
         timings=bool(fields.timings_per_token),
+        reasoning=thinking.shown,
     )
 
 
@@ -191,6 +193,7 @@ async def chat(request: Request) -> HTTPResponse | None:
         version=front.version,
         usage=asked.include_usage,
         timings=asked.timings,
+        reasoning=asked.reasoning,
     )
     answer = ChatStream(envelope) if asked.stream else ChatAnswer(envelope)
     return await respond(request, front.chat(asked.request), answer)

@@ -94,6 +94,8 @@ class ChatStream(Frames):
             case TextDelta():
                 return self._chunk(index, {"content": event.text}, logprobs=event.logprobs)
             case ReasoningDelta():
+                if not self._envelope.reasoning:
+                    return b""
                 around = self._reasoning.get(index)
                 if around is None:
                     delta = {"reasoning_content": CUT, "reasoning": CUT}
@@ -182,7 +184,8 @@ class ChatAnswer(Collected):
                 choice.text.append(event.text)
                 choice.logprobs += event.logprobs
             case ReasoningDelta():
-                choice.reasoning.append(event.text)
+                if self._envelope.reasoning:
+                    choice.reasoning.append(event.text)
             case ToolCallStarted():
                 choice.calls.append({"id": event.id, "name": event.name, "arguments": []})
             case ToolCallArguments():

@@ -25,6 +25,7 @@ class Reasoning(msgspec.Struct):
     effort: str | None = None
     max_tokens: int | None = None
     enabled: bool | None = None
+    exclude: bool | None = None
 
 
 class Switch(msgspec.Struct):
@@ -43,6 +44,7 @@ class ThinkingFields(CommonFields, kw_only=True):
     thinking_budget: int | None = None  # Qwen's API
     reasoning_budget_tokens: int | None = None
     reasoning_max_tokens: int | None = None
+    include_reasoning: bool | None = None  # vLLM
     chat_template_kwargs: dict[str, Any] | None = None
 
 
@@ -51,6 +53,7 @@ class Thinking(NamedTuple):
 
     kwargs: dict[str, Any]
     budget: int | None
+    shown: bool = True
 
 
 def read_thinking(fields: ThinkingFields) -> Thinking:
@@ -77,7 +80,8 @@ def read_thinking(fields: ThinkingFields) -> Thinking:
     if budget == 0:
         kwargs[KEY] = "none"
     kwargs |= fields.chat_template_kwargs or {}
-    return Thinking(kwargs, budget if budget and budget > 0 else None)
+    shown = fields.include_reasoning is not False and nested.exclude is not True
+    return Thinking(kwargs, budget if budget and budget > 0 else None, shown)
 
 
 def _budget(fields: ThinkingFields) -> tuple[str, int | None]:

@@ -142,6 +142,22 @@ def test_logprobs_go_with_tools_and_a_schema(client: OpenAI) -> None:
     assert all(len(token.top_logprobs) == 2 for token in answer.logprobs.content)
 
 
+@pytest.mark.parametrize("wish", [{"include_reasoning": False}, {"reasoning": {"exclude": True}}])
+def test_thinking_is_not_shown_to_who_does_not_want_it(
+    http: httpx.Client, wish: dict[str, Any]
+) -> None:
+    # With this seed the model thinks before the JSON that it is held to.
+    thinking: dict[str, Any] = {"response_format": {"type": "json_object"}, "max_tokens": 12}
+    shown = chunks(http, **thinking)
+    hidden = chunks(http, **thinking, **wish)
+    assert any("reasoning_content" in chunk["choices"][0]["delta"] for chunk in shown)
+    assert not any("reasoning_content" in chunk["choices"][0]["delta"] for chunk in hidden)
+    assert hidden[0]["choices"][0]["delta"]["role"] == "assistant"
+    whole = http.post(CHAT, json=SEEDED | {"messages": HELLO} | thinking | wish).json()
+    assert "reasoning" not in whole["choices"][0]["message"]
+    assert whole["usage"]["completion_tokens"] == 12
+
+
 class Weather(BaseModel):
     """The weather of a city."""
 
