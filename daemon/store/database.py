@@ -169,8 +169,8 @@ def _text(value: str) -> str:
 
 
 def _engine(path: Path, *, read_only: bool, lasting: bool = True) -> Engine:
-    """`lasting`: one connection that writes, kept open."""
-    mode = "ro" if read_only else "rwc"
+    """`lasting`: one connection that writes, kept open; it alone may make the file."""
+    mode = "ro" if read_only else "rwc" if lasting else "rw"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
 
     def connect() -> sqlite3.Connection:

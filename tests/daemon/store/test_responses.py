@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastmlx.daemon.store import responses as stored
+from fastmlx.daemon.store.database import StoreUnavailable
 from fastmlx.daemon.store.store import Store
 from fastmlx.daemon.store.tables import metadata
 from hypothesis import HealthCheck, given, settings
@@ -76,6 +77,13 @@ async def test_a_conversation_holds_what_was_said_in_it(open_store: Store) -> No
     assert words(await open_store.read(stored.chain, "r")) == ["hello", "in r", "out r"]
     assert await open_store.change(stored.forget_conversation, "t")
     assert await open_store.read(stored.chain, "r") == []
+
+
+async def test_a_file_that_was_deleted_is_no_place_to_keep_anything(open_store: Store) -> None:
+    open_store.path.unlink()
+    with pytest.raises(StoreUnavailable):
+        await open_store.change(keep, kept("a"))
+    assert not open_store.path.exists()
 
 
 STEPS = st.lists(
