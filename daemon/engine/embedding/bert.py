@@ -104,6 +104,10 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         self.encoder = {"layer": [Layer(config) for _ in range(config["num_hidden_layers"])]}
 
+    @property
+    def vocab_size(self) -> int:
+        return self.embeddings.word_embeddings.weight.shape[0]
+
     def __call__(
         self, tokens: mx.array, mask: mx.array, seconds: mx.array | None = None
     ) -> mx.array:

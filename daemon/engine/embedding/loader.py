@@ -13,10 +13,16 @@ import mlx.nn as nn
 
 from .. import device
 from ..loader import LoadError, config_context
-from .bert import MODEL_TYPES, load_bert
+from .bert import MODEL_TYPES as BERTS
+from .bert import load_bert
 from .decoder import Decoder, load_decoder
 from .heads import BertHead, Head, RobertaHead, ScoreHead, YesNoHead, load_head
+from .modernbert import MODEL_TYPES as MODERN_BERTS
+from .modernbert import ModernBertHead, load_modernbert
 from .pooling import Pooling, read_pooling
+
+# model_type → what loads it: the model, its context in tokens, the weights of its heads.
+ENCODERS = dict.fromkeys(BERTS, load_bert) | dict.fromkeys(MODERN_BERTS, load_modernbert)
 
 
 class LoadedBody(NamedTuple):
@@ -43,36 +49,36 @@ def load_body(folder: Path, context: int | None) -> LoadedBody:
     with _faults():
         config = _config(folder)
         module: Any
-        encoder = config.get("model_type") in MODEL_TYPES
-        if encoder:
-            module, own_context, _ = load_bert(folder, config)
-            pooling = read_pooling(folder, "mean")
-            embedding = module.embeddings.word_embeddings
+        load_encoder = ENCODERS.get(str(config.get("model_type")))
+        if load_encoder is not None:
+            module, own_context, _ = load_encoder(folder, config)
+            pooling, vocab_size = read_pooling(folder, "mean"), module.vocab_size
         else:
             module, embedding, _, _ = load_decoder(folder, config)
+            vocab_size = embedding.weight.shape[0]
             pooling, own_context = read_pooling(folder, "last"), config_context(config)
         weights_bytes, notes = _settle(module)
-    body = module if encoder else _tokens_alone(module)
-    return LoadedBody(
-        body, pooling, embedding.weight.shape[0], context or own_context, weights_bytes, notes
-    )
+    body = _tokens_alone(module) if load_encoder is None else module
+    return LoadedBody(body, pooling, vocab_size, context or own_context, weights_bytes, notes)
 
 
 def load_reranker(folder: Path, context: int | None) -> LoadedReranker:
     """The same for a model with one score."""
     with _faults():
         config = _config(folder)
-        kind = config.get("model_type")
+        kind = str(config.get("model_type"))
         body: Any
         head: Any
         parts: list[Any]
-        if kind in MODEL_TYPES:
-            body, own_context, weights = load_bert(folder, config)
+        if kind in ENCODERS:
+            body, own_context, weights = ENCODERS[kind](folder, config)
             if kind == "bert":
                 head = load_head(BertHead(config), "classifier", weights, config)
-            else:
+            elif kind in BERTS:
                 head = load_head(RobertaHead(config), "classifier.out_proj", weights, config)
-            vocab_size, parts = body.embeddings.word_embeddings.weight.shape[0], [body, head]
+            else:
+                head = load_head(ModernBertHead(config), "classifier", weights, config)
+            vocab_size, parts = body.vocab_size, [body, head]
         elif kind == "qwen3":
             decoder = load_decoder(folder, config)
             module = decoder.body
@@ -82,7 +88,7 @@ def load_reranker(folder: Path, context: int | None) -> LoadedReranker:
                 parts.append(decoder.output)
             body = _tokens_alone(module)
         else:
-            known = ", ".join((*MODEL_TYPES, "qwen3"))
+            known = ", ".join((*ENCODERS, "qwen3"))
             raise LoadError(f"rerankers of the architecture {kind} are not supported: {known} are")
         settled = [_settle(part) for part in parts if isinstance(part, nn.Module)]
     return LoadedReranker(

@@ -185,7 +185,7 @@ def test_minilm_says_what_pytorch_says() -> None:
     assert cosine(vectors[0], vectors[1]) > 0.5 > cosine(vectors[0], vectors[2])
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "xlm-roberta"])
 def test_encoders_of_transformers_are_understood(kind: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     import transformers
@@ -201,6 +201,11 @@ def test_encoders_of_transformers_are_understood(kind: str, tmp_path: Path) -> N
     }
     if kind == "bert":
         model = transformers.BertModel(transformers.BertConfig(**sizes))
+    elif kind == "modernbert":
+        config: Any = transformers.ModernBertConfig(
+            **sizes, local_attention=8, pad_token_id=0, attn_implementation="eager"
+        )
+        model = transformers.ModernBertModel(config)
     else:
         config = transformers.XLMRobertaConfig(**sizes, pad_token_id=1, type_vocab_size=1)
         model = transformers.XLMRobertaForMaskedLM(config)  # its names have a prefix

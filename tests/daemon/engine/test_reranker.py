@@ -54,6 +54,11 @@ def cross_encoder(kind: str, folder: Path, **changes: Any) -> Any:
     if kind == "bert":
         config: Any = transformers.BertConfig(**SIZES | changes)
         model: Any = transformers.BertForSequenceClassification(config)
+    elif kind == "modernbert":
+        config = transformers.ModernBertConfig(
+            **SIZES | changes, local_attention=8, pad_token_id=0, attn_implementation="eager"
+        )
+        model = transformers.ModernBertForSequenceClassification(config)
     else:
         config = transformers.XLMRobertaConfig(**SIZES | changes, pad_token_id=1, type_vocab_size=1)
         model = transformers.XLMRobertaForSequenceClassification(config)
@@ -65,9 +70,19 @@ def cross_encoder(kind: str, folder: Path, **changes: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
-def test_cross_encoders_say_what_transformers_says(kind: str, tmp_path: Path) -> None:
-    model = cross_encoder(kind, tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("bert", {}),
+        ("xlm-roberta", {}),
+        ("modernbert", {"num_hidden_layers": 4}),
+        ("modernbert", {"num_hidden_layers": 3, "classifier_pooling": "mean"}),
+    ],
+)
+def test_cross_encoders_say_what_transformers_says(
+    kind: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    model = cross_encoder(kind, tmp_path, **changes)
     import torch
 
     rng = random.Random(1)
