@@ -20,9 +20,13 @@ from .heads import BertHead, Head, RobertaHead, ScoreHead, YesNoHead, load_head
 from .modernbert import MODEL_TYPES as MODERN_BERTS
 from .modernbert import ModernBertHead, load_modernbert
 from .pooling import Pooling, read_pooling
+from .weights import Weights
 
 # model_type → what loads it: the model, its context in tokens, the weights of its heads.
-ENCODERS = dict.fromkeys(BERTS, load_bert) | dict.fromkeys(MODERN_BERTS, load_modernbert)
+ENCODERS: dict[str, Callable[[Path, dict[str, Any]], tuple[Any, int, Weights]]] = {
+    **dict.fromkeys(BERTS, load_bert),
+    **dict.fromkeys(MODERN_BERTS, load_modernbert),
+}
 
 
 class LoadedBody(NamedTuple):

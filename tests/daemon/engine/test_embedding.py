@@ -202,9 +202,7 @@ def test_encoders_of_transformers_are_understood(kind: str, tmp_path: Path) -> N
     if kind == "bert":
         model = transformers.BertModel(transformers.BertConfig(**sizes))
     elif kind == "modernbert":
-        config: Any = transformers.ModernBertConfig(
-            **sizes, local_attention=8, pad_token_id=0, attn_implementation="eager"
-        )
+        config: Any = transformers.ModernBertConfig(**sizes, local_attention=8, pad_token_id=0)
         model = transformers.ModernBertModel(config)
     else:
         config = transformers.XLMRobertaConfig(**sizes, pad_token_id=1, type_vocab_size=1)

@@ -55,9 +55,7 @@ def cross_encoder(kind: str, folder: Path, **changes: Any) -> Any:
         config: Any = transformers.BertConfig(**SIZES | changes)
         model: Any = transformers.BertForSequenceClassification(config)
     elif kind == "modernbert":
-        config = transformers.ModernBertConfig(
-            **SIZES | changes, local_attention=8, pad_token_id=0, attn_implementation="eager"
-        )
+        config = transformers.ModernBertConfig(**SIZES | changes, local_attention=8, pad_token_id=0)
         model = transformers.ModernBertForSequenceClassification(config)
     else:
         config = transformers.XLMRobertaConfig(**SIZES | changes, pad_token_id=1, type_vocab_size=1)
