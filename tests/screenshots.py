@@ -1,6 +1,6 @@
 """Takes the README's pictures of the dashboard: `python tests/screenshots.py`.
 
-A real daemon with the demo model and some traffic, Debian's Chromium, three pictures into
+A real daemon with the demo model and some traffic, Debian's Chromium, four pictures into
 .github/screenshots/.
 """
 
@@ -40,7 +40,7 @@ QUESTIONS = (
 
 
 def main() -> None:
-    """Writes overview-light.png, overview-dark.png and overview-phone.png."""
+    """Writes overview-light.png, overview-dark.png, overview-phone.png and cache-light.png."""
     TARGET.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, LiveDaemon(Path(home), CONFIG) as daemon:
         for _ in range(3):
@@ -71,20 +71,21 @@ def _pictures(url: str) -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for name, scheme, width, height in (
-            ("light", "light", 1280, 900),
-            ("dark", "dark", 1280, 900),
-            ("phone", "light", 390, 844),
+        for name, address, scheme, width, height in (
+            ("overview-light", "", "light", 1280, 900),
+            ("overview-dark", "", "dark", 1280, 900),
+            ("overview-phone", "", "light", 390, 844),
+            ("cache-light", "cache", "light", 1280, 900),
         ):
             context = browser.new_context(
                 color_scheme="dark" if scheme == "dark" else "light",
                 viewport={"width": width, "height": height},
-                device_scale_factor=1.5 if name == "phone" else 1,
+                device_scale_factor=1.5 if width < 600 else 1,
             )
             page = context.new_page()
-            page.goto(f"{url}/admin/")
+            page.goto(f"{url}/admin/{address}")
             page.wait_for_timeout(2500)
-            page.screenshot(path=TARGET / f"overview-{name}.png")
+            page.screenshot(path=TARGET / f"{name}.png")
             context.close()
         browser.close()
 
