@@ -4,7 +4,9 @@ Turns: a conversation comes back with its answer and 50 new tokens. The time to 
 compared with that of the same tokens computed whole: from memory, and from disk after the engine
 was closed and another one opened. Crowd: requests with one long beginning come at once; the tokens
 computed are compared with one prefill and the rests, the largest number of bytes held for keys,
-values and prefixes with those of one such prompt and the rests.
+values and prefixes with those of one such prompt and the rests. Session: an agent's conversation of
+40 turns, each sent whole; the share of its prompts' tokens that came from the cache. With --only
+servers: the same two turns through HTTP, of our daemon and of mlx_lm.server.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import models
+import second_turn
 import tiny
+from agent_session import Session, replay
 from fastmlx.daemon.engine import loader
 from fastmlx.daemon.engine.core import EngineCore
 from fastmlx.daemon.engine.prefixes import build
@@ -42,24 +46,26 @@ class Size(NamedTuple):
 
 
 FULL, QUICK = Size(8192, 4096, 16), Size(300, 260, 4)
+FULL_SESSION = Session(40, 4000, 60, (30, 90), (70, 310))
+QUICK_SESSION = Session(6, 300, 20, (4, 8), (10, 30))
 KINDS = ("full attention", "hybrid", "sliding window")
 
 
-def folder_of(kind: str, *, quick: bool) -> Path:
-    """A model of about 30M parameters with this kind of cache."""
+def folder_of(kind: str, *, size: str) -> Path:
+    """A model with this kind of cache, of one of the sizes of bench/models.py."""
     root = Path(tempfile.gettempdir()) / "fastmlx-bench-models"
-    size = models.SIZES["smallest" if quick else "medium"]
+    quick, fields = size == "smallest", models.SIZES[size]
     if kind == "full attention":
-        return tiny.build("qwen3", root, endless=True, **size)
+        return tiny.build("qwen3", root, endless=True, **fields)
     if kind == "sliding window":
         window = {} if quick else {"sliding_window": 512, "sliding_window_pattern": 3}
-        return tiny.build("gemma3_text", root, endless=True, **{**size, **window})
-    text = {**tiny.config_of("qwen3_5")["text_config"], **size}
+        return tiny.build("gemma3_text", root, endless=True, **{**fields, **window})
+    text = {**tiny.config_of("qwen3_5")["text_config"], **fields}
     if not quick:
         text |= {"linear_num_value_heads": 8, "linear_num_key_heads": 8}
         text |= {"linear_key_head_dim": 64, "linear_value_head_dim": 64}
     return tiny.build(
-        "qwen3_5", root, endless=True, vocab_size=size["vocab_size"], text_config=text
+        "qwen3_5", root, endless=True, vocab_size=fields["vocab_size"], text_config=text
     )
 
 
@@ -109,7 +115,7 @@ def answer(core: EngineCore, prompt: list[int]) -> tuple[float, list[TokenRow]]:
 
 
 def turns(report: Report, kind: str, size: Size, *, quick: bool) -> None:
-    folder = folder_of(kind, quick=quick)
+    folder = folder_of(kind, size="smallest" if quick else "medium")
     with tempfile.TemporaryDirectory() as cache:
         core = core_over(folder, Path(cache))
         reuse: Any = core.reuse
@@ -132,7 +138,9 @@ def turns(report: Report, kind: str, size: Size, *, quick: bool) -> None:
 
 
 def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
-    core = core_over(folder_of(kind, quick=quick), None, slots=size.crowd)
+    core = core_over(
+        folder_of(kind, size="smallest" if quick else "medium"), None, slots=size.crowd
+    )
     reuse: Any = core.reuse
     shared = words(3, size.shared, core._vocab_size)
     core.prompt_tokens = 0
@@ -156,10 +164,21 @@ def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
     )
 
 
+def session(report: Report, kind: str, *, quick: bool) -> None:
+    core = core_over(folder_of(kind, size="smallest" if quick else "small"), None)
+    shape = QUICK_SESSION if quick else FULL_SESSION
+    done = replay(core, shape, core._vocab_size)
+    report.notes.append(
+        f"{kind}: an agent's session of {shape.turns} turns: of {done.prompt_tokens} prompt tokens "
+        f"after the first turn from the cache ÷ all {done.cached_tokens / done.prompt_tokens:.3f} "
+        f"({done.nodes} nodes in the tree)"
+    )
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="of cache; default: all")
-    parser.add_argument("--only", choices=("turns", "crowd"))
+    parser.add_argument("--only", choices=("turns", "crowd", "session", "servers"))
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     report = Report(
@@ -168,11 +187,15 @@ def main() -> None:
         BLAS,
         options.quick,
     )
+    if options.only == "servers":
+        second_turn.compare(report, size.prompt, NEW, quick=options.quick)
     for kind in options.kinds or KINDS:
-        if options.only != "crowd":
+        if options.only in (None, "turns"):
             turns(report, kind, size, quick=options.quick)
-        if options.only != "turns":
+        if options.only in (None, "crowd"):
             crowd(report, kind, size, quick=options.quick)
+        if options.only in (None, "session") and kind != "sliding window":
+            session(report, kind, quick=options.quick)
     report.finish(options.json)
 
 

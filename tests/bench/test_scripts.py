@@ -73,6 +73,26 @@ def test_a_script_prints_one_table_and_writes_the_same_figures(
     assert written["blas"] in printed
 
 
+@pytest.mark.slow
+def test_an_agents_session_computes_only_what_each_turn_adds(tmp_path: Path):
+    figures = tmp_path / "figures.json"
+    run("prefix", "--quick", "--only", "session", "--json", str(figures))
+    notes = [note for note in json.loads(figures.read_text())["notes"] if "session" in note]
+    shares = [float(note.partition("÷ all ")[2].split()[0]) for note in notes]
+    # Of prompts of 350 to 500 tokens a turn's own are about 30.
+    assert [note.partition(":")[0] for note in notes] == ["full attention", "hybrid"]
+    assert all(0.92 < share < 0.95 for share in shares)
+
+
+@pytest.mark.slow
+def test_the_second_turn_is_asked_of_two_servers(tmp_path: Path):
+    figures = tmp_path / "figures.json"
+    run("prefix", "--quick", "--only", "servers", "--json", str(figures))
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["restored"] for row in rows] == ["fastmlx", "mlx_lm.server"]
+    assert all(0 < row["tokens kept"] < row["of"] for row in rows)
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_help_says_what_the_script_asks(script: str):
     question = (BENCH / f"{script}.py").read_text().split('"""')[1].splitlines()[0]
