@@ -8,6 +8,7 @@ import json
 import regex
 
 from ..parsing import Call
+from ._schemas import ToolTypes
 
 _KEY = regex.compile(r"\s*([^\s:{}\[\],<>]+)\s*:")
 _HEAD = regex.compile(r"\s*call:([\w.:/-]{1,256}?)\s*(?=\{)")
@@ -15,7 +16,7 @@ _SCALAR = regex.compile(r"[^,{}\[\]<>]*")
 _MAX_DEPTH = 100
 
 
-def brace_calls(text: str, quote: str) -> list[Call] | None:
+def brace_calls(text: str, _types: ToolTypes, quote: str) -> list[Call] | None:
     """The calls in `text`; None when there is anything else in it."""
     calls: list[Call] = []
     place = 0

@@ -226,7 +226,7 @@ class CallParser:
         text, found, rest = self._buffer.partition(end) if end else (self._buffer, "", "")
         if not found and not self._final:
             return False
-        calls = self._whole.read(text)
+        calls = self._whole.read(text, self._types)
         if calls:
             for call in calls:
                 self._whole_call(call, events)

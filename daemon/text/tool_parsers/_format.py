@@ -9,7 +9,7 @@ import regex
 
 from ..json_stream import JsonObjectStream
 from ..parsing import Call
-from ._schemas import Types
+from ._schemas import ToolTypes, Types
 
 NOTHING = regex.compile("")
 NAME = r"(?P<name>[\w.:/-]{1,256})"
@@ -50,7 +50,7 @@ class Whole(NamedTuple):
 
     pattern: regex.Pattern[str]
     end: str
-    read: Callable[[str], list[Call] | None]  # None: these are no calls
+    read: Callable[[str, ToolTypes], list[Call] | None]  # None: these are no calls
 
 
 class CallFormat(NamedTuple):

@@ -6,11 +6,12 @@ import ast
 import json
 
 from ..parsing import Call
+from ._schemas import ToolTypes
 
 _WORDS = {"true": True, "false": False, "null": None}  # JSON inside Python
 
 
-def python_calls(text: str) -> list[Call] | None:
+def python_calls(text: str, _types: ToolTypes) -> list[Call] | None:
     """The calls of a list, or of one call a line; None when the text is anything else."""
     try:
         body = ast.parse(text.strip()).body

@@ -9,6 +9,7 @@ from typing import Any
 
 # parameter → JSON types that it may have; a parameter that is not in it may have any
 Types = Mapping[str, frozenset[str]]
+ToolTypes = Mapping[str, Types]  # by tool name
 STRING = frozenset({"string"})
 MAX_DEPTH = 8  # of choices within choices
 

@@ -10,12 +10,13 @@ from ._calls import CallParser
 from ._format import CallFormat, Whole
 from ._python import python_calls
 from ._python_grammar import python_call
+from ._schemas import ToolTypes
 
 MARKERS = ("<|python_start|>", "<|python_end|>")
 
 
-def _read(text: str) -> list[Call] | None:
-    return python_calls(text.replace(MARKERS[1], ""))
+def _read(text: str, types: ToolTypes) -> list[Call] | None:
+    return python_calls(text.replace(MARKERS[1], ""), types)
 
 
 def detect(chat_template: str) -> bool:

@@ -126,6 +126,7 @@ TEMPLATES = {
     "<tool_call>\n<function=a>\n<parameter=b>": ("qwen3_coder", None),
     "<tool_call>{{ name }}<arg_key> <think></think>": ("glm", "think"),
     "<minimax:tool_call> </think>": ("minimax", "think"),
+    "]<]minimax[>[<tool_call> </mm:think>": ("minimax_m3", "minimax_m3"),
     "<｜tool▁calls▁begin｜> </think>": ("deepseek", "think"),
     "<｜DSML｜function_calls> </think>": ("deepseek_dsml", "think"),
     "[TOOL_CALLS] [THINK] [/THINK]": ("mistral", "mistral"),
