@@ -232,6 +232,8 @@ class Reuse:
     def _publish(self, sequence: Sequence, end: int) -> None:
         """Puts the first `end` tokens of a sequence into the cache, as far as it has them."""
         if sequence.status is Status.RUNNING:
+            if sequence not in self._scheduler.running:
+                return  # its last tokens are not read yet, but it has left with what it computed
             row = self._scheduler.running.index(sequence)
             self._put(sequence, end, partial(self._runner.span, row))
         elif sequence.id in self._caches:

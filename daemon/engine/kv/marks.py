@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 INTERVAL = 2048  # tokens
+MOST_TOKENS = 4096  # in a node: what leaves at once, and what a split copies
 LAST_MESSAGES = 3
 MOST_MESSAGES = 64
 OPENING = 16  # tokens that a template may put before an answer
@@ -55,3 +56,16 @@ def candidates(
     for position in (*closing[:1], *closing[-MOST_MESSAGES:]):
         found.update(range(position, min(position + OPENING, end) + 1))
     return sorted(found)
+
+
+def stops(start: int, end: int, checkpoints: Collection[int]) -> list[int]:
+    """Where the nodes of (start, end] end: at checkpoints, and before they grow too long."""
+    found: list[int] = []
+    position = start
+    for stop in sorted({end, *(p for p in checkpoints if start < p < end)}):
+        while stop - position > MOST_TOKENS:
+            position += MOST_TOKENS
+            found.append(position)
+        position = stop
+        found.append(stop)
+    return found

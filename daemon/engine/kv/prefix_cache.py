@@ -14,13 +14,13 @@ from ...protocol.wire import CachedPrefix, CacheStats
 from .bases import Bases
 from .cold_tier import ColdTier, Fetched
 from .eviction import Candidate, choose
+from .marks import MOST_TOKENS, stops
 from .merging import Link, join_at, surplus
 from .payload import Checkpoint, Span, has_states, restore
 from .prefix_tree import Match, Node, PrefixTree, Tokens, mark_of, path_to
 from .ragged import LayerCaches, base_of
 
 LEAST_TOKENS = 16  # fewer are not kept and not looked for: they are computed as fast
-MOST_TOKENS = 4096  # in a node: what leaves at once, and what a split copies
 OFTEN = 2  # hits, after which a prefix is written although the engine is busy
 USED_BYTES = 32 << 20  # written so at a time
 REMEMBERED = 4096  # evicted nodes, to tell a miss from a loss
@@ -131,31 +131,37 @@ class PrefixCache:
         tokens: Tokens[int],
         span_of: SpanOf,
         checkpoints: Mapping[int, Checkpoint],
+        *,
+        first: int = 0,
     ) -> None:
         """Keeps what a row has computed of `tokens`, as far as there is room; what is known
-        already is not copied again. `checkpoints` are by position."""
+        already is not copied again. `checkpoints` are by position; `span_of` knows none before
+        `first`."""
         end = len(tokens)
         if self.has_states:
             end = max((position for position in checkpoints if position <= end), default=0)
         if end < self.least_tokens or not self.hot_bytes:
             return
         tokens = tokens[:end]
-        match = self.tree.match(salt, tokens)
         checkpoints = {p: c for p, c in checkpoints.items() if self.least_tokens <= p <= end}
         for position in sorted(checkpoints):
+            match = self.tree.match(salt, tokens)  # anew: what made room may have been of it
             if position <= match.length:
-                self._keep(self.tree.boundary(salt, match, position), checkpoints[position])
-        if match.length == end:
+                node = self.tree.boundary(salt, match, position)
+                if not self._keep(node, checkpoints[position]):
+                    return
+        match = self.tree.match(salt, tokens)
+        if match.length == end or match.length < first:
             return
         node = self.tree.boundary(salt, match, match.length)
-        for stop in _stops(match.length, end, checkpoints):
+        for stop in stops(match.length, end, checkpoints):
             known = self._extend(node, tokens[node.end : stop], span_of(node.end, stop).owned())
             if known is None:
                 self._prune(node)
                 return
             node = known
-            if stop in checkpoints:
-                self._keep(node, checkpoints[stop])
+            if stop in checkpoints and not self._keep(node, checkpoints[stop]):
+                return
         self._tidy(node)
 
     def _tidy(self, last: Node) -> None:
@@ -176,10 +182,11 @@ class PrefixCache:
         mx.async_eval(span.arrays())
         return self.tree.add(parent, tokens, span, self.clock())
 
-    def _keep(self, node: Node, checkpoint: Checkpoint) -> None:
+    def _keep(self, node: Node, checkpoint: Checkpoint) -> bool:
+        """False when there is no room for it; then the node may be gone."""
         if node.checkpoint is not None:
             node.checkpoint_used_at = self.clock()
-            return
+            return True
         self.tree.acquire(node)
         fits = self._make_room(checkpoint.nbytes)
         self.tree.release(node)
@@ -188,19 +195,19 @@ class PrefixCache:
             self.tree.keep(node, checkpoint, self.clock())
         else:
             self._prune(node)
+        return fits
 
     # ---- the cold tier
 
     def absorb(self, salt: bytes, tokens: Tokens[int], fetched: Fetched) -> None:
         """Keeps what came from the cold tier: the end of the first `fetched.end` tokens."""
         tokens = tokens[: fetched.end]
-        if self.tree.match(salt, tokens).length < fetched.start:
-            return  # what it goes on from was evicted meanwhile
 
         def span_of(start: int, end: int) -> Span:
             return fetched.span.slice(start - fetched.start, end - fetched.start)
 
-        self.put(salt, tokens, span_of, fetched.checkpoints)
+        # What it goes on from may have been evicted meanwhile: then it is of no use.
+        self.put(salt, tokens, span_of, fetched.checkpoints, first=fetched.start)
         for node in self.tree.match(salt, tokens).path:
             node.stored = node.stored or fetched.start <= node.start < node.end <= fetched.end
 
@@ -365,19 +372,6 @@ def _link(node: Node) -> Link:
         len(node.children),
         node.checkpoint is not None,
     )
-
-
-def _stops(start: int, end: int, checkpoints: Mapping[int, Checkpoint]) -> list[int]:
-    """Where the nodes of (start, end] end: at checkpoints, and before they grow too long."""
-    stops: list[int] = []
-    position = start
-    for stop in sorted({end, *(p for p in checkpoints if start < p < end)}):
-        while stop - position > MOST_TOKENS:
-            position += MOST_TOKENS
-            stops.append(position)
-        position = stop
-        stops.append(stop)
-    return stops
 
 
 def _shown(top: Node) -> CachedPrefix:
