@@ -21,7 +21,7 @@ class TagCall(NamedTuple):
 
     before: str  # up to the first parameter; %s is the name, %d a number
     parameter: str  # up to the value; %s is the key, %k the kind
-    closing: str  # behind the value
+    closing: str  # behind the value; %s is the key
     between: str  # behind `closing`
     after: str  # behind the last parameter
     pad: str = ""  # behind a value that is no string
@@ -42,7 +42,8 @@ class TagCall(NamedTuple):
             for key, schema in properties(function).items()
         ]
         parameters = rules.listed(items)
-        if not items and any(function.schema.get(key) for key in _OPEN_ENDED):
+        open_ended = any(function.schema.get(key) for key in _OPEN_ENDED)
+        if not items and open_ended and "%s" not in self.closing:
             opening, closing = self._opening("\0", self.kinds[0], "string").split("\0")
             any_of = f"{rules.text(opening)} {_ANY_KEY} {rules.text(closing)}"
             value = f"{rules.until(self.closing)} {rules.text(self.between)}"
@@ -61,17 +62,17 @@ class TagCall(NamedTuple):
     ) -> str:
         if not _KEY.fullmatch(key):
             raise ValueError(f"a parameter named {key[:100]!r} cannot be demanded of this model")
-        between = rules.text(self.between)
-        text, value = self._opening(key, self.kinds[0], "string"), rules.until(self.closing)
-        if types == STRING and (words := self._words(resolved(schema, schema))):
+        between, closing = rules.text(self.between), self.closing.replace("%s", key)
+        text, value = self._opening(key, self.kinds[0], "string"), rules.until(closing)
+        if types == STRING and (words := _words(resolved(schema, schema), closing)):
             choices = " | ".join(map(literal, words))
-            value = f"({choices}) {rules.text(self.pad + self.closing)}"
+            value = f"({choices}) {rules.text(self.pad + closing)}"
         as_text = f"{rules.text(text)} {value} {between}"
         kind = schema.get("type")
         other = self._opening(key, self.kinds[1], kind if isinstance(kind, str) else "object")
         as_json = (
             f"{rules.text(other)} {rules.json(schema, lenient=lenient)} "
-            f"{rules.text(self.pad + self.closing)} {between}"
+            f"{rules.text(self.pad + closing)} {between}"
         )
         if types == STRING:
             return rules.rule(as_text)
@@ -84,11 +85,11 @@ class TagCall(NamedTuple):
     def _opening(self, key: str, kind: str, type_: str) -> str:
         return self.parameter.replace("%s", key).replace("%k", kind or type_)
 
-    def _words(self, schema: Any) -> list[str]:
-        """The texts that the value may be, none if it may be any."""
-        words = schema.get("enum", [schema["const"]] if "const" in schema else [])
-        usable = isinstance(words, list) and all(
-            isinstance(word, str) and self.closing not in word and word == word.strip("\n")
-            for word in words
-        )
-        return words if usable else []
+
+def _words(schema: Any, closing: str) -> list[str]:
+    """The texts that the value may be, none if it may be any."""
+    words = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    usable = isinstance(words, list) and all(
+        isinstance(word, str) and closing not in word and word == word.strip("\n") for word in words
+    )
+    return words if usable else []

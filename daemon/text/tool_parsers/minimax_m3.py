@@ -9,9 +9,11 @@ from typing import NamedTuple
 import regex
 
 from ..parsing import Call, Example, tool
+from ..tool_grammar import Form
 from ._calls import CallParser
 from ._format import CallFormat, Whole
 from ._schemas import ToolTypes, json_value
+from ._tag_grammar import TagCall
 
 MARK = "]<]minimax[>["
 OPEN, CLOSE = f"{MARK}<tool_call>", f"{MARK}</tool_call>"
@@ -98,6 +100,9 @@ def _value(node: _Node, types: frozenset[str]) -> str:
 class Parser(CallParser):
     format = CallFormat((OPEN,), (Whole(regex.compile(""), CLOSE, _calls),))
 
+
+_CALL = TagCall(f'{MARK}<invoke name="%s">', f"{MARK}<%s>", f"{MARK}</%s>", "", f"{MARK}</invoke>")
+FORMS = (Form(_CALL, OPEN, CLOSE),)
 
 EXAMPLES = (
     Example(
