@@ -127,6 +127,8 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> str:
         (folder / "modules.json").exists() or (folder / "1_Pooling").is_dir()
     ):
         return "embedding"  # sentence-transformers' files
+    if config.get("use_bidirectional_attention") is True:
+        return "embedding"  # tokens that see the next ones predict nothing
     for word, kind in KINDS:
         if word in names:
             return kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,12 @@ from ..loader import LoadError, config_context
 from .bert import MODEL_TYPES as BERTS
 from .bert import load_bert
 from .decoder import Decoder, load_decoder
+from .dense import load_dense
+from .gemma3 import is_gemma_encoder, load_gemma3
 from .heads import BertHead, Head, RobertaHead, ScoreHead, YesNoHead, load_head
 from .modernbert import MODEL_TYPES as MODERN_BERTS
 from .modernbert import ModernBertHead, load_modernbert
-from .pooling import Pooling, read_pooling
+from .pooling import Pooling, read_modules
 from .weights import Weights
 
 # model_type → what loads it: the model, its context in tokens, the weights of its heads.
@@ -32,6 +34,7 @@ ENCODERS: dict[str, Callable[[Path, dict[str, Any]], tuple[Any, int, Weights]]] 
 class LoadedBody(NamedTuple):
     body: Callable[[mx.array, mx.array], mx.array]  # tokens, mask [rows, n] → [rows, n, hidden]
     pooling: Pooling
+    dense: Sequence[Callable[[mx.array], mx.array]]  # each after the pooling: [rows, …] → [rows, …]
     vocab_size: int
     context: int  # tokens
     weights_bytes: int
@@ -52,18 +55,24 @@ def load_body(folder: Path, context: int | None) -> LoadedBody:
     """Loads and evaluates it. Raises LoadError for whatever is wrong with the folder."""
     with _faults():
         config = _config(folder)
-        module: Any
-        load_encoder = ENCODERS.get(str(config.get("model_type")))
-        if load_encoder is not None:
-            module, own_context, _ = load_encoder(folder, config)
-            pooling, vocab_size = read_pooling(folder, "mean"), module.vocab_size
+        body: Any
+        if is_gemma_encoder(config):
+            load_encoder = load_gemma3
         else:
-            module, embedding, _, _ = load_decoder(folder, config)
-            vocab_size = embedding.weight.shape[0]
-            pooling, own_context = read_pooling(folder, "last"), config_context(config)
-        weights_bytes, notes = _settle(module)
-    body = _tokens_alone(module) if load_encoder is None else module
-    return LoadedBody(body, pooling, vocab_size, context or own_context, weights_bytes, notes)
+            load_encoder = ENCODERS.get(str(config.get("model_type")))
+        if load_encoder is not None:
+            body, own_context, heads = load_encoder(folder, config)
+            vocab_size, default, parts = body.vocab_size, "mean", [body]
+        else:
+            decoder = load_decoder(folder, config)
+            vocab_size, default, parts = decoder.embedding.weight.shape[0], "last", [decoder.body]
+            body, own_context, heads = _tokens_alone(decoder.body), config_context(config), {}
+        modules = read_modules(folder, default)
+        dense = load_dense(folder, modules, heads, config)
+        weights_bytes, notes = _settle([*parts, *dense])
+    return LoadedBody(
+        body, modules.pooling, dense, vocab_size, context or own_context, weights_bytes, notes
+    )
 
 
 def load_reranker(folder: Path, context: int | None) -> LoadedReranker:
@@ -94,15 +103,8 @@ def load_reranker(folder: Path, context: int | None) -> LoadedReranker:
         else:
             known = ", ".join((*ENCODERS, "qwen3"))
             raise LoadError(f"rerankers of the architecture {kind} are not supported: {known} are")
-        settled = [_settle(part) for part in parts if isinstance(part, nn.Module)]
-    return LoadedReranker(
-        body,
-        head,
-        vocab_size,
-        context or own_context,
-        sum(weights_bytes for weights_bytes, _ in settled),
-        tuple(dict.fromkeys(note for _, notes in settled for note in notes)),
-    )
+        weights_bytes, notes = _settle([part for part in parts if isinstance(part, nn.Module)])
+    return LoadedReranker(body, head, vocab_size, context or own_context, weights_bytes, notes)
 
 
 def _decoder_head(folder: Path, decoder: Decoder) -> Head:
@@ -131,13 +133,17 @@ def _config(folder: Path) -> dict[str, Any]:
     return load_config(folder)
 
 
-def _settle(module: Any) -> tuple[int, tuple[str, ...]]:
-    """Evaluates it; its size in bytes, and notes on what was changed for this machine."""
-    note = device.adapt(module)
-    module.eval()
-    mx.eval(module.parameters())
-    weights_bytes = sum(array.nbytes for _, array in device.parameters(module))
-    return weights_bytes, (note,) if note else ()
+def _settle(parts: Sequence[Any]) -> tuple[int, tuple[str, ...]]:
+    """Evaluates them; their size in bytes, and notes on what was changed for this machine."""
+    weights_bytes = 0
+    notes: dict[str, None] = {}
+    for module in parts:
+        if (note := device.adapt(module)) is not None:
+            notes[note] = None
+        module.eval()
+        mx.eval(module.parameters())
+        weights_bytes += sum(array.nbytes for _, array in device.parameters(module))
+    return weights_bytes, tuple(notes)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Pooling = Literal["last", "mean", "cls", "max"]
 
@@ -24,19 +24,43 @@ _MODES: dict[str, Pooling] = {
 }
 
 
-def read_pooling(folder: Path, default: Pooling) -> Pooling:
-    """`default` where the folder says nothing. Raises ValueError for what we cannot do."""
+class Modules(NamedTuple):
+    """What follows the transformer."""
+
+    pooling: Pooling
+    dense: list[tuple[str, dict[str, Any]]]  # folder and config of each layer after the pooling
+
+
+def read_modules(folder: Path, default: Pooling) -> Modules:
+    """`default`: the pooling where the folder says nothing. Raises ValueError for what we cannot
+    do."""
     place = "1_Pooling"
+    order: list[str] = []
+    dense: list[tuple[str, dict[str, Any]]] = []
     modules = _json(folder / "modules.json")
-    if isinstance(modules, list):
-        for module in modules:
-            kind = str(module.get("type", "")).rpartition(".")[2]
-            if kind == "Pooling":
-                place = str(module.get("path") or place)
-            elif kind not in ("Transformer", "Normalize"):
+    for module in modules if isinstance(modules, list) else []:
+        kind, path = str(module.get("type", "")).rpartition(".")[2], str(module.get("path") or "")
+        if kind not in ("Transformer", "Pooling", "Dense", "Normalize"):
+            raise ValueError(
+                f"modules.json asks for a layer of the kind {kind}, which is not supported"
+            )
+        order.append(kind)
+        if kind == "Pooling":
+            place = path or place
+        elif kind == "Dense":
+            if "Pooling" not in order or "Normalize" in order:
                 raise ValueError(
-                    f"modules.json asks for a layer of the kind {kind}, which is not supported"
+                    "modules.json asks for a layer of the kind Dense elsewhere than between "
+                    "Pooling and Normalize, which is not supported"
                 )
+            config = _json(folder / path / "config.json")
+            if not isinstance(config, dict):
+                raise ValueError(f"{path}/config.json is missing")
+            dense.append((path, config))
+    return Modules(_read_pooling(folder, place, default), dense)
+
+
+def _read_pooling(folder: Path, place: str, default: Pooling) -> Pooling:
     config = _json(folder / place / "config.json")
     if not isinstance(config, dict):
         return default

@@ -36,17 +36,25 @@ class EmbeddingRunner:
     def __init__(self, loaded: LoadedBody) -> None:
         self._body = loaded.body
         self._pooling = loaded.pooling
+        self._dense = loaded.dense
 
     def inputs(self, message: Any) -> list[Input] | None:
         """What the message asks to be computed; None when it asks for something else."""
         return [Input(tokens) for tokens in message.inputs] if isinstance(message, Embed) else None
 
     def run(self, inputs: Sequence[Input]) -> mx.array:
-        """float32 [inputs, hidden], not normalised, lazily."""
+        """float32 [inputs, width of the vectors], not normalised, lazily."""
         tokens, mask, lengths = pad(inputs)
+        vectors = self._pooled(tokens, mask, lengths)
+        for layer in self._dense:
+            vectors = layer(vectors)
+        return vectors
+
+    def _pooled(self, tokens: mx.array, mask: mx.array, lengths: mx.array) -> mx.array:
+        """float32 [inputs, hidden]."""
         hidden = self._body(tokens, mask).astype(mx.float32)
         if self._pooling == "last":
-            return hidden[mx.arange(len(inputs)), lengths - 1]
+            return hidden[mx.arange(hidden.shape[0]), lengths - 1]
         if self._pooling == "cls":
             return hidden[:, 0]
         if self._pooling == "mean":

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from engines import model_at
 from fastmlx.daemon.engine.embedding.batches import BATCH_TOKENS, PADDING, next_batch
-from fastmlx.daemon.engine.embedding.pooling import read_pooling
+from fastmlx.daemon.engine.embedding.pooling import read_modules
 from fastmlx.daemon.protocol.wire import Embed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,7 +220,7 @@ def test_encoders_of_transformers_are_understood(kind: str, tmp_path: Path) -> N
 def test_what_would_be_wrong_is_refused(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     from fastmlx.daemon.engine.loader import LoadError
 
-    folder = tiny_model("gemma3_text", use_bidirectional_attention=True)
+    folder = tiny_model("qwen3", use_bidirectional_attention=True)
     with pytest.raises(LoadError, match="attends to the tokens after each one"):
         core_of(folder)
     copy = with_pooling(tiny_model("qwen3"), tmp_path / "odd", "weightedmean_tokens")
@@ -244,13 +244,25 @@ def test_the_files_of_sentence_transformers_say_how_to_pool(
 ) -> None:
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(config))
-    assert read_pooling(tmp_path, "mean") == mode
+    assert read_modules(tmp_path, "mean").pooling == mode
 
 
-def test_layers_after_the_pooling_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "modules.json").write_text(json.dumps([{"type": "a.b.Dense", "path": "2_Dense"}]))
-    with pytest.raises(ValueError, match="a layer of the kind Dense"):
-        read_pooling(tmp_path, "last")
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (["Pooling", "LayerNorm"], "a layer of the kind LayerNorm"),
+        (["Dense", "Pooling"], "Dense elsewhere than between"),
+        (["Pooling", "Normalize", "Dense"], "Dense elsewhere than between"),
+        (["Pooling", "Dense"], "odd/config.json is missing"),
+    ],
+)
+def test_other_layers_around_the_pooling_are_refused(
+    kinds: list[str], said: str, tmp_path: Path
+) -> None:
+    modules = [{"type": f"a.b.{kind}", "path": "odd"} for kind in kinds]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ValueError, match=said):
+        read_modules(tmp_path, "last")
 
 
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=60))

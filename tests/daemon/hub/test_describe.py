@@ -190,6 +190,10 @@ def test_quantisation_is_named(tmp_path: Path, config: dict[str, Any], expected:
         ({"architectures": ["Qwen3ForCausalLM"]}, "text"),
         ({"architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {}}, "vision"),
         ({"architectures": ["BertModel"]}, "embedding"),
+        (
+            {"architectures": ["Gemma3TextModel"], "use_bidirectional_attention": True},
+            "embedding",
+        ),
         ({"architectures": ["XLMRobertaForSequenceClassification"]}, "reranker"),
         ({"architectures": ["WhisperForConditionalGeneration"]}, "transcription"),
     ],
