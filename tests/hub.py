@@ -45,7 +45,7 @@ class Hub(BaseHTTPRequestHandler):
         elif path.startswith("/api/models/org/gated"):
             self._json(403, {"error": "no"}, {"X-Error-Code": "GatedRepo"})
         elif path.startswith("/org/model/resolve/"):
-            name = path.rsplit("/", 1)[1]
+            name = path.split("/", 5)[5]  # /org/model/resolve/REVISION/NAME
             data = self.files[name]
             if self.command == "GET":
                 self.fetched.append(name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from ..protocol.errors import ModelFailed
 
-# What mlx-lm fetches, without code: models come as data here.
+# What mlx-lm fetches, without code: models come as data here. And sentence-transformers' layers.
 FILES = (
     "*.json",
     "*.jsonl",
@@ -18,6 +19,7 @@ FILES = (
     "*.model",
     "*.tiktoken",
     "model*.safetensors",
+    "*_Dense/model.safetensors",
 )
 
 
@@ -34,7 +36,7 @@ def pull(id: str, revision: str | None, progress: Callable[[int, int], None]) ->
     where: dict[str, Any] = {"revision": revision, "allow_patterns": list(FILES)}
     try:
         plan = snapshot_download(id, dry_run=True, **where)
-        if not any(file.filename.endswith(".safetensors") for file in plan):
+        if not any(fnmatch(file.filename, "model*.safetensors") for file in plan):
             raise ModelFailed(f"{id} has no MLX weights: there is no model*.safetensors in it.")
         total = sum(file.file_size or 0 for file in plan)
         here = sum(file.file_size or 0 for file in plan if not file.will_download)

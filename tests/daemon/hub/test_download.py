@@ -95,6 +95,18 @@ def test_a_model_without_mlx_weights_is_refused_before_anything_is_fetched(
     assert handler.fetched == []
 
 
+def test_layers_after_the_pooling_are_fetched_but_are_no_model_alone(
+    hub: tuple[str, type[Hub]], tmp_path: Path
+):
+    url, handler = hub
+    layer = {"2_Dense/config.json": b"{}", "2_Dense/model.safetensors": b"layer"}
+    handler.files |= layer
+    pull(url, tmp_path / "cache", "org/model")
+    assert set(layer) < set(handler.fetched)
+    del handler.files["model.safetensors"]
+    assert "has no MLX weights" in pull(url, tmp_path / "other", "org/model")["error"]
+
+
 def test_no_network_is_a_clear_error(tmp_path: Path):
     error = pull("http://127.0.0.1:9", tmp_path / "cache", "org/model")["error"]
     assert error.startswith("org/model could not be fetched: ")
