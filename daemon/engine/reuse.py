@@ -92,6 +92,7 @@ class Reuse:
     def take_up(self) -> None:
         """Prompts that begin with what is known, or with what another one has just computed, go on
         from there; what is on disk is read first, while others run."""
+        self.cache.trim()
         prefilling = self._scheduler.prefilling
         if self._fetches and not self._scheduler.running and all(map(waits, prefilling)):
             next(iter(self._fetches.values())).ticket.wait(FETCH_WAIT_S)  # nothing else to do

@@ -244,6 +244,11 @@ class PrefixCache:
         self.hot_bytes = hot_bytes
         self._make_room(0)
 
+    def trim(self) -> None:
+        """Keeps to the limit again when what stood above it, being in use, no longer is."""
+        if self.tree.nbytes > self.hot_bytes:
+            self._make_room(0)
+
     def clear(self) -> None:
         """Drops all that nobody uses, and does not demote it."""
         limit, self.hot_bytes = self.hot_bytes, 0
@@ -348,6 +353,7 @@ class PrefixCache:
 
     def check(self) -> None:
         """Asserts that the books balance."""
+        self.trim()
         self.tree.check()
         assert self.tree.nbytes <= self.hot_bytes or any(n.users for n in self.tree.nodes())
         for node in self.tree.nodes():

@@ -29,3 +29,17 @@ def test_with_room_for_some_checkpoints_only_the_books_balance(hot_bytes: int) -
         cache.check()
     cache.clear()
     assert cache.nbytes == 0
+
+
+def test_a_limit_that_fell_while_all_was_in_use_is_kept_when_it_no_longer_is() -> None:
+    cache = PrefixCache([KVCache()], 8 * LENGTH)
+    tokens = tokens_of(list(range(LENGTH)))
+    cache.put(b"", tokens, span_of, {})
+    node = cache.tree.match(b"", tokens).path[-1]
+    cache.tree.acquire(node)
+    cache.resize(8 * LENGTH // 2)
+    assert cache.nbytes == 8 * LENGTH
+    cache.check()
+    cache.tree.release(node)
+    cache.check()
+    assert cache.nbytes <= cache.hot_bytes
