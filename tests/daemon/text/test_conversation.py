@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 from fastmlx.config.settings import ModelSpec
 from fastmlx.daemon.api.anthropic_request import read_request
+from fastmlx.daemon.api.body import read_json
 from fastmlx.daemon.api.openai_chat import read_chat
+from fastmlx.daemon.api.responses_fields import chat_request, read_asked
+from fastmlx.daemon.api.responses_input import messages_of
+from fastmlx.daemon.api.responses_seal import Seal
 from fastmlx.daemon.protocol.requests import ChatRequest
 from fastmlx.daemon.text.conversation import BILLING, canonical
 from fastmlx.daemon.text.dates import ConversationDates
@@ -178,8 +182,15 @@ def requests(session: str) -> list[ChatRequest]:
     for file in sorted(GOLDEN.glob(f"{session}_*.json")):
         captured = json.loads(file.read_text("utf-8"))
         body = json.dumps(captured["body"]).encode()
-        messages = captured["path"].startswith("/v1/messages")
-        found.append(read_request(body).request if messages else read_chat(body).request)
+        match captured["path"].partition("?")[0]:
+            case "/v1/messages":
+                found.append(read_request(body).request)
+            case "/v1/responses":
+                asked = read_asked(read_json(body))
+                messages = messages_of(asked.items, asked.tools, Seal(b"none"))
+                found.append(chat_request(asked, messages, client=None, stream=False))
+            case _:
+                found.append(read_chat(body).request)
     return found
 
 
