@@ -30,7 +30,7 @@ def encode_error(error: Exception) -> bytes:
 
 
 @asynccontextmanager
-async def served(source: Source, **options: bytes) -> AsyncIterator[tuple[str, int]]:
+async def served(source: Source, **options: Any) -> AsyncIterator[tuple[str, int]]:
     """A server whose one page streams `source`."""
     app: Sanic[Any, Any] = Sanic(f"sse-{id(source)}", configure_logging=False)
     app.config.TOUCHUP = False
