@@ -207,7 +207,7 @@ def test_encoders_of_transformers_are_understood(kind: str, tmp_path: Path) -> N
         model = transformers.XLMRobertaForMaskedLM(config)  # its names have a prefix
     model.eval().save_pretrained(tmp_path)
     asked = [[random.Random(n).randrange(5, 99) for _ in range(n)] for n in (1, 7, 20, 33)]
-    body = getattr(model, "roberta", model)
+    body: Any = getattr(model, "roberta", model)
     for got, tokens in zip(embed(core_of(tmp_path), asked)[0], asked, strict=True):
         with torch.no_grad():
             hidden = body(torch.tensor([tokens])).last_hidden_state[0]

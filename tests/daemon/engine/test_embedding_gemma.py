@@ -67,7 +67,7 @@ def gemma(folder: Path, **changes: Any) -> Any:
 
 def means(model: Any, asked: list[list[int]]) -> list[Any]:
     """Mean hidden state of each text alone, as transformers computes it."""
-    import torch
+    torch: Any = pytest.importorskip("torch")
 
     with torch.no_grad():
         return [model(torch.tensor([tokens])).last_hidden_state[0].mean(dim=0) for tokens in asked]
@@ -75,7 +75,7 @@ def means(model: Any, asked: list[list[int]]) -> list[Any]:
 
 def add_dense(folder: Path) -> list[Any]:
     """Layers and files of sentence-transformers."""
-    import torch
+    torch: Any = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
     layers = [torch.nn.Linear(32, 48, bias=False), torch.nn.Linear(48, 24, bias=True)]

@@ -81,7 +81,7 @@ def test_cross_encoders_say_what_transformers_says(
     kind: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     model = cross_encoder(kind, tmp_path, **changes)
-    import torch
+    torch: Any = pytest.importorskip("torch")
 
     rng = random.Random(1)
     inputs = [[rng.randrange(5, 99) for _ in range(length)] for length in (2, 9, 20, 33, 21, 60)]
