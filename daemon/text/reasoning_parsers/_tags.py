@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ...protocol.events import Event, ReasoningDelta, TextDelta
-from ..parsing import partial_marker
+from ..parsing import Example, partial_marker
 
 
 class TagParser:
@@ -78,3 +78,12 @@ class TagParser:
 
     def _answer(self, text: str) -> list[Event]:
         return [TextDelta(self._index, text)] if text else []
+
+
+def examples(opening: str, closing: str) -> tuple[Example, ...]:
+    """The EXAMPLES of a format that is told apart by its tags alone; `think` tries the rest."""
+    return (
+        Example(f"{opening}\nEasy.\n{closing}\n\nFour.", reasoning="Easy.", text="Four."),
+        Example(f"Easy.{closing}Four.", opened=True, reasoning="Easy.", text="Four."),
+        Example(f"Not {opening} here {closing}.", text=f"Not {opening} here {closing}."),
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..parsing import Example
-from ._tags import TagParser
+from ._tags import TagParser, examples
 
 OPEN, CLOSE = "<mm:think>", "</mm:think>"
 MARKERS = (OPEN, CLOSE)
@@ -17,8 +16,4 @@ class Parser(TagParser):
     OPEN, CLOSE = OPEN, CLOSE
 
 
-EXAMPLES = (
-    Example(f"{OPEN}\nEasy.\n{CLOSE}\n\nFour.", reasoning="Easy.", text="Four."),
-    Example(f"Easy.{CLOSE}Four.", opened=True, reasoning="Easy.", text="Four."),
-    Example(f"Not {OPEN} here {CLOSE}.", text=f"Not {OPEN} here {CLOSE}."),
-)
+EXAMPLES = examples(OPEN, CLOSE)
