@@ -40,7 +40,7 @@ async def watch(
     before: object = None
     async with aclosing(_wakes(path)) as wakes:
         async for _ in wakes:
-            if _signature(path) == before:
+            if signature_of(path) == before:
                 continue
             before = await _settled(path)
             content = _content(path)
@@ -72,7 +72,7 @@ def _declared(
         return error
 
 
-def _signature(path: Path) -> object:
+def signature_of(path: Path) -> object:
     """Changes whenever the file does, also by replacement. Follows links."""
     try:
         status = path.stat()
@@ -89,7 +89,7 @@ async def _settled(path: Path) -> object:
     """
     clock = asyncio.get_running_loop().time
     start = since = clock()
-    signature = _signature(path)
+    signature = signature_of(path)
     while True:
         is_empty = not isinstance(signature, tuple) or signature[2] == 0
         needed = _SETTLE_EMPTY_S if is_empty else _SETTLE_S
@@ -97,7 +97,7 @@ async def _settled(path: Path) -> object:
         if now - since >= needed or now - start >= 2 * _SETTLE_EMPTY_S:
             return signature
         await asyncio.sleep(_SETTLE_S)
-        if (current := _signature(path)) != signature:
+        if (current := signature_of(path)) != signature:
             signature, since = current, clock()
 
 

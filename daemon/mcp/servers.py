@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...config.errors import ConfigError
+from ...config.load import read_text
+from ...config.watch import signature_of
 from ..protocol.errors import BadRequest, ToolNotFound, ToolUnavailable
 from .connection import Connection, McpTool, State
 from .declared import ServerSpec, read
@@ -26,7 +28,6 @@ log = logging.getLogger(__name__)
 
 # Looking twice a second costs less than a second watcher of the same folder would.
 LOOK_S = 0.4
-MAX_BYTES = 1 << 20
 _NOT_READ = object()
 
 
@@ -47,11 +48,11 @@ class McpServers:
 
     async def run(self) -> None:
         """Reads the file, now and whenever it is saved, until cancelled."""
-        seen = known = _signature(self.path)
+        seen = known = signature_of(self.path)
         await self.reload()
         while True:
             await asyncio.sleep(LOOK_S)
-            signature = _signature(self.path)
+            signature = signature_of(self.path)
             # Twice the same: whoever writes is done.
             if signature == seen and signature != known:
                 known = signature
@@ -207,23 +208,6 @@ class McpServers:
         }
 
 
-def _signature(path: Path) -> object:
-    try:
-        status = path.stat()
-    except OSError as error:
-        return error.errno
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
 def _text(path: Path) -> str:
     """ "" when there is no file. Raises ConfigError."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(path, None, None, "", "is larger than 1 MiB")
-        return path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError:
-        raise ConfigError(path, None, None, "", "is not UTF-8") from None
-    except OSError as error:
-        raise ConfigError(path, None, None, "", f"cannot be read: {error.strerror}") from None
+    return read_text(path).removeprefix("\ufeff") if path.exists() else ""
