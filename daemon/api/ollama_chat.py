@@ -102,6 +102,6 @@ async def _check(front: Front, asked: Asked) -> None:
         return
     side = await front.generator.side(asked.served)
     spec = find_model(front.config.settings, asked.served).spec
-    check_context(asked.options, spec.context if isinstance(spec.context, int) else side.context)
+    check_context(asked.options, side.limit(spec))
     if asked.thinks and not side.text.thinks:
         raise BadRequest(f'"{asked.model}" does not support thinking.', param="think")

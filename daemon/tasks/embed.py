@@ -7,21 +7,17 @@ in any case a usage row
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import EmbeddingRequest
 from .books import Books
 from .lookup import find_model
-from .texts import ModelSide, Texts
+from .task import LONG_TEXT, Task
+from .texts import ModelSide
 
 if TYPE_CHECKING:
-    from ...config.state import ConfigState
-    from ..store.rows import UsageRow
-    from ..supervisor.supervisor import Supervisor
-
-LONG_TEXT = 20_000  # characters; about 10 ms of tokenising
+    pass
 
 
 class Vectors(NamedTuple):
@@ -32,20 +28,8 @@ class Vectors(NamedTuple):
     prompt_tokens: int
 
 
-class Embedder:
-    """Carries out requests. `record` gets a usage row for each, however it ended."""
-
-    def __init__(
-        self,
-        config: ConfigState,
-        supervisor: Supervisor,
-        texts: Texts,
-        record: Callable[[UsageRow], None],
-    ) -> None:
-        self._config = config
-        self._supervisor = supervisor
-        self._texts = texts
-        self._record = record
+class Embedder(Task):
+    """Makes embeddings."""
 
     async def embed(self, request: EmbeddingRequest) -> Vectors:
         """Raises FastMLXError. Cancel it to give the request up."""
@@ -64,7 +48,7 @@ class Embedder:
                 inputs = await asyncio.to_thread(_tokens, request, side)
             else:
                 inputs = _tokens(request, side)
-            context = spec.context if isinstance(spec.context, int) else side.context
+            context = side.limit(spec)
             inputs = _fitted(inputs, context, request, side)
             lasting = self._supervisor.lease(name, keep_alive_s=request.keep_alive_s)
             async with lasting as lease:

@@ -30,6 +30,7 @@ from .books import Books
 from .lookup import find_model
 from .merge import merge
 from .sampling import check, check_vocabulary, choose_seed, resolve, room
+from .task import LONG_TEXT, Task
 from .texts import ModelSide, Texts
 from .thinking import Budgeted
 from .truncate import fitting, reserve
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from ..supervisor.supervisor import Lease, Supervisor
 
 Rows: TypeAlias = "Generation | Budgeted"
-LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising
 NO_TEXT = {
     "embedding": "makes embeddings (POST /v1/embeddings)",
     "reranker": "compares texts (POST /v1/rerank)",
@@ -75,8 +75,8 @@ class _Plan(NamedTuple):
     keep_alive_s: float | None = None
 
 
-class Generator:
-    """Carries out requests. `record` gets a usage row for each, however it ended."""
+class Generator(Task):
+    """Chats and completes."""
 
     def __init__(
         self,
@@ -85,10 +85,7 @@ class Generator:
         texts: Texts,
         record: Callable[[UsageRow], None],
     ) -> None:
-        self._config = config
-        self._supervisor = supervisor
-        self._texts = texts
-        self._record = record
+        super().__init__(config, supervisor, texts, record)
         self._recent: dict[str, RecentPrompts] = {}  # by the model's name
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
@@ -113,7 +110,7 @@ class Generator:
         """The same, less the oldest turns if the prompt would be too long. Raises FastMLXError."""
         name, spec = find_model(self._config.settings, request.model)
         side = await self._texts.get(name, spec)
-        context = spec.context if isinstance(spec.context, int) else side.context
+        context = side.limit(spec)
         if context is None:
             return request
 
@@ -171,7 +168,7 @@ class Generator:
                 )
             prompts = await _made(plan, side)
             books.divergence = self._note(served, prompts)
-            context = spec.context if isinstance(spec.context, int) else side.context
+            context = side.limit(spec)
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)

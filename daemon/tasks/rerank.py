@@ -20,6 +20,7 @@ from ..text.pairs import pairs_of
 from ..text.tokenizer import Pair
 from .books import Books
 from .lookup import find_model
+from .task import LONG_TEXT, Task
 from .texts import ModelSide, Texts
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONG_TEXT = 20_000  # characters; about 10 ms of tokenising
 MANY_PAIRS = 100  # of vectors; a few milliseconds of multiplying
 
 
@@ -39,8 +39,8 @@ class Scores(NamedTuple):
     prompt_tokens: int
 
 
-class Ranker:
-    """Carries out requests. `record` gets a usage row for each, however it ended."""
+class Ranker(Task):
+    """Scores pairs."""
 
     def __init__(
         self,
@@ -50,10 +50,7 @@ class Ranker:
         record: Callable[[UsageRow], None],
         embedder: Embedder,
     ) -> None:
-        self._config = config
-        self._supervisor = supervisor
-        self._texts = texts
-        self._record = record
+        super().__init__(config, supervisor, texts, record)
         self._embedder = embedder
 
     async def score(self, request: ScoreRequest) -> Scores:
@@ -73,7 +70,7 @@ class Ranker:
                     "config.yaml may say kind: reranker (Qwen3-Reranker) or kind: embedding.",
                     param="model",
                 )
-            limit = spec.context if isinstance(spec.context, int) else side.context
+            limit = side.limit(spec)
             asked = await _made(request, side, limit)
             async with self._supervisor.lease(name) as lease:
                 if max(len(pair.tokens) for pair in asked.pairs) > lease.ready.context:

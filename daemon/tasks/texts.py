@@ -26,6 +26,10 @@ class ModelSide(NamedTuple):
     kind: str  # text, embedding …
     architecture: str  # config.json's model_type
 
+    def limit(self, spec: ModelSpec) -> int | None:
+        """Tokens that a request may have: what the entry says, or else the model."""
+        return spec.context if isinstance(spec.context, int) else self.context
+
 
 class _Entry(NamedTuple):
     key: tuple[object, ...]  # what of the spec the text depends on

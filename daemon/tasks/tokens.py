@@ -66,7 +66,7 @@ class TokenTools:
     async def _side(self, model: str) -> tuple[ModelSide, int | None]:
         name, spec = find_model(self._config.settings, model)
         side = await self._texts.get(name, spec)
-        return side, spec.context if isinstance(spec.context, int) else side.context
+        return side, side.limit(spec)
 
 
 def _only(settings: Settings) -> str:
