@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,6 +19,8 @@ from .sse import one_line, send_events
 if TYPE_CHECKING:
     from sanic import Request
 
+    from ..protocol.requests import ChatRequest, CompletionRequest
+
 to_json = msgspec.json.Encoder().encode
 CUT = "\x00cut"  # stands for the text while a chunk is cut in two
 CUT_JSON = to_json(CUT)
@@ -33,6 +36,27 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     usage: bool = False  # a stream ends with a chunk of usage
     timings: bool = False  # llama-server's `timings` beside usage
     reasoning: bool = True  # the thinking is shown
+
+    @classmethod
+    def of(
+        cls,
+        request: ChatRequest | CompletionRequest,
+        version: str,
+        *,
+        usage: bool,
+        timings: bool,
+        reasoning: bool = True,
+    ) -> Envelope:
+        """Of an answer that begins now."""
+        return cls(
+            request_id=request.meta.request_id,
+            created=int(time.time()),
+            model=request.model,
+            version=version,
+            usage=usage,
+            timings=timings,
+            reasoning=reasoning,
+        )
 
     def base(self, kind: str) -> dict[str, Any]:
         """The fields before `choices`; `system_fingerprint` is equal as long as the same program

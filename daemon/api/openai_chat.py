@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -186,11 +185,9 @@ async def chat(request: Request) -> HTTPResponse | None:
     """OpenAI: the next message of a chat."""
     front = request.app.ctx.front
     asked = read_chat(request.body, client=request.ip)
-    envelope = Envelope(
-        request_id=asked.request.meta.request_id,
-        created=int(time.time()),
-        model=asked.request.model,
-        version=front.version,
+    envelope = Envelope.of(
+        asked.request,
+        front.version,
         usage=asked.include_usage,
         timings=asked.timings,
         reasoning=asked.reasoning,

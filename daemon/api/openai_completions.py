@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/completions
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +142,9 @@ async def completions(request: Request) -> HTTPResponse | None:
     """OpenAI: how prompts go on."""
     front = request.app.ctx.front
     asked = read_completion(request.body, client=request.ip)
-    envelope = Envelope(
-        request_id=asked.request.meta.request_id,
-        created=int(time.time()),
-        model=asked.request.model,
-        version=front.version,
+    envelope = Envelope.of(
+        asked.request,
+        front.version,
         usage=asked.include_usage,
         timings=asked.timings,
     )

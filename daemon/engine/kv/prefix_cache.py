@@ -353,7 +353,7 @@ class PrefixCache:
 
     def check(self) -> None:
         """Asserts that the books balance."""
-        self.trim()
+        self.trim()  # a base may have been let go since the last step
         self.tree.check()
         assert self.tree.nbytes <= self.hot_bytes or any(n.users for n in self.tree.nodes())
         for node in self.tree.nodes():
