@@ -142,9 +142,11 @@ def test_the_order_of_use_survives_a_restart(opened):
 @pytest.mark.parametrize("size", [100, 3000, 40_000])
 def test_the_limit_holds_for_everything_on_the_disk(opened, directory: Path, size: int):
     limit = 3 * MIB
-    store = opened(limit_bytes=limit)
+    now = [1_000_000.0]  # a chain within the milliseconds of another would be as old as it
+    store = opened(limit_bytes=limit, clock=lambda: now[0])
     for n in range(4):
         write(store, chain(f"{n}", 40), size=size)
+        now[0] += 100
         assert bytes_on_disk(directory) <= limit
         assert store.stats().directory_bytes <= limit
     assert store.stats().directory_bytes >= bytes_on_disk(directory)
