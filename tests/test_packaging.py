@@ -101,7 +101,9 @@ def test_the_wheel_carries_nothing_else(wheel):
     assert strangers == []
 
 
-@pytest.mark.parametrize(("name", "last"), [("serve", "fastmlx serve"), ("test", "pytest")])
+@pytest.mark.parametrize(
+    ("name", "last"), [("serve", "fastmlx serve"), ("test", "pytest -n 2 --dist loadfile")]
+)
 def test_the_readme_has_the_commands_that_ci_takes_from_it(name, last):
     """.ci/serve and .ci/run find them by these marks and run them as they stand."""
     install = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]'"
