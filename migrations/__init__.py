@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEAD = "0003"
+HEAD = "0004"
 
 
 class UnknownRevision(Exception):

@@ -10,19 +10,20 @@ import fcntl
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, exc, insert
+from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, insert
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.pool import NullPool, StaticPool
 
 from ... import migrations
 from .rows import UsageRow
-from .tables import usage, usage_minutes
+from .tables import usage, usage_minutes, usage_quarters
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,10 @@ class Database:
     def write(self, rows: Sequence[UsageRow]) -> None:
         """All rows and their sums, or none of them."""
         values = [_values(row) for row in rows]
-        upsert = sqlite_insert(usage_minutes)
-        upsert = upsert.on_conflict_do_update(
-            set_={name: usage_minutes.c[name] + upsert.excluded[name] for name in _SUMMED}
-        )
         with self._writing.begin() as connection:
             connection.execute(insert(usage), values)
-            connection.execute(upsert, sums_per_minute(values))
+            connection.execute(_adding_to(usage_minutes), sums_per_minute(values))
+            connection.execute(_adding_to(usage_quarters), sums_per_quarter(values))
 
     def connect(self) -> Connection:
         """A fresh read-only connection; its reads see one moment of the database."""
@@ -143,17 +141,41 @@ _SUMMED = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_token
 
 def sums_per_minute(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of `usage_minutes` for rows of `usage`."""
-    sums: dict[tuple[int, str], dict[str, Any]] = {}
+    return _sums(values, lambda row: {"minute": row["at_ms"] // 60_000, "model": row["model"]})
+
+
+def sums_per_quarter(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `usage_quarters` for rows of `usage`."""
+    return _sums(
+        values,
+        lambda row: {
+            "quarter": row["at_ms"] // 900_000,
+            "model": row["model"],
+            "key": row["key"] or "",
+        },
+    )
+
+
+def _sums(
+    values: Sequence[dict[str, Any]], place: Callable[[dict[str, Any]], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in values:
-        key = (row["at_ms"] // 60_000, row["model"])
-        entry = sums.setdefault(
-            key, {"minute": key[0], "model": key[1], **dict.fromkeys(_SUMMED, 0)}
-        )
+        key = place(row)
+        entry = sums.setdefault(tuple(key.values()), key | dict.fromkeys(_SUMMED, 0))
         entry["requests"] += 1
         entry["errors"] += row["error"] is not None
         for name in _SUMMED[2:]:
             entry[name] += row[name]
     return list(sums.values())
+
+
+def _adding_to(table: Table) -> Insert:
+    """Puts rows of sums into the table, or adds them to those that are there."""
+    put = sqlite_insert(table)
+    return put.on_conflict_do_update(
+        set_={name: table.c[name] + put.excluded[name] for name in _SUMMED}
+    )
 
 
 def _values(row: UsageRow) -> dict[str, Any]:

@@ -1,18 +1,23 @@
 """Questions to the database: functions of an open read connection, run by `Store.read`.
 
 Each walks an index over the span it is asked about, so none slows down as the file grows; spans of
-hours and days read `usage_minutes`. Spans include `since_ms` and, where given, exclude `until_ms`.
+hours and days read `usage_minutes` and `usage_quarters`. Spans include `since_ms` and, where given,
+exclude `until_ms`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from .rows import Page, Percentiles, Series, Timeline, Totals, UsageRow
-from .tables import usage, usage_minutes
+from .rows import Page, Percentiles, Series, Timeline, Totals, UsageRow, Used
+from .tables import usage, usage_minutes, usage_quarters
 
 MINUTE_MS = 60_000
+QUARTER_MS = 900_000
 
 _ROW = select(*(usage.c[name] for name in UsageRow.__struct_fields__))
 
@@ -26,6 +31,26 @@ def totals(connection: Connection, since_ms: int) -> Totals:
         )
     ).one()
     return Totals(*row)
+
+
+def used(connection: Connection, starts_ms: Sequence[int]) -> list[Used]:
+    """Who used what in spans that follow each other: `starts_ms` are their beginnings and, as the
+    last one, the end. They count from the start of their quarter of an hour, so days of any time
+    zone, also those of 23 or 25 hours, can be asked for. In order of span, model and key."""
+    quarters = usage_quarters.c
+    sums = [func.sum(quarters[name]) for name in Totals._fields]
+    found: list[Used] = []
+    for start_ms, end_ms in pairwise(starts_ms):
+        rows = connection.execute(
+            select(quarters.model, quarters.key, *sums)
+            .where(
+                quarters.quarter >= start_ms // QUARTER_MS, quarters.quarter < end_ms // QUARTER_MS
+            )
+            .group_by(quarters.model, quarters.key)
+            .order_by(quarters.model, quarters.key)
+        )
+        found += [Used(start_ms, model, key, Totals(*row)) for model, key, *row in rows]
+    return found
 
 
 def timeline(connection: Connection, start_ms: int, bucket_ms: int, buckets: int) -> Timeline:

@@ -41,6 +41,15 @@ class Totals(NamedTuple):
     output_tokens: int = 0
 
 
+class Used(NamedTuple):
+    """What one API key had of one model in one span."""
+
+    start_ms: int  # of the span
+    model: str
+    key: str  # its name; "" for requests without a key
+    totals: Totals
+
+
 class Series(NamedTuple):
     """One model over time; every tuple has one number per bucket of its `Timeline`."""
 

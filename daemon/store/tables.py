@@ -1,7 +1,8 @@
 """The tables, as this version of fastmlx knows them. `migrations/` brings older files here.
 
 `usage` is one row per request. `usage_minutes` sums them per minute and model, written in the same
-transaction: a plot of a week reads thousands of rows instead of a million.
+transaction: a plot of a week reads thousands of rows instead of a million. `usage_quarters` does
+the same per quarter of an hour, model and API key; every time zone's days begin with a quarter.
 
 `responses`, `turns` and `conversations` are what /v1/responses keeps for its clients; see
 `responses.py`.
@@ -55,6 +56,20 @@ usage_minutes = Table(
     metadata,
     Column("minute", Integer, primary_key=True),  # Unix time in ms // 60,000
     Column("model", String, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+usage_quarters = Table(
+    "usage_quarters",
+    metadata,
+    Column("quarter", Integer, primary_key=True),  # Unix time in ms // 900,000
+    Column("model", String, primary_key=True),
+    Column("key", String, primary_key=True),  # name of the API key; "" for requests without one
     Column("requests", Integer, nullable=False),
     Column("errors", Integer, nullable=False),
     Column("prompt_tokens", Integer, nullable=False),

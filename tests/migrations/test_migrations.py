@@ -40,6 +40,10 @@ ROWS["0003"] = [
     "INSERT INTO responses VALUES ('resp_1', 1, x'78')",
     "INSERT INTO conversations VALUES ('conv_1', 1, 'resp_1', x'78')",
 ]
+ROWS["0004"] = [
+    *ROWS["0003"],
+    "INSERT INTO usage_quarters VALUES (0, 'demo', '', 2, 1, 15, 4, 3)",
+]
 
 
 @contextmanager

@@ -24,12 +24,38 @@ usage_rows = st.builds(
     request_id=st.just("r"),
     model=st.sampled_from(["demo", "qwen/3", "mädchen", "'; DROP TABLE usage"]),
     dialect=st.just("openai_chat"),
+    key=st.none() | st.sampled_from(["phone", "böse '"]),
     prompt_tokens=st.integers(0, 10_000),
     cached_tokens=st.integers(0, 10_000),
     output_tokens=st.integers(0, 10_000),
     ttft_ms=st.none() | st.floats(0, 1e6),
     error=st.none() | st.just("boom"),
 )
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(usage_rows, max_size=60))
+def test_what_each_key_used_agrees_with_the_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[UsageRow]
+) -> None:
+    database = Database(tmp_path_factory.mktemp("store") / "fastmlx.db")
+    for half in (rows[::2], rows[1::2]):
+        if half:
+            database.write(half)
+    quarter = queries.QUARTER_MS
+    starts = [0, quarter, 4 * quarter, 100 * quarter]
+    with database.connect() as connection:
+        found = queries.used(connection, starts)
+    database.close()
+
+    expected: dict[tuple[int, str, str], Totals] = {}
+    for row in rows:
+        start = max(each for each in starts if each <= row.at_ms)
+        place = (start, row.model, row.key or "")
+        one = (1, row.error is not None, row.prompt_tokens, row.cached_tokens, row.output_tokens)
+        before = expected.get(place, Totals())
+        expected[place] = Totals(*(a + b for a, b in zip(before, one, strict=True)))
+    assert {each[:3]: each.totals for each in found} == expected
 
 
 @settings(max_examples=25, deadline=None)
