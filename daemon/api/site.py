@@ -15,6 +15,7 @@ from . import (
     cache,
     conversations,
     errors,
+    hub,
     mcp,
     mcp_server,
     models,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 BLUEPRINTS = (
     native.blueprint,
     cache.blueprint,
+    hub.blueprint,
     models.blueprint,
     openai_chat.blueprint,
     openai_completions.blueprint,
