@@ -83,7 +83,8 @@ class EngineCore:
         self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
         if reuse is not None:
             # Steps are counted alike in every rank, unlike seconds.
-            reuse.begin(runner, self.scheduler, self._prefill_caches, lambda: self.steps)
+            caches = self._prefill_caches
+            reuse.begin(runner, self.scheduler, caches, lambda: self.steps, self._reorder)
         self._submitted: _Submitted | None = None
         self.pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
@@ -192,9 +193,13 @@ class EngineCore:
         if not gone:
             return
         leaving = set(map(id, gone))
+        rows = [i for i, row in enumerate(running) if id(row) in leaving]
         if self.reuse is not None:
-            self.reuse.leave([i for i, row in enumerate(running) if id(row) in leaving])
-        order = self._runner.leave([i for i, row in enumerate(running) if id(row) in leaving])
+            self.reuse.leave(rows)
+        self._reorder(self._runner.leave(rows))
+
+    def _reorder(self, order: list[int]) -> None:
+        """Rows became `order`, indices into those before; rows not named have left."""
         self._sampler.keep(order)
         if self._inputs is not None:
             self._inputs = self._inputs[mx.array(order)] if order else None
@@ -283,13 +288,10 @@ class EngineCore:
         order = self._runner.join(list(zip(caches, lengths, strict=True)), adapters)
         self._sampler.join(joining)
         first = mx.array([s.last_token for s in joining], dtype=mx.int32)
-        inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
+        self._inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
         self.scheduler.start(joining)
         if order != sorted(order):  # the runner keeps rows of similar length side by side
-            self._sampler.keep(order)
-            inputs = inputs[mx.array(order)]
-            self.scheduler.reorder(order)
-        self._inputs = inputs
+            self._reorder(order)
 
     def _joining_cache(self, sequence: Sequence) -> LayerCaches:
         leader = sequence.leader

@@ -12,7 +12,7 @@ from ..protocol.wire import CacheLimits
 from .following import Sharing, waits
 from .kv import payload
 from .kv.base import Base, over
-from .kv.bases import LEAST_BASE
+from .kv.bases import LEAST_BASE, worth
 from .kv.cold_tier import ColdTier, Fetch
 from .kv.marks import INTERVAL, candidates, marks
 from .kv.payload import Checkpoint
@@ -26,6 +26,7 @@ from .sequence import Sequence, Status
 LEAST_SHARED = 128  # tokens for which a prompt waits until another has computed them
 LEAST_FETCHED = 128  # tokens for which the cold tier is asked
 FETCH_WAIT_S = 0.005
+MOST_MOVED = 8192  # tokens that rows copy at a time to share a prefix
 IDLE_BYTES = 32 << 20  # written to the cold tier at a time while nothing runs
 
 
@@ -39,6 +40,7 @@ class Reuse:
     _runner: TextRunner
     _scheduler: Scheduler
     _caches: dict[int, LayerCaches]  # of the prompts that are being computed, by request id
+    _reorder: Callable[[list[int]], None]  # tells the core how its rows changed their places
 
     def __init__(
         self,
@@ -63,9 +65,11 @@ class Reuse:
         scheduler: Scheduler,
         caches: dict[int, LayerCaches],
         clock: Callable[[], float],
+        reorder: Callable[[list[int]], None],
     ) -> None:
         """Called once by the core whose sequences these are."""
         self._runner, self._scheduler, self._caches = runner, scheduler, caches
+        self._reorder = reorder
         self.cache.clock = clock
 
     @property
@@ -96,24 +100,21 @@ class Reuse:
         prefilling = self._scheduler.prefilling
         if self._fetches and not self._scheduler.running and all(map(waits, prefilling)):
             next(iter(self._fetches.values())).ticket.wait(FETCH_WAIT_S)  # nothing else to do
-        for sequence in prefilling:
+        for sequence in list(prefilling):
             if sequence.fetching:
                 self._fetched(sequence)
             elif not (sequence.looked_up or sequence.follows or waits(sequence)):
                 sequence.looked_up = True
                 self._look_up(sequence)
+        self.cache.bases.renew()
 
     def _look_up(self, sequence: Sequence) -> None:
         other, shared = sequence.ahead, sequence.shared
         sequence.ahead = None
         if other is None and self.on:
             other, shared = self._scheduler.nearest(sequence, self.known(sequence))
-        base = None
         if other is not None:
             self._publish(other, shared)
-            base = self._base(sequence, shared, shared)
-            if base is not None:
-                self._put_over(other, base)
         hit = self._find(sequence)
         fetch = self._fetch(sequence, hit)
         if fetch is None:
@@ -155,26 +156,39 @@ class Reuse:
         tokens = tokens_of(sequence.slice(0, limit))
         return self.cache.bases.find(self._salt(sequence.adapter), tokens, limit, shared)
 
-    def _put_over(self, sequence: Sequence, base: Base) -> None:
-        """Lets a prompt that is being computed share what it has put into the cache."""
-        caches = self._caches.get(sequence.id)
-        if caches is None or base_of(caches) is not None or sequence.num_prefilled < base.length:
-            return
-        rest = payload.span_of(caches, base.length, sequence.num_prefilled).owned()
-        states = payload.capture(caches)
+    def _put_over(self, sequence: Sequence, base: Base) -> int:
+        """Lets a sequence that begins with the base go on from it, where that is worth it, instead
+        of from its own copy. Returns how many tokens that copied."""
+        if sequence.status is Status.RUNNING:
+            row = self._scheduler.running.index(sequence)
+            length = self._runner.length(row)
+            if not worth(base, self._runner.base(row), length):
+                return 0
+            self._reorder(self._runner.put_over(row, base))
+            return length - base.length
+        caches, length = self._caches.get(sequence.id), sequence.num_prefilled
+        if caches is None or not worth(base, base_of(caches), length):
+            return 0
+        rest = payload.span_of(caches, base.length, length)
         shared = over(self._runner.new_cache(), base)
-        payload.restore(shared, [rest], states, sequence.num_prefilled)
+        payload.restore(shared, [rest], payload.capture(caches), length)
         mx.async_eval(arrays(shared))
         self._caches[sequence.id] = shared
+        return length - base.length
 
     def _restore(self, sequence: Sequence, hit: Hit, *, cold: int = 0) -> None:
         caches = self._runner.new_cache() if hit.length else []
-        base = None
         if hit.length >= LEAST_BASE:
-            base = self._base(sequence, hit.length, self._scheduler.shared(sequence, hit.length))
-        if base is not None:
-            caches = over(caches, base)
-            hit = self._find(sequence)  # a node may have been cut where the base ends
+            others = self._scheduler.alike(sequence)
+            shared = min(max((same for _, same in others), default=0), hit.length)
+            base = self._base(sequence, hit.length, shared)
+            if base is not None:
+                caches = over(caches, base)
+                left = MOST_MOVED
+                for other, same in others:
+                    if same >= base.length and left > 0:
+                        left -= self._put_over(other, base)
+                hit = self._find(sequence)  # a node may have been cut where the base ends
         self.cache.take(hit, sequence.prefill_tokens + 1, caches, cold)
         if hit.length:
             mx.async_eval(arrays(caches))
@@ -236,6 +250,7 @@ class Reuse:
             if sequence not in self._scheduler.running:
                 return  # its last tokens are not read yet, but it has left with what it computed
             row = self._scheduler.running.index(sequence)
+            end = min(end, self._runner.length(row))  # its last token may not be fed yet
             self._put(sequence, end, partial(self._runner.span, row))
         elif sequence.id in self._caches:
             self._put(sequence, end, partial(payload.span_of, self._caches[sequence.id]))

@@ -166,15 +166,14 @@ class Scheduler:
                 best, most = other, done
         return best, most
 
-    def shared(self, sequence: Sequence, most: int) -> int:
-        """How many of this one's first `most` tokens another that runs begins with, too."""
-        others = (
-            other
+    def alike(self, sequence: Sequence) -> list[tuple[Sequence, int]]:
+        """The others that run or are computed, and how many tokens their prompt and this one's
+        have in common."""
+        return [
+            (other, common(sequence.prompt, other.prompt))
             for other in (*self.running, *self.prefilling)
             if other is not sequence and other.adapter == sequence.adapter
-        )
-        same = (common(sequence.prompt, other.prompt) for other in others)
-        return min(max(same, default=0), most)
+        ]
 
     def plan(self, budget: Budget) -> Plan:
         """Admits what fits and hands out the step's prefill; without running rows there is nobody

@@ -25,6 +25,10 @@ class Base:
 
     def __init__(self, length: int, layers: Sequence[Sequence[Pair]]) -> None:
         self.length = length
+        self.hold(layers)
+
+    def hold(self, layers: Sequence[Sequence[Pair]]) -> None:
+        """The same tokens, perhaps in other pieces."""
         self.layers = tuple(tuple(pairs) for pairs in layers)
 
     def __deepcopy__(self, memo: Any) -> Base:
@@ -36,7 +40,7 @@ class TailCache:
 
     def __init__(self, base: Base, layer: int) -> None:
         self.base = base
-        self.pairs = base.layers[layer]
+        self.layer = layer
         self.own = KVCache()
 
     @property
@@ -45,9 +49,9 @@ class TailCache:
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Pair:
         own: Any = self.own.update_and_fetch(keys, values)
+        pairs = self.base.layers[self.layer]
         whole_keys, whole_values = (
-            mx.concatenate([*(pair[part] for pair in self.pairs), own[part]], axis=2)
-            for part in (0, 1)
+            mx.concatenate([*(pair[part] for pair in pairs), own[part]], axis=2) for part in (0, 1)
         )
         return whole_keys, whole_values
 

@@ -190,6 +190,11 @@ class RaggedBatch:
         number, place = self._place(row)
         return self.groups[number].lengths[place]
 
+    def base(self, row: int) -> Base | None:
+        """What the row goes on from."""
+        base = self.groups[self._place(row)[0]].base
+        return base if isinstance(base, Base) else None
+
     def rows_of_length(self, length: int) -> list[int]:
         """The rows that hold so many tokens."""
         lengths = [n for group in self.groups for n in group.lengths]

@@ -9,8 +9,9 @@ from mlx_lm.models.cache import make_prompt_cache
 from .. import attention
 from ..adapters.selection import NONE, Selection
 from ..kv import packed, ragged
+from ..kv.base import Base, over
 from ..kv.forward import Guest
-from ..kv.payload import Checkpoint, Span, capture, span_of
+from ..kv.payload import Checkpoint, Span, capture, restore, span_of
 from ..kv.ragged import LayerCaches, RaggedBatch
 from ..ranks.lockstep import Lockstep
 
@@ -130,6 +131,22 @@ class TextRunner:
     def shares(self) -> bool:
         """Whether rows may go on from a base (`kv.base`)."""
         return self.batches and self.together
+
+    def base(self, row: int) -> Base | None:
+        """What the row goes on from."""
+        return self._batch.base(row) if self._batch is not None else None
+
+    def put_over(self, row: int, base: Base) -> list[int]:
+        """A row that begins with the base lets go of its own copy of it. Copies the tokens after
+        the base and, as when a row leaves, what stays of its group; returns the new order."""
+        length = self.length(row)
+        caches = over(self.new_cache(), base)
+        restore(caches, [self.span(row, base.length, length)], self.checkpoint(row), length)
+        mx.async_eval(ragged.arrays(caches))
+        stay = self._leave([row]) if self._batch is None else self._batch.leave([row])
+        order = [[*stay, row][i] for i in self._join([(caches, length)])]
+        self._adapters = [self._adapters[i] for i in order]
+        return order
 
     def length(self, row: int) -> int:
         """Tokens in the row's caches."""

@@ -172,3 +172,106 @@ def test_attention_over_a_base_is_attention_to_all_of_it() -> None:
             sinks=sinks,
         )
         assert mx.allclose(out[row : row + 1], want, rtol=1e-4, atol=1e-5).item()
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "qwen3_5", "gpt_oss", "deepseek_v3"])
+def test_a_row_that_runs_lets_go_of_its_copy_when_others_come_with_the_same_prefix(
+    arch: str, tiny_model: Callable[..., Path]
+) -> None:
+    folder = tiny_model(arch)
+    core = core_at(folder, hot_bytes=1 << 28)
+    shared, stranger = words(1, SHARED), words(9, 60)
+    prompts = [[*shared, *words(2 + i, 7 + 30 * i)] for i in range(4)]
+    over: set[int] = set()
+
+    def on_step(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        if step in (5, 8, 11):
+            number = 1 + (5, 8, 11).index(step)
+            core.add(Generate(number, prompts[number], greedy(10)))
+        running = enumerate(core.scheduler.running)
+        over.update(s.id for row, s in running if core._runner.base(row) is not None)
+
+    first = [Generate(9, stranger, greedy(30)), Generate(0, prompts[0], greedy(30))]
+    rows = run(core, first, on_step=on_step)
+    assert_same(tokens_of(rows[0]), *alone(folder, prompts[0], 30))
+    assert_same(tokens_of(rows[9]), *alone(folder, stranger, 30))
+    for i in (1, 2, 3):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompts[i], 10))
+    if arch in ("qwen3", "deepseek_v3"):
+        assert over == {0, 1, 2, 3}
+        assert [rows[i][0].cached_tokens for i in (1, 2, 3)] == [SHARED] * 3
+    assert not any(node.users for node in core.reuse.cache.tree.nodes())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_requests_that_come_one_after_the_other_hold_their_prefix_once(
+    known: bool, tiny_model: Callable[..., Path]
+) -> None:
+    """Whether the first one computed it or found it in memory."""
+    core = core_at(tiny_model("qwen3"), hot_bytes=1 << 28)
+    shared = words(1, 2000)
+    run(core, [Generate(0, shared, greedy(1))])
+    one: int = core.reuse.cache.nbytes
+    if not known:
+        core.reuse.cache.clear()
+    most: list[int] = []
+
+    def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        most.append(core.kv_bytes + core.reuse.cache.nbytes if len(rows) > 1 else 0)
+
+    prompts = [[*shared, *words(2 + i, 9)] for i in range(8)]
+    requests = [Generate(i, p, greedy(40)) for i, p in enumerate(prompts)]
+    rows = run(core, requests, join_every=3, on_step=watch)
+    assert all(rows[i][0].cached_tokens == 2000 for i in range(1, 8))
+    columns = 8 * 128 + 8 * 9  # the rows' own buffers, and what is kept of those that left
+    assert max(most) < 1.05 * one + columns * one / 2000
+
+
+def test_rows_that_share_much_more_than_others_share_that_too(
+    tiny_model: Callable[..., Path],
+) -> None:
+    folder = tiny_model("qwen3")
+    core = core_at(folder, hot_bytes=1 << 28)
+    system, project = words(1, SHARED), words(2, 700)
+    prompts = [[*system, *words(3, 9)], [*system, *words(4, 9)]]
+    prompts += [[*system, *project, *words(5 + i, 9)] for i in range(4)]
+    seen: dict[int, int] = {}
+
+    def on_step(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        for row, sequence in enumerate(core.scheduler.running):
+            base = core._runner.base(row)
+            seen[sequence.id] = 0 if base is None else base.length
+        for base in core.reuse.cache.bases:  # held once, although their nodes were cut meanwhile
+            held = {
+                id(part) for node in core.reuse.cache.tree.nodes() for part in node.span.arrays()
+            }
+            assert {id(part) for layer in base.layers for pair in layer for part in pair} <= held
+
+    requests = [Generate(i, p, greedy(40)) for i, p in enumerate(prompts)]
+    rows = run(core, requests, join_every=4, on_step=on_step)
+    for i, prompt in enumerate(prompts):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt, 40))
+    assert seen == {0: SHARED, 1: SHARED} | dict.fromkeys(range(2, 6), SHARED + 700)
+
+
+def test_a_base_goes_on_from_the_pieces_when_a_shorter_one_cuts_it(
+    tiny_model: Callable[..., Path],
+) -> None:
+    folder = tiny_model("qwen3")
+    core = core_at(folder, hot_bytes=1 << 28)
+    shared = words(1, 1400)
+    prompts = [[*shared, *words(2 + i, 9)] for i in range(3)]
+    prompts += [[*shared[:700], *words(7 + i, 9)] for i in range(2)]
+    pieces: set[int] = set()
+
+    def on_step(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        held = {id(p) for node in core.reuse.cache.tree.nodes() for p in node.span.arrays()}
+        for base in core.reuse.cache.bases:
+            pieces.add(len(base.layers[0]))
+            assert {id(part) for layer in base.layers for pair in layer for part in pair} <= held
+
+    requests = [Generate(i, p, greedy(40)) for i, p in enumerate(prompts)]
+    rows = run(core, requests, join_every=4, on_step=on_step)
+    for i, prompt in enumerate(prompts):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt, 40))
+    assert pieces == {1, 2}

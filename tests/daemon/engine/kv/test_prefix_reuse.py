@@ -138,6 +138,25 @@ def test_a_request_goes_on_from_one_that_still_runs(arch: str, tiny_model: TinyM
     assert_same(tokens_of(rows[1]), *alone(folder, late, NUM_TOKENS))
 
 
+@pytest.mark.parametrize("due", range(4))
+def test_a_request_may_come_right_when_the_one_that_it_extends_begins_to_run(
+    due: int, tiny_model: TinyModel
+) -> None:
+    """The last token of that one's prompt is not computed then: one wrong key among 21 shows."""
+    folder = tiny_model("qwen3")
+    core = warm_core(folder, least_shared=16)
+    prompt = words(9, 20)
+    late = [*prompt, *words(10, 2)]
+
+    def add_later(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        if step == due:
+            core.add(Generate(1, late, greedy(NUM_TOKENS)))
+
+    rows = run(core, [Generate(0, prompt, greedy(12))], on_step=add_later)
+    assert cached(rows[1]) in (19, 20)
+    assert_same(tokens_of(rows[1]), *alone(folder, late, NUM_TOKENS))
+
+
 @pytest.mark.parametrize(
     ("arch", "length", "step"), [("qwen3", 2200, 0), ("qwen3", 90, 6), ("qwen3_5", 300, 3)]
 )
