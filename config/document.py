@@ -51,6 +51,8 @@ class Scalar:
 class Sequence:
     start: int
     items: list[Node] = field(default_factory=list)
+    is_flow: bool = False  # in brackets
+    end: int = 0  # of its last value, or behind the bracket
     size: int = 1  # values in it, itself included, aliases expanded
     height: int = 0  # levels below it, aliases expanded
 
@@ -58,7 +60,10 @@ class Sequence:
 @dataclass(slots=True)
 class Entry:
     key_start: int
+    key_end: int
     value: Node
+    start: int  # of the value where this entry writes it: an alias lies elsewhere than its node
+    end: int
 
 
 @dataclass(slots=True)
@@ -67,6 +72,8 @@ class Table:
 
     start: int
     entries: dict[str, Entry] = field(default_factory=dict)
+    is_flow: bool = False  # in braces
+    end: int = 0  # of its last value, or behind the brace
     key: Scalar | None = None  # whose value comes next, while the mapping is being read
     size: int = 1
     height: int = 0
@@ -181,7 +188,7 @@ class _Reader:
             elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
                 self._open(event)
             elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
-                self._close()
+                self._close(event)
             elif isinstance(event, yaml.AliasEvent):
                 self._alias(event)
         return self.root
@@ -198,26 +205,29 @@ class _Reader:
         node = Scalar(start, event.end_mark.index, event.value, is_plain=event.implicit[0])
         if event.anchor:
             self.anchors[event.anchor] = node
-        self._add(node, start)
+        self._add(node, start, node.end)
 
     def _open(self, event: Any) -> None:
         self._check_tag(event, allowed=())
         start = event.start_mark.index
         if len(self.stack) >= MAX_DEPTH:
             raise Problem(start, f"nested more than {MAX_DEPTH} levels deep", loc=self._loc())
-        self.stack.append(
-            Sequence(start) if isinstance(event, yaml.SequenceStartEvent) else Table(start)
-        )
+        is_list = isinstance(event, yaml.SequenceStartEvent)
+        node = Sequence(start) if is_list else Table(start)
+        node.is_flow, node.end = bool(event.flow_style), event.end_mark.index
+        self.stack.append(node)
         self.names.append(event.anchor)
         if event.anchor:
             self.anchors[event.anchor] = None
 
-    def _close(self) -> None:
+    def _close(self, event: Any) -> None:
         node = self.stack.pop()
         name = self.names.pop()
         if name:
             self.anchors[name] = node
-        self._add(node, node.start)
+        if node.is_flow:  # the end of a block is where the next thing begins, comments behind it
+            node.end = event.end_mark.index
+        self._add(node, node.start, node.end)
 
     def _alias(self, event: Any) -> None:
         start = event.start_mark.index
@@ -226,22 +236,24 @@ class _Reader:
         node = self.anchors[event.anchor]
         if node is None:
             raise Problem(start, f"*{event.anchor} stands inside &{event.anchor}", loc=self._loc())
-        self._add(node, start)
+        self._add(node, start, event.end_mark.index)
 
-    def _add(self, node: Node, index: int) -> None:
+    def _add(self, node: Node, index: int, end: int) -> None:
         if not self.stack:
             self.root = node
             return
         parent = self.stack[-1]
+        parent.end = end
         if isinstance(parent, Sequence):
             parent.items.append(node)
         elif parent.key is None:
-            self._key(parent, node, index)
+            self._key(parent, node, index, end)
         elif parent.key.is_plain and parent.key.text == "<<":
             self._merge(parent, node, index)
             parent.key = None
         else:
-            parent.entries[parent.key.text] = Entry(parent.key.start, node)
+            key = parent.key
+            parent.entries[key.text] = Entry(key.start, key.end, node, index, end)
             parent.key = None
         parent.size += node.size
         parent.height = max(parent.height, node.height + 1)
@@ -250,11 +262,11 @@ class _Reader:
         if parent.size > MAX_VALUES:
             raise Problem(index, f"more than {MAX_VALUES:,} values", loc=self._loc())
 
-    def _key(self, table: Table, node: Node, index: int) -> None:
+    def _key(self, table: Table, node: Node, index: int, end: int) -> None:
         if not isinstance(node, Scalar):
             raise Problem(index, "a key must be a plain text", loc=self._loc())
         if node.start != index:  # an alias: its place is here
-            node = Scalar(index, index, node.text, node.is_plain)
+            node = Scalar(index, end, node.text, node.is_plain)
         first = table.entries.get(node.text)
         # A key that came by a merge may be overridden; those lie before the mapping.
         if first is not None and first.key_start >= table.start:

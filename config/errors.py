@@ -15,8 +15,8 @@ class ConfigError(Exception):
 
     `line` and `column` count from 1; both are None when the place is no place in the text (the
     file cannot be read, or an environment variable is wrong: then `key` is its name). `key` is the
-    dotted path of the setting, or "". `message` continues a sentence that begins with the key;
-    `hint` is what to write instead, or None.
+    dotted path of the setting, or "", and `loc` the same in parts. `message` continues a sentence
+    that begins with the key; `hint` is what to write instead, or None.
     """
 
     def __init__(
@@ -27,8 +27,11 @@ class ConfigError(Exception):
         key: str,
         message: str,
         hint: str | None = None,
+        *,
+        loc: tuple[str | int, ...] = (),
     ) -> None:
         super().__init__(path, line, column, key, message, hint)
+        self.loc = loc
         self.path = path
         self.line = line
         self.column = column

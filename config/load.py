@@ -18,7 +18,7 @@ from .explain import dotted, explain
 from .paths import anchored, looks_like_folder
 from .settings import Settings
 
-__all__ = ["ConfigError", "load", "load_file", "read_text", "write_default"]
+__all__ = ["ConfigError", "check", "load", "load_file", "read_text", "write_default"]
 
 _DEFAULT = Path(__file__).with_name("default.yaml")
 _MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 takes at most four bytes a character
@@ -31,18 +31,31 @@ def load(text: str, path: Path, environ: Mapping[str, str] | None = None) -> Set
     Touches no file: relative folders are resolved against the folder of `path` by name only.
     Raises ConfigError, and nothing else.
     """
+    found = check(text, path, environ)
+    if isinstance(found, Settings):
+        return found
+    raise found[0]
+
+
+def check(
+    text: str, path: Path, environ: Mapping[str, str] | None = None
+) -> Settings | list[ConfigError]:
+    """Like `load`, but all that is wrong: at least one error, the first in the text first."""
     environ = os.environ if environ is None else environ
     text = text.removeprefix("\ufeff")  # invisible in editors, which count columns after it
-    over = overrides(environ, path)
     root: Table | None = None
+    try:
+        over = overrides(environ, path)
+    except ConfigError as error:
+        return [error]
     try:
         root = parse(text)
         written = values(root, text, environ) if root is not None else {}
         return Settings(**_with_folders(over.over(written), path.absolute().parent))
     except Problem as problem:
-        raise _located(problem, root, over, text, path) from problem
+        return [_located(problem, root, over, text, path)]
     except ValidationError as error:
-        raise _first(error, root, over, text, path) from error
+        return _all(error, root, over, text, path)
 
 
 def load_file(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -152,20 +165,28 @@ def _with_folders(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     return result
 
 
-def _first(
+def _all(
     error: ValidationError, root: Table | None, over: Overrides, text: str, path: Path
-) -> ConfigError:
-    """The error that comes first in the text; a misspelt key goes before what it leaves missing."""
+) -> list[ConfigError]:
+    """In the order of the text; a misspelt key goes before what it leaves missing."""
     errors = []
     for details in error.errors(include_url=False):
         found = explain(details)
         index = index_of(root, found.loc, of_key=found.of_key)
         errors.append((details["type"] == "missing", index, found))
-    _, index, found = min(errors, key=lambda entry: entry[:2])
-    if over.variable_at(found.loc) is not None:
-        index = -1
-    problem = Problem(index, found.message, loc=found.loc, hint=found.hint)
-    return _located(problem, root, over, text, path)
+    errors.sort(key=lambda entry: entry[:2])
+    return [
+        _located(
+            Problem(
+                index if over.variable_at(found.loc) is None else -1,
+                found.message,
+                loc=found.loc,
+                hint=found.hint,
+            ),
+            *(root, over, text, path),
+        )
+        for _, index, found in errors
+    ]
 
 
 def _located(
@@ -175,7 +196,10 @@ def _located(
     if index < 0:  # a value, which may come from elsewhere than the text
         variable = over.variable_at(problem.loc)
         if variable is not None:
-            return ConfigError(path, None, None, variable, problem.message, problem.hint)
+            return ConfigError(
+                path, None, None, variable, problem.message, problem.hint, loc=problem.loc
+            )
         index = index_of(root, problem.loc)
     line, column = line_and_column(text, index)
-    return ConfigError(path, line, column, dotted(problem.loc), problem.message, problem.hint)
+    key = dotted(problem.loc)
+    return ConfigError(path, line, column, key, problem.message, problem.hint, loc=problem.loc)

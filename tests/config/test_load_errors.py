@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fastmlx.config.load import ConfigError, load
+from fastmlx.config.load import ConfigError, check, load
 
 FILE = Path("/somewhere/config.yaml")
 
@@ -212,3 +212,15 @@ def test_deep_nesting_by_aliases_is_refused() -> None:
 def test_a_huge_text_is_refused() -> None:
     error = error_of("# " + "x" * (1 << 21))
     assert "longer than" in error.message
+
+
+def test_all_that_is_wrong_is_told_in_the_order_of_the_text() -> None:
+    text = "server:\n  port: x\n  prot: 1\nmodels:\n  a.b:\n    path: ''\n    pinned: maybe\n"
+    found = check(text, FILE, {})
+    assert isinstance(found, list)
+    assert [(e.line, e.loc) for e in found] == [
+        (2, ("server", "port")),
+        (3, ("server", "prot")),
+        (6, ("models", "a.b", "path")),
+        (7, ("models", "a.b", "pinned")),
+    ]

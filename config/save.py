@@ -1,0 +1,105 @@
+"""A new text of config.yaml on disk: whole or not at all, and never over somebody else's edit."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .load import read_text
+
+_SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+_AT_FDCWD = -100  # of Linux
+_lock = threading.Lock()  # one of our own editors at a time
+
+
+class FileChanged(Exception):
+    """The file no longer holds the text that was edited; `text` is what it holds now."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("the file was changed meanwhile")
+        self.text = text
+
+
+def fingerprint(text: str) -> str:
+    """Names a text, for the form in which it is edited."""
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def current_text(path: Path) -> str:
+    """What an editor begins with; "" where there is no file. Raises ConfigError."""
+    return read_text(path) if os.path.lexists(path) else ""
+
+
+def save(path: Path, edited: str, text: str) -> None:
+    """Write `text` in the place of the text whose fingerprint is `edited`. Blocks.
+
+    The old file is exchanged for the new one in one step and then looked at: what another program
+    saved in the last instant is put back. Links are followed, permissions stay.
+
+    Raises FileChanged, ConfigError (the file cannot be read), OSError.
+    """
+    with _lock:
+        target = Path(os.path.realpath(path))
+        now = current_text(target)
+        if fingerprint(now) != edited:
+            raise FileChanged(now)
+        if now == text:
+            return
+        new = _written(target, text)
+        try:
+            _put(new, target, edited)
+        finally:
+            new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _written(target: Path, text: str) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+        os.fsync(descriptor)
+    return Path(name)
+
+
+def _put(new: Path, target: Path, edited: str) -> None:
+    """`new` is `target` from now on, if that was still the text that was edited."""
+    if not target.exists() or not _exchange(new, target):
+        new.replace(target)
+        return
+    old = read_text(new)
+    if fingerprint(old) != edited:
+        _exchange(new, target)
+        raise FileChanged(old)
+
+
+@cache
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap the two files in one step; False where the system or its disk cannot."""
+    names = os.fsencode(one), os.fsencode(other)
+    try:
+        if sys.platform == "darwin":
+            return _libc().renamex_np(*names, _SWAP) == 0
+        return _libc().renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _SWAP) == 0
+    except (AttributeError, OSError):
+        return False
