@@ -23,6 +23,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from . import numbers
+from .nav import NAV
 from .static_files import address
 
 if TYPE_CHECKING:
@@ -43,14 +44,6 @@ HTMX_CONFIG = msgspec.json.encode(
         ],
     }
 ).decode()
-
-PAGES = (
-    ("/admin/", "Overview"),
-    ("/admin/requests", "Requests"),
-    ("/admin/cache", "Cache"),
-    ("/admin/mcp", "MCP"),
-    ("/admin/config", "Config"),
-)
 
 
 def wanted_block(request: Request, blocks: tuple[str, ...]) -> str | None:
@@ -107,9 +100,7 @@ def _make_environment() -> Environment:
     for name in ("size", "count", "rate", "duration", "milliseconds", "percent", "clock", "iso"):
         environment.filters[name] = getattr(numbers, name)
     environment.filters["segment"] = lambda text: quote(text, safe="")
-    environment.globals.update(
-        live=live, static=address, htmx_config=HTMX_CONFIG, pages=PAGES, len=len
-    )
+    environment.globals.update(live=live, static=address, htmx_config=HTMX_CONFIG, nav=NAV, len=len)
     return environment
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 from live import LiveDaemon
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+NewPage = Callable[..., Page]
 NASTY = """<img src=x onerror="alert('1')">"""  # an alias may be any text
 
 
@@ -54,3 +55,25 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, front: LiveDaemon) -> Iterator[NewPage]:
+    """`open_page(path, **context options)`; whatever the console says is an error at the end."""
+    contexts: list[BrowserContext] = []
+    said: list[str] = []
+
+    def open_page(path: str = "/admin/", *, quiet: bool = True, **options: object) -> Page:
+        context = browser.new_context(**options)  # pyright: ignore[reportArgumentType]
+        contexts.append(context)
+        page = context.new_page()
+        if quiet:
+            page.on("console", lambda message: said.append(f"{path}: {message.text}"))
+            page.on("pageerror", lambda error: said.append(f"{path}: {error}"))
+        page.goto(front.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from live import LiveDaemon
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-PAGES = ("/admin/", "/admin/requests", "/admin/config")
-
-NewPage = Callable[..., Page]
-
-
-@pytest.fixture
-def open_page(browser: Browser, front: LiveDaemon) -> Iterator[NewPage]:
-    """`open_page(path, **context options)`; whatever the console says is an error at the end."""
-    contexts: list[BrowserContext] = []
-    said: list[str] = []
-
-    def open_page(path: str = "/admin/", *, quiet: bool = True, **options: object) -> Page:
-        context = browser.new_context(**options)  # pyright: ignore[reportArgumentType]
-        contexts.append(context)
-        page = context.new_page()
-        if quiet:
-            page.on("console", lambda message: said.append(f"{path}: {message.text}"))
-            page.on("pageerror", lambda error: said.append(f"{path}: {error}"))
-        page.goto(front.url + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert said == []
+from .conftest import NewPage
 
 
 def row(page: Page, model: str):
     return page.locator("table.models tbody").filter(has=page.locator(f".title:text-is('{model}')"))
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_fits_a_phone_and_breaks_no_rule_of_its_policy(
-    open_page: NewPage, path: str, scheme: str
-) -> None:
-    page = open_page(path, viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page.wait_for_timeout(2500)  # a round of polls
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    expect(page.locator("nav [aria-current=page]")).to_have_count(1)
 
 
 def test_a_model_is_loaded_and_unloaded_without_leaving_the_page(open_page: NewPage) -> None:

@@ -1,0 +1,34 @@
+"""Which pages there are, in the groups of the navigation. A new page is one line here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    address: str
+    name: str  # the title of the page (or its `section`, for pages below it)
+
+
+NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    (
+        "",
+        (Entry("/admin/", "Overview"),),
+    ),
+    (
+        "Models",
+        (Entry("/admin/cache", "Cache"),),
+    ),
+    (
+        "Activity",
+        (Entry("/admin/requests", "Requests"),),
+    ),
+    (
+        "Setup",
+        (
+            Entry("/admin/mcp", "MCP"),
+            Entry("/admin/config", "Config"),
+        ),
+    ),
+)
+PAGES = tuple(entry for _, entries in NAV for entry in entries)
