@@ -24,15 +24,19 @@ from .models import DistributedSpec, DraftSpec, KVCacheSpec, ModelSpec, Sampling
 from .section import Section, setting, without_nulls
 from .units import Bytes, Seconds, Size
 from .values import (
+    Attempts,
     Budget,
     Count,
+    Delay,
     DrainTimeout,
     Folder,
+    HangTimeout,
     Limit,
     MaxGap,
     ModelName,
     OneOrMany,
     Port,
+    RequestAttempts,
     Text,
     TierSize,
     Whole,
@@ -48,6 +52,7 @@ __all__ = [
     "McpSettings",
     "MemorySettings",
     "ModelSpec",
+    "RecoverySettings",
     "ResponsesSettings",
     "SamplingDefaults",
     "ServerSettings",
@@ -133,6 +138,36 @@ class ResponsesSettings(Section):
     )
 
 
+class RecoverySettings(Section):
+    """`recovery:` what is done about engines that die."""
+
+    start_attempts: Attempts = setting(
+        "An engine that dies so often before it is ready is given up until its entry changes or "
+        "someone tries again.",
+        change="live",
+        default=3,
+    )
+    request_attempts: RequestAttempts = setting(
+        "A request that so many deaths of its engine met is given up.", change="live", default=2
+    )
+    delay: Delay = setting(
+        "Before an engine that died starts again; doubles with each death in a row.",
+        change="live",
+        unit="seconds",
+        default=0.25,
+    )
+    max_delay: Delay = setting(
+        "The delay never grows longer.", change="live", unit="seconds", default=30.0
+    )
+    hang_timeout: HangTimeout = setting(
+        "An engine that has requests and says nothing for so long is ended; auto is 20 times the "
+        "longest silence it has shown, at least 1m; never keeps it.",
+        change="live",
+        unit="seconds",
+        default="auto",
+    )
+
+
 class DefaultSettings(Section):
     """`defaults:` for every model that does not say otherwise."""
 
@@ -194,6 +229,9 @@ class Settings(BaseSettings):
     )
     defaults: DefaultSettings = setting(
         "What holds for models that do not say otherwise.", change="live", default=DefaultSettings()
+    )
+    recovery: RecoverySettings = setting(
+        "What is done about engines that die.", change="live", default=RecoverySettings()
     )
     mcp: McpSettings = setting("Tools of MCP servers.", change="live", default=McpSettings())
     discover: OneOrMany = setting(

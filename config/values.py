@@ -128,6 +128,24 @@ def _max_gap(value: Any) -> float | Literal["auto"]:
     return seconds
 
 
+def _hang_timeout(value: Any) -> float | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        raise ValueError("must be auto, never or a duration such as 2m") from error
+    if seconds < 1:
+        raise ValueError("must be auto, never, or at least 1s")
+    return seconds
+
+
+def _delay(seconds: float) -> float:
+    if not 0 < seconds <= 3600:
+        raise ValueError("must be more than 0 and at most 1h")
+    return seconds
+
+
 def _written_gap(value: float | Literal["auto"]) -> str:
     return value if isinstance(value, str) else format_duration(value)
 
@@ -170,4 +188,10 @@ Budget = Annotated[
     PlainSerializer(lambda n: n if n == "unlimited" else str(Size(n))),
 ]
 MaxGap = Annotated[float | Literal["auto"], PlainValidator(_max_gap), PlainSerializer(_written_gap)]
+HangTimeout = Annotated[
+    float | Literal["auto"], PlainValidator(_hang_timeout), PlainSerializer(_written_gap)
+]
+Delay = Annotated[Seconds, AfterValidator(_delay)]
+Attempts = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=100)]
+RequestAttempts = Annotated[int, BeforeValidator(_no_bool), Field(ge=2, le=100)]
 Context = Annotated[int | Literal["auto"], PlainValidator(_context)]

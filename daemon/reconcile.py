@@ -8,7 +8,6 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ..config.diff import SettingsDiff, diff
 from ..config.paths import Home
@@ -16,6 +15,8 @@ from ..config.settings import Settings
 from .protocol.errors import FastMLXError
 from .supervisor.cache import CachePlan
 from .supervisor.memory import auto_limit_bytes, readable, total_bytes
+from .supervisor.model import Declaration
+from .supervisor.recovery import Recovery
 from .supervisor.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
@@ -28,15 +29,6 @@ class Report:
     lines: tuple[str, ...]  # for the log; empty when nothing had changed
     needs_restart: tuple[str, ...]  # dotted keys changed by this edit that wait for a restart
     preload: asyncio.Task[None] | None  # ends when what is to be preloaded is loaded, or failed
-
-
-class Declared(NamedTuple):
-    """What the supervisor is told of a model, beside its spec."""
-
-    idle_timeout_s: float
-    max_concurrent: int
-    max_waiting: int
-    max_gap_s: float | None  # None: auto
 
 
 async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor) -> Report:
@@ -60,12 +52,13 @@ async def reconcile(old: Settings | None, new: Settings, supervisor: Supervisor)
         supervisor.cache.set(plan)
         hot, cold = readable(plan.hot_bytes), readable(plan.cold_bytes)
         lines.append(f"cache: {hot} in memory, {cold} in {plan.directory}")
-    for name, spec in new.models.items():
+    supervisor.set_recovery(recovery(new))
+    for name in new.models:
         told = _declared(new, name)
         is_same = name not in changes.added and name not in changes.changed
         if is_same and old is not None and _declared(old, name) == told:
             continue
-        await supervisor.declare(name, spec, **told._asdict())
+        await supervisor.declare(name, told)
         lines.append(f"model {name}: {_what(changes, name)}")
     if old is not None:
         lines += [
@@ -91,6 +84,18 @@ def cache_plan(settings: Settings, home: Home) -> CachePlan:
     return CachePlan(hot_bytes, cache.cold.of(disk_bytes(directory)), budget, directory)
 
 
+def recovery(settings: Settings) -> Recovery:
+    """`recovery`, as the supervisor wants it."""
+    declared = settings.recovery
+    return Recovery(
+        start_attempts=declared.start_attempts,
+        request_attempts=declared.request_attempts,
+        delay_s=declared.delay,
+        max_delay_s=declared.max_delay,
+        hang_s=None if declared.hang_timeout == "auto" else declared.hang_timeout,
+    )
+
+
 def disk_bytes(folder: Path) -> int:
     """Size of the disk that the folder lies on, or will lie on; 0 when that cannot be said."""
     for place in (folder, *folder.parents):
@@ -99,9 +104,10 @@ def disk_bytes(folder: Path) -> int:
     return 0
 
 
-def _declared(settings: Settings, name: str) -> Declared:
+def _declared(settings: Settings, name: str) -> Declaration:
     spec = settings.models[name]
-    return Declared(
+    return Declaration(
+        spec,
         idle_timeout_s=settings.idle_timeout_s(spec),
         max_concurrent=settings.max_concurrent(spec),
         max_waiting=settings.max_waiting(spec),

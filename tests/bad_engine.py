@@ -23,7 +23,7 @@ import msgspec
 from fastmlx.daemon.protocol import wire
 from fastmlx.daemon.protocol.channel import Decoder, encode
 
-CRASH, HANG, GARBAGE, REJECT, REJECT_BAD, CRASH_IN_PAIRS = range(9001, 9007)
+CRASH, HANG, GARBAGE, REJECT, REJECT_BAD, CRASH_IN_PAIRS, FREEZE, HUNGRY = range(9001, 9009)
 
 
 class Behaviour(msgspec.Struct):
@@ -69,6 +69,7 @@ class Engine:
 
     def load(self, message: wire.Load) -> None:
         folder = self.folder = Path(message.path)
+        self.max_concurrent = message.max_concurrent
         with (folder / "starts.txt").open("a") as file:
             file.write(f"{os.getpid()}\n")
         starts = len((folder / "starts.txt").read_text().splitlines())
@@ -151,6 +152,11 @@ class Engine:
             os.kill(os.getpid(), signal.SIGKILL)
         for sequence in list(self.sequences.values()):
             kind = sequence.prompt[0]
+            if kind == FREEZE and sequence.sent >= sequence.prompt[1]:
+                time.sleep(60)
+            if kind == HUNGRY and self.max_concurrent > sequence.prompt[1]:
+                print("[metal::malloc] Attempting to allocate too much", file=sys.stderr)
+                sys.exit(1)
             if kind in (CRASH, HANG, GARBAGE) and sequence.sent >= sequence.prompt[1]:
                 if kind == CRASH:
                     os.kill(os.getpid(), signal.SIGKILL)

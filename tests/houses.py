@@ -19,6 +19,8 @@ from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.supervisor.child import Timing
 from fastmlx.daemon.supervisor.generation import Generation
 from fastmlx.daemon.supervisor.lease import Lease
+from fastmlx.daemon.supervisor.model import Declaration
+from fastmlx.daemon.supervisor.recovery import Recovery
 from fastmlx.daemon.supervisor.status import ModelStatus
 from fastmlx.daemon.supervisor.supervisor import Supervisor
 
@@ -28,9 +30,8 @@ TIMING = Timing(
     term_after_s=0.2,
     kill_after_s=0.4,
     last_words_s=0.3,
-    backoff_base_s=0.01,
-    backoff_cap_s=0.05,
 )
+RECOVERY = Recovery(delay_s=0.01, max_delay_s=0.05)
 
 
 class House:
@@ -42,6 +43,7 @@ class House:
         *,
         limit_bytes: int = 1 << 40,
         timing: Timing = TIMING,
+        recovery: Recovery = RECOVERY,
         command: Sequence[str] = (sys.executable, bad_engine.__file__),
     ) -> None:
         self.home = Home(root)
@@ -53,6 +55,7 @@ class House:
             command=command,
             on_change=self._count,
             timing=timing,
+            recovery=recovery,
         )
 
     def _count(self) -> None:
@@ -87,14 +90,14 @@ class House:
             folders.write_model(folder, weights_bytes=weights_bytes)
         if behaviour is not None:
             self.behave(name, **behaviour)
-        await self.supervisor.declare(
-            name,
+        declared = Declaration(
             ModelSpec(**{"path": str(folder), **spec}),
             idle_timeout_s=idle_timeout_s,
             max_concurrent=max_concurrent,
             max_waiting=max_waiting,
             max_gap_s=max_gap_s,
         )
+        await self.supervisor.declare(name, declared)
 
     def status(self, name: str) -> ModelStatus:
         return next(s for s in self.supervisor.status() if s.name == name)

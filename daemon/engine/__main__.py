@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import socket
 import sys
 
@@ -20,6 +21,7 @@ def main() -> int:
     which.add_argument("--fd", type=int, help="the connected stream socket")
     which.add_argument("--rank", type=int, help="serve rank 0 over stdin and stdout as this rank")
     arguments = parser.parse_args()
+    faulthandler.enable()  # a fault, or SIGABRT from the front, leaves the place in the log
     if arguments.rank is not None:
         from .ranks import follower
 

@@ -39,21 +39,22 @@ class Verdict(NamedTuple):
     counted: list[int]  # whose deaths are now one more
 
 
-def judge(suspects: Sequence[Suspect]) -> Verdict:
-    """`suspects` in the order in which they are to be replayed; at most one is on trial."""
+def judge(suspects: Sequence[Suspect], fatal: int = FATAL_DEATHS) -> Verdict:
+    """`suspects` in the order in which they are to be replayed; at most one is on trial. `fatal`
+    deaths take the place of the table's two."""
     on_trial = [s.id for s in suspects if s.on_trial]
     if on_trial:
         rest = [s for s in suspects if not s.on_trial]
         return Verdict(
             condemned=on_trial,
-            trial=[s.id for s in rest if s.deaths >= FATAL_DEATHS],
-            replay=[s.id for s in rest if s.deaths < FATAL_DEATHS],
+            trial=[s.id for s in rest if s.deaths >= fatal],
+            replay=[s.id for s in rest if s.deaths < fatal],
             counted=on_trial,
         )
     everybody = [s.id for s in suspects]
-    condemned = [s.id for s in suspects if s.deaths >= FATAL_DEATHS]
-    trial = [s.id for s in suspects if s.deaths == FATAL_DEATHS - 1]
-    replay = [s.id for s in suspects if s.deaths < FATAL_DEATHS - 1]
+    condemned = [s.id for s in suspects if s.deaths >= fatal]
+    trial = [s.id for s in suspects if s.deaths == fatal - 1]
+    replay = [s.id for s in suspects if s.deaths < fatal - 1]
     if len(trial) == 1 and not condemned:
         condemned, trial = trial, []
     return Verdict(condemned, trial, replay, everybody)

@@ -32,9 +32,6 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     kill_after_s: float = 5.0  # from wire.Stop to SIGKILL
     last_words_s: float = 1.0  # from the end of the process to that of its socket, and back
     load_silence_s: float = 900.0  # a load that reports nothing for so long hangs
-    backoff_base_s: float = 0.25
-    backoff_cap_s: float = 30.0
-    backoff_forget_s: float = 60.0  # an engine ready for so long starts again without delay
 
 
 class Child(asyncio.Protocol):
@@ -140,6 +137,10 @@ class Child(asyncio.Protocol):
             return ""
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
         return "\n".join(lines[-TAIL_LINES:])
+
+    def interrupt(self) -> None:
+        """SIGABRT: one that hangs writes where into its log, and ends."""
+        self._signal(signal.SIGABRT)
 
     def kill(self) -> None:
         """At once and without waiting, for a front that ends in a hurry."""

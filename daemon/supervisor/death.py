@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import NamedTuple
 
@@ -12,6 +13,20 @@ class Death(NamedTuple):
     reason: str  # "was killed by SIGKILL"
     tail: str  # last lines of the log
     ready_s: float  # how long it had been ready; 0 when it never was
+
+
+# What the runtimes say last when memory is short: Metal's allocator and command buffers, C++'s
+# allocator, Python's, CUDA's.
+_NO_MEMORY = re.compile(
+    r"metal::malloc|OutOfMemory|out of memory|Insufficient Memory|std::bad_alloc|MemoryError"
+    r"|Unable to allocate|cannot allocate memory",
+    re.IGNORECASE,
+)
+
+
+def lacked_memory(death: Death) -> bool:
+    """Whether the engine's last words say that it got no more memory."""
+    return _NO_MEMORY.search(death.tail) is not None
 
 
 def reason(child: Child, status: int | None) -> str:

@@ -11,7 +11,6 @@ import itertools
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,16 @@ from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed,
 from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
 from .backoff import delay_s
-from .blame import TRIAL_TOKENS, Suspect, judge
 from .child import Child, Timing
-from .death import Death, account, indented, reason
+from .death import Death, account, indented, lacked_memory, reason
 from .generation import Generation
+from .jobs import Job, Jobs
 from .rate import Rate
+from .recovery import Recovery, Watch, with_less_memory
 from .single import Single
 from .status import LoadProgress, State
 
 logger = logging.getLogger(__name__)
-
-Job = Generation | Single[Any]  # what a request has an engine do
-
-EARLY_DEATHS = 3  # so many deaths in a row before Ready mean: this model does not start
 
 
 class EngineProcess:
@@ -48,10 +44,11 @@ class EngineProcess:
         command: Sequence[str],
         log: Path,
         timing: Timing,
+        recovery: Recovery,
         on_change: Callable[[], None],
     ) -> None:
         """`on_change` is called after every change of what the attributes below say, except
-        `output`; it must not call back."""
+        `output`; it must not call back. `recovery` may be replaced at any time."""
         self.name = name
         self.state = State.STOPPED
         self.error: str | None = None  # reason of FAILED, or of the last death until ready again
@@ -59,6 +56,7 @@ class EngineProcess:
         self.loading: LoadProgress | None = None
         self.stats: wire.Stats | None = None  # of this life
         self.restarts = 0
+        self.recovery = recovery
         self.output = Rate()
         self._tuning = wire.Tune()  # what a fresh child does not know yet
         self._command = command
@@ -72,11 +70,7 @@ class EngineProcess:
         self._ready_at = 0.0
         self._heard = False  # anything from the child, since last looked at
         self._ids = itertools.count(1)
-        self._running: dict[int, Job] = {}  # every unfinished one, in order of arrival
-        self._unsent: deque[Job] = deque()
-        self._trial: deque[Job] = deque()  # suspects, each to be tried alone
-        self._on_trial: Job | None = None
-        self._acquitted_at = 0  # output tokens
+        self._jobs = Jobs()
 
     # ---- for the supervisor and its leases
 
@@ -94,7 +88,7 @@ class EngineProcess:
     @property
     def sequences(self) -> int:
         """Generations that are not finished."""
-        return len(self._running)
+        return len(self._jobs.running)
 
     @property
     def memory_bytes(self) -> int:
@@ -158,8 +152,7 @@ class EngineProcess:
         elif self.state not in (State.READY, State.STARTING):
             generation.fail(self._was_stopped())
         else:
-            self._running[generation.id] = generation
-            self._unsent.append(generation)
+            self._jobs.add(generation)
             self._feed()
 
     def tell(self, message: wire.CacheLimits | wire.ClearCache) -> None:
@@ -173,22 +166,30 @@ class EngineProcess:
         deaths_in_a_row = early_deaths = 0
         try:
             while (death := await self._live(load)) is not None:
-                forgotten = death.ready_s >= self._timing.backoff_forget_s
+                forgotten = death.ready_s >= self.recovery.forget_s
                 deaths_in_a_row = 1 if forgotten else deaths_in_a_row + 1
                 early_deaths = 0 if death.ready_s else early_deaths + 1
                 logger.warning("engine of %s %s%s", self.name, death.reason, indented(death.tail))
-                if early_deaths >= EARLY_DEATHS:
+                if early_deaths >= self.recovery.start_attempts:
                     times = f"its engine died {early_deaths} times before it was ready"
                     self._load_error = f"{times}; the last time it {account(death)}"
                     break
-                self._settle_running(death)
+                self._settle(death)
+                if lacked_memory(death):
+                    load = with_less_memory(load)
+                    logger.warning(
+                        "%s ran out of memory and starts again with half the sequences (%d), "
+                        "cache and step",
+                        self.name,
+                        load.max_concurrent,
+                    )
                 self.restarts += 1
                 self.error = f"The engine {account(death)}"
                 self._become(State.STARTING)
                 wait_s = delay_s(
                     deaths_in_a_row,
-                    base_s=self._timing.backoff_base_s,
-                    cap_s=self._timing.backoff_cap_s,
+                    base_s=self.recovery.delay_s,
+                    cap_s=self.recovery.max_delay_s,
                     jitter=random.random(),  # noqa: S311
                 )
                 if await self._stop_requested_within(wait_s):
@@ -230,19 +231,29 @@ class EngineProcess:
     async def _wait_for_end(self, child: Child) -> str | None:
         """Until the child ended or `stop()`; a reason when it has to be ended for its silence."""
         stop = asyncio.create_task(self._stop.wait())
+        loading, working = Watch(), Watch()
+        before_s = time.monotonic()
         try:
             while True:
                 self._heard = False
-                loading = self.state is State.STARTING
                 done, _ = await asyncio.wait(
                     {child.ended, stop},
-                    timeout=self._timing.load_silence_s if loading else None,
+                    timeout=Watch.tick_s(self.recovery.hang_s),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if done:
                     return None
-                if not self._heard and self.state is State.STARTING:
-                    return f"reported nothing for {self._timing.load_silence_s:.0f} s of loading"
+                now_s = time.monotonic()
+                elapsed_s, before_s = now_s - before_s, now_s
+                if self.state is State.STARTING:
+                    patience_s = self._timing.load_silence_s
+                    if loading.tick(elapsed_s, spoke=self._heard, works=True, hang_s=patience_s):
+                        return f"reported nothing for {loading.silent_s:.0f} s of loading"
+                    continue
+                patience_s, sent = self.recovery.hang_s, self._jobs.num_sent
+                if working.tick(elapsed_s, spoke=self._heard, works=sent > 0, hang_s=patience_s):
+                    child.interrupt()
+                    return f"did nothing for {working.silent_s:.0f} s while it had {sent} requests"
         finally:
             stop.cancel()
 
@@ -254,26 +265,15 @@ class EngineProcess:
             return False
         return True
 
-    def _settle_running(self, death: Death) -> None:
-        """Who is replayed, who is tried, who has to go: see blame.judge."""
-        sent = [g for g in self._running.values() if g.sent]
-        verdict = judge([Suspect(g.id, g.deaths, g is self._on_trial) for g in sent])
-        for number in verdict.counted:
-            self._running[number].deaths += 1
-        for number in verdict.condemned:
-            generation = self._running.pop(number)
-            generation.fail(
+    def _settle(self, death: Death) -> None:
+        """Who was in too many deaths gets the error; the rest is replayed."""
+        for job in self._jobs.settle(self.recovery.request_attempts):
+            job.fail(
                 EngineDied(
-                    f"The engine of {self.name} died {generation.deaths} times while it ran this "
+                    f"The engine of {self.name} died {job.deaths} times while it ran this "
                     f"request, which is therefore not tried again. It {account(death)}"
                 )
             )
-        trial = {*verdict.trial, *(g.id for g in self._trial)}
-        self._on_trial = None
-        self._trial = deque(g for g in self._running.values() if g.id in trial)
-        self._unsent = deque(g for g in self._running.values() if g.id not in trial)
-        for generation in sent:
-            generation.sent = False
 
     def _come_to_rest(self) -> None:
         """No child any more: stopped, or failed with the reason."""
@@ -288,13 +288,8 @@ class EngineProcess:
             self._become(State.STOPPED)
 
     def _end_running(self, error: Callable[[], FastMLXError]) -> None:
-        running = list(self._running.values())
-        self._running.clear()
-        self._unsent.clear()
-        self._trial.clear()
-        self._on_trial = None
-        for generation in running:
-            generation.fail(error())
+        for job in self._jobs.clear():
+            job.fail(error())
 
     def _was_stopped(self) -> Overloaded:
         return Overloaded(f"{self.name} was stopped.", retry_after_s=1.0)
@@ -329,7 +324,7 @@ class EngineProcess:
             self._on_rejected(message)
 
     def _on_tokens(self, rows: list[wire.TokenRow]) -> None:
-        running = self._running
+        running = self._jobs.running
         count = 0
         for row in rows:
             generation = running.get(row.id)
@@ -340,11 +335,11 @@ class EngineProcess:
             count += len(row.tokens)
             generation.push(row)
         self.output.add(count)
-        if self._on_trial is not None:
+        if self._jobs.on_trial is not None:
             self._feed()
 
     def _on_answer(self, message: wire.Embedded | wire.Scored) -> None:
-        single = self._running.pop(message.id, None)
+        single = self._jobs.running.pop(message.id, None)
         if isinstance(single, Single):
             single.finish(message)
             self._feed()
@@ -360,40 +355,22 @@ class EngineProcess:
             self._feed()
 
     def _on_rejected(self, message: wire.Rejected) -> None:
-        generation = self._running.pop(message.id, None)
+        generation = self._jobs.running.pop(message.id, None)
         if generation is not None:
             error = BadRequest if message.bad_request else FastMLXError
             generation.fail(error(message.message))
             self._feed()
 
     def _aborted(self, generation: Job) -> None:
-        self._running.pop(generation.id, None)
+        self._jobs.running.pop(generation.id, None)
         if generation.sent and self._child is not None:
             self._child.send(wire.Abort(generation.id))
         self._feed()
 
     def _feed(self) -> None:
-        """Send what may be sent now: a suspect alone, else everything."""
+        """Sends what may be sent now."""
         if self.state is not State.READY or self._child is None:
             return
-        suspect = self._on_trial
-        if suspect is not None:
-            if not suspect.done and len(suspect.output) < self._acquitted_at:
-                return
-            self._on_trial = None
-        while self._trial:
-            suspect = self._trial.popleft()
-            if not suspect.done:
-                self._on_trial = suspect
-                self._acquitted_at = len(suspect.output) + TRIAL_TOKENS
-                self._send(suspect)
-                return
-        while self._unsent:
-            generation = self._unsent.popleft()
-            if not generation.done:
-                self._send(generation)
-
-    def _send(self, generation: Job) -> None:
-        assert self._child is not None
-        generation.sent = True
-        self._child.send(generation.message())
+        while (job := self._jobs.next()) is not None:
+            job.sent = True
+            self._child.send(job.message())

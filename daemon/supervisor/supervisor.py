@@ -19,12 +19,12 @@ from .engine import EngineProcess
 from .lease import Lease
 from .model import Declaration, Model, file_name, inspect
 from .notice import Notice
+from .recovery import Recovery
 from .room import Room
 from .status import ModelStatus, State
 
 if TYPE_CHECKING:
     from ...config.paths import Home
-    from ...config.settings import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,14 @@ class Supervisor:
         command: Sequence[str] = ENGINE_COMMAND,
         on_change: Callable[[], None] | None = None,
         timing: Timing | None = None,
+        recovery: Recovery | None = None,
     ) -> None:
         """`on_change` is called, at most about 20 times a second, after something that `status()`
         reports has changed (not for every token)."""
         self.home = home
         self._command = tuple(command)
         self._timing = timing or Timing()
+        self._recovery = recovery or Recovery()
         self._room = Room(memory_limit_bytes)
         self._models: dict[str, Model] = {}
         self.cache = CacheShares(CachePlan(0, 0, None, home.cache), self._models, self._restart)
@@ -57,23 +59,13 @@ class Supervisor:
 
     # ---- what is declared
 
-    async def declare(
-        self,
-        name: str,
-        spec: ModelSpec,
-        *,
-        idle_timeout_s: float,
-        max_concurrent: int,
-        max_waiting: int,
-        max_gap_s: float | None = None,
-    ) -> None:
+    async def declare(self, name: str, new: Declaration) -> None:
         """A model exists, or its entry changed. Never raises for a bad model: `status()` says it.
 
         A change that the running engine can live with applies at once. For another one the engine
         finishes the requests it runs and starts again; requests that come meanwhile wait for that.
         Nothing is started here: preloading is `load(name, evict=False)`.
         """
-        new = Declaration(spec, idle_timeout_s, max_concurrent, max_waiting, max_gap_s)
         model = self._models.get(name)
         if model is None:
             model = self._models[name] = self._new_model(name, new)
@@ -89,7 +81,7 @@ class Supervisor:
             self._watch_idleness(model)
         if model.engine.state is State.STOPPED and model.start is None:
             try:
-                model.info, _ = await asyncio.to_thread(inspect, spec)
+                model.info, _ = await asyncio.to_thread(inspect, new.spec)
             except ModelFailed as error:
                 model.info, model.problem = None, error.message
         self._notify()
@@ -116,6 +108,12 @@ class Supervisor:
         for victim in self._room.overdue():
             logger.info("%s is evicted: the memory limit was lowered", victim.name)
             self._dismiss(victim)
+
+    def set_recovery(self, recovery: Recovery) -> None:
+        """What is done about engines that die, from now on."""
+        self._recovery = recovery
+        for model in (*self._models.values(), *self._withdrawn):
+            model.engine.recovery = recovery
 
     @property
     def reserved_bytes(self) -> int:
@@ -367,6 +365,7 @@ class Supervisor:
             command=self._command,
             log=self.home.logs / f"engine-{file_name(name)}.log",
             timing=self._timing,
+            recovery=self._recovery,
             on_change=lambda: self._engine_changed(model),
         )
         model = Model(name, declaration, engine)

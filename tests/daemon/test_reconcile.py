@@ -20,9 +20,10 @@ import psutil
 import pytest
 from fastmlx.config.load import load
 from fastmlx.config.paths import Home
-from fastmlx.config.settings import ModelSpec, Settings
+from fastmlx.config.settings import Settings
 from fastmlx.daemon.protocol.errors import ModelNotFound
 from fastmlx.daemon.reconcile import Report, memory_limit_bytes, reconcile
+from fastmlx.daemon.supervisor.model import Declaration
 from fastmlx.daemon.supervisor.status import ModelStatus, State
 from fastmlx.daemon.supervisor.supervisor import Supervisor
 from houses import TIMING, start, tokens_of
@@ -35,9 +36,9 @@ class AttentiveSupervisor(Supervisor):
 
     told: list[tuple[Any, ...]]
 
-    async def declare(self, name: str, spec: ModelSpec, **numbers: Any) -> None:
-        self.told.append(("declare", name, *[n for n in numbers.values() if n is not None]))
-        await super().declare(name, spec, **numbers)
+    async def declare(self, name: str, new: Declaration) -> None:
+        self.told.append(("declare", name, *[n for n in new[1:] if n is not None]))
+        await super().declare(name, new)
 
     async def withdraw(self, name: str) -> None:
         self.told.append(("withdraw", name))
