@@ -1,0 +1,227 @@
+"""Requests of every dialect, streamed and whole, whose answers can be compared with each other.
+
+An answer is what the model said: text, thinking and calls, joined. Whatever ends a stream other
+than its own end is an error here: a connection that breaks, a missing last event, an error event.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 30},
+        "numbers": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 999},
+            "minItems": 12,
+            "maxItems": 12,
+        },
+        "kind": {"enum": ["a", "b", "c"]},
+    },
+    "required": ["name", "numbers", "kind"],
+    "additionalProperties": False,
+}
+TOOL = {"name": "add", "description": "Adds.", "parameters": SCHEMA}
+
+
+class Refused(Exception):
+    """An error answer or an error event: honest, but no answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to ask. `body(prompt, tokens, seed)` has no `model` and no `stream`."""
+
+    name: str
+    path: str
+    body: Callable[[str, int, int], dict[str, Any]]
+    pieces: Callable[[dict[str, Any]], Iterator[str]]  # what an event, or the answer, says
+    is_end: Callable[[dict[str, Any]], bool]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _said(value: Any, *keys: str) -> Iterator[str]:
+    """The texts under these keys, anywhere, in order."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key in keys and isinstance(each, str):
+                yield each
+            else:
+                yield from _said(each, *keys)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _said(each, *keys)
+
+
+def _openai(event: dict[str, Any]) -> Iterator[str]:
+    for choice in event.get("choices", []):
+        part = choice.get("delta") or choice.get("message") or choice
+        yield from _said(
+            {k: v for k, v in part.items() if k in ("content", "text", "reasoning_content")},
+            *("content", "text", "reasoning_content"),
+        )
+        yield from _said(part.get("tool_calls"), "arguments")
+
+
+def _openai_ends(event: dict[str, Any]) -> bool:
+    return any(choice.get("finish_reason") for choice in event.get("choices", []))
+
+
+def _anthropic(event: dict[str, Any]) -> Iterator[str]:
+    if event.get("type") == "content_block_delta":
+        yield from _said(event["delta"], "text", "thinking", "partial_json")
+    elif event.get("type") == "message":
+        for block in event["content"]:
+            yield from _said(block, "text", "thinking")
+
+
+def _responses(event: dict[str, Any]) -> Iterator[str]:
+    if event.get("type", "").endswith((".delta",)):
+        yield event["delta"]
+    elif event.get("object") == "response":
+        yield from _said(event["output"], "text", "arguments")
+
+
+def _ollama(event: dict[str, Any]) -> Iterator[str]:
+    yield from _said(event.get("message", event.get("response")), "content", "thinking")
+    if isinstance(event.get("response"), str):
+        yield event["response"]
+
+
+def _chat(**more: Any) -> Callable[[str, int, int], dict[str, Any]]:
+    def body(prompt: str, tokens: int, seed: int) -> dict[str, Any]:
+        fields = {k: v(seed) if callable(v) else v for k, v in more.items()}
+        return {"messages": _asks(prompt), "max_tokens": tokens, "temperature": 0} | fields
+
+    return body
+
+
+def _asks(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
+
+
+KINDS = (
+    Kind("chat", "/v1/chat/completions", _chat(), _openai, _openai_ends),
+    Kind(
+        "sampled",
+        "/v1/chat/completions",
+        _chat(temperature=1.0, top_p=0.95, top_k=40, seed=lambda seed: seed),
+        _openai,
+        _openai_ends,
+    ),
+    Kind(
+        "schema",
+        "/v1/chat/completions",
+        _chat(
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "s", "schema": SCHEMA, "strict": True},
+            },
+        ),
+        _openai,
+        _openai_ends,
+    ),
+    Kind(
+        "tools",
+        "/v1/chat/completions",
+        _chat(tools=[{"type": "function", "function": TOOL}], tool_choice="required"),
+        _openai,
+        _openai_ends,
+    ),
+    Kind(
+        "completion",
+        "/v1/completions",
+        lambda prompt, tokens, seed: {"prompt": prompt, "max_tokens": tokens, "temperature": 0},
+        _openai,
+        _openai_ends,
+    ),
+    Kind(
+        "message",
+        "/v1/messages",
+        lambda prompt, tokens, seed: {
+            "messages": _asks(prompt),
+            "max_tokens": tokens,
+            "temperature": 0,
+        },
+        _anthropic,
+        lambda event: event.get("type") in ("message_stop", "message"),
+    ),
+    Kind(
+        "response",
+        "/v1/responses",
+        lambda prompt, tokens, seed: {
+            "input": prompt,
+            "max_output_tokens": max(16, tokens),
+            "temperature": 0,
+            "store": False,
+        },
+        _responses,
+        lambda event: (
+            event.get("type") in ("response.completed", "response.incomplete")
+            or event.get("object") == "response"
+        ),
+    ),
+    Kind(
+        "ollama",
+        "/api/chat",
+        lambda prompt, tokens, seed: {
+            "messages": _asks(prompt),
+            "options": {"num_predict": tokens, "temperature": 0},
+        },
+        _ollama,
+        lambda event: event.get("done") is True,
+    ),
+)
+
+
+async def ask(
+    client: httpx.AsyncClient,
+    kind: Kind,
+    model: str,
+    prompt: str,
+    *,
+    tokens: int,
+    seed: int = 1,
+    stream: bool = True,
+    on_piece: Callable[[], None] | None = None,
+) -> str:
+    """The whole answer. Raises Refused, or httpx.TransportError; AssertionError when a stream ends
+    without its last event."""
+    body = {"model": model, "stream": stream} | kind.body(prompt, tokens, seed)
+    said: list[str] = []
+    ended = False
+    async with client.stream("POST", kind.path, json=body) as response:
+        if response.status_code != 200:
+            raise Refused(response.status_code, (await response.aread()).decode())
+        async for event in _events(response, stream):
+            if event.get("error"):
+                raise Refused(200, json.dumps(event["error"]))
+            said += kind.pieces(event)
+            if on_piece is not None:
+                on_piece()
+            ended = ended or kind.is_end(event)
+    assert ended, f"{kind.name} ended without its end: {''.join(said)[-200:]}"
+    return "".join(said)
+
+
+async def _events(response: httpx.Response, stream: bool) -> AsyncIterator[dict[str, Any]]:
+    if not stream:
+        yield json.loads(await response.aread())
+        return
+    async for line in response.aiter_lines():
+        data = line.removeprefix("data:").strip()
+        if data.startswith("{"):
+            yield json.loads(data)
