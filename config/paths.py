@@ -43,6 +43,11 @@ class Home:
         return self.logs / "fastmlx.log"
 
     @property
+    def service_log(self) -> Path:
+        """What a daemon that runs as a service prints: crashes; its own log is `log_file`."""
+        return self.logs / "service.log"
+
+    @property
     def run(self) -> Path:
         """Locks and sockets; names in it stay short (macOS allows 104 bytes)."""
         return self.root / "run"

@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 from importlib.metadata import version
-from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, Any
 
 from ..config.errors import ConfigError
@@ -27,6 +26,7 @@ from ..config.load import load, load_file, read_text, write_default
 from ..config.paths import Home
 from ..config.settings import Settings
 from ..config.state import ConfigState
+from .logs import write as logs
 
 if TYPE_CHECKING:
     from sanic import Request, Sanic
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 EX_CONFIG = 78  # sysexits.h: the configuration is wrong
 BACKLOG = 1024  # connections that may wait to be accepted
-LOG_BYTES = 10 * 1024**2
-LOG_FILES = 5
 CLOSE_S = 2.0  # at stop: for the last bytes of finished responses to leave
 REWATCH_S = 1.0  # until config.yaml is watched again after that failed
 
@@ -78,7 +76,7 @@ async def serve(
             settings = load(text, home.config)
             server = settings.server
             with listen(host or server.host, server.port if port is None else port) as listener:
-                set_up_logging(home, log_level or server.log_level)
+                logs.set_up(home, log_level or server.log_level)
                 config = ConfigState(home.config, settings)
                 daemon = _Daemon(home, config, fixed_log_level=log_level is not None)
                 await daemon.run(listener, text)
@@ -149,29 +147,6 @@ def url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def set_up_logging(home: Home, level: str) -> None:
-    """Everything of this process goes to logs/fastmlx.log, which rotates, and to stderr: but not
-    a service's, whose stderr is a file that nobody rotates."""
-    root = logging.getLogger()
-    root.setLevel(level.upper())
-    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handlers: list[logging.StreamHandler[Any]] = []
-    try:
-        handlers.append(
-            RotatingFileHandler(
-                home.log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-            )
-        )
-    except OSError as error:
-        print(f"fastmlx: no log file: {error}", file=sys.stderr)
-    if not handlers or not os.environ.get("FASTMLX_SERVICE"):  # set by launchd/program.py
-        handlers.append(logging.StreamHandler())
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every event
-    for handler in handlers:
-        handler.setFormatter(form)
-        root.addHandler(handler)
 
 
 def create_app(front: Front, metrics: Metrics | None = None) -> Sanic[Any, Any]:
@@ -340,6 +315,7 @@ class _Daemon:
             self._config.accept(new)
             if not self._fixed_log_level:
                 logging.getLogger().setLevel(new.server.log_level.upper())
+                front.supervisor.set_log_level()
             for line in report.lines:
                 log.info(line)
 

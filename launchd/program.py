@@ -62,7 +62,7 @@ class Program:
             arguments=(python, "-m", "fastmlx.daemon", "serve"),
             environment=dict(sorted(environment.items())),
             home=root,
-            output=root / "logs" / "service.log",
+            output=Home(root).service_log,
             stop_timeout_s=None
             if math.isinf(drain_timeout_s)
             else math.ceil(drain_timeout_s) + STOP_MARGIN_S,

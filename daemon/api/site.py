@@ -10,6 +10,7 @@ from sanic import Sanic
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
 from ..auth import check_request, cors_headers, preflight_headers
+from ..logs import context as log_context
 from . import (
     anthropic_messages,
     cache,
@@ -63,6 +64,8 @@ BLUEPRINTS = (
     conversations.blueprint,
 )
 
+LONGEST_ID = 128  # characters that the log keeps of an id that the client chose
+
 
 def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
     """An application that answers for `front`; pages of the admin are mounted by the caller."""
@@ -99,6 +102,7 @@ async def _gate(request: Request) -> HTTPResponse | None:
         # Sanic stops reading while a body of 64 KiB or more waits to be consumed. Left so, the
         # end of the connection would go unnoticed, and the request would run for nobody.
         request.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
+    log_context.begins(str(request.id)[:LONGEST_ID])
     settings = request.app.ctx.front.config.settings.server
     if request.method == "OPTIONS":
         allowed = preflight_headers(request.headers, settings.cors_origins)

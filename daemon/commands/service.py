@@ -41,7 +41,7 @@ def wait_for_new(home: Home, service: Service, old_pid: int | None) -> Daemon:
     state = service.state()
     raise Failure(
         f"the service was started but does not answer after {START_S:.0f} s "
-        f"({state.manager}: {state.detail}); {home.logs / 'service.log'} may tell why"
+        f"({state.manager}: {state.detail}); {home.service_log} may tell why"
     )
 
 

@@ -11,6 +11,7 @@ grammar, the tokens of n are read and the masks made while the device computes t
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
 from .scheduler import Chunk, Plan, Scheduler
 from .sequence import Sequence, Status
+
+log = logging.getLogger(__name__)
 
 # With nothing to compute but grammars, a step waits so long for one.
 GRAMMAR_WAIT_S = 0.005
@@ -103,6 +106,13 @@ class EngineCore:
         if fault is not None:
             self.rejected.append(Rejected(request.id, fault, bad_request=True))
             return
+        log.debug(
+            "sequence %d: %d prompt tokens, %d of output",
+            request.id,
+            len(request.prompt),
+            len(request.output),
+            extra={"request": request.request},
+        )
         sequence = Sequence.of(request)
         self._sequences[sequence.id] = sequence
         if request.grammar is not None and self._compiling is not None:
@@ -181,6 +191,12 @@ class EngineCore:
                 self.reuse.abort(victim)
             self._prefill_caches.pop(victim.id, None)
             self.scheduler.preempt(victim)
+            log.info(
+                "sequence %d waits again, with %d tokens: there is no room for all caches",
+                victim.id,
+                len(victim.prompt) + len(victim.output),
+                extra={"request": victim.request},
+            )
             if self.reuse is not None:
                 self.reuse.prepare(victim)
         outgrown = self.scheduler.outgrown()
@@ -357,6 +373,13 @@ class EngineCore:
                     self.scheduler.drop(sequence)
                 sequence.status = Status.FINISHED
                 del self._sequences[sequence.id]
+                log.debug(
+                    "sequence %d: %s after %d tokens",
+                    sequence.id,
+                    finish,
+                    len(sequence.output),
+                    extra={"request": sequence.request},
+                )
         self.output_tokens += len(rows)
         return rows
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import wire
+from . import log
 from .pipe import Pipe
 from .ranks.lockstep import Lockstep
 
@@ -36,6 +37,7 @@ def run(connection: socket.socket) -> int:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the front's business
     pipe = Pipe(connection)
+    log.set_up(pipe.send)
     load = pipe.inbox.get()
     if not isinstance(load, wire.Load):
         return 0  # stopped before it was told anything
@@ -100,8 +102,9 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             core.add(message)
         case wire.Abort(id=request_id):
             core.abort(request_id)
-        case wire.Tune(max_gap_s=max_gap_s):
+        case wire.Tune(max_gap_s=max_gap_s, debug=debug):
             core.pacer.max_gap_s = max_gap_s
+            log.set_level(debug=debug)
         case wire.Embed(id=request_id) | wire.Score(id=request_id):
             text = "this model generates text, and neither embeds nor compares any"
             core.rejected.append(wire.Rejected(request_id, text, bad_request=True))

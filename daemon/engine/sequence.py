@@ -36,6 +36,7 @@ class Sequence:
     output: list[int]  # read from the device; on a replay also what was delivered before
     sampling: Sampling
     adapter: int = 0
+    request: str | None = None  # whose it is, for the log
     status: Status = Status.WAITING
     num_prefilled: int = 0
     num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
@@ -61,6 +62,7 @@ class Sequence:
             output=list(request.output),
             sampling=request.sampling,
             adapter=request.adapter,
+            request=request.request,
             num_sampled=len(request.output),
             stop_ids=frozenset(request.sampling.stop_token_ids),
             prompt_hash=hash((request.adapter, *request.prompt)),

@@ -3,7 +3,7 @@
 One msgpack frame a message (`daemon.protocol.channel`). The front opens with `Load`; the engine
 answers `Loading` any number of times, then `Ready` or `LoadFailed` (and exits). After `Ready` the
 front sends `Generate`, `Abort` and `Tune`, the engine `Tokens` (one message a step, all rows in
-it), `Rejected` and `Stats`. When the socket closes the engine exits: there are no orphans.
+it), `Rejected`, `Stats` and `Log`. When the socket closes the engine exits: there are no orphans.
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     output: list[int] = []
     adapter: int = 0  # number of one of `Load.named_adapters`; 0: the model as it is
     grammar: Grammar | None = None  # that prompt's continuation, `output` included, keeps to
+    request: str | None = None  # whose it is, for the log
 
 
 class Tune(msgspec.Struct, tag=True, frozen=True):
     """Settings that change while the engine runs; before the first one the defaults here hold."""
 
     max_gap_s: float | None = None  # of running streams beside prompts; None: by their usual one
+    debug: bool = False  # log what happens to each sequence
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
@@ -89,6 +91,7 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
     id: int  # one number range with `Generate`
     inputs: list[list[int]]  # token ids
     dimensions: int | None = None  # the first ones of each vector; None: all
+    request: str | None = None  # whose it is, for the log
 
 
 class Score(msgspec.Struct, tag=True, frozen=True):
@@ -99,6 +102,7 @@ class Score(msgspec.Struct, tag=True, frozen=True):
     inputs: list[list[int]]  # token ids of both texts, and of what the model wants around them
     seconds: list[int]  # where the second text of each input begins, for models that mark it
     labels: tuple[int, int] | None = None  # decoders: the tokens that say no and yes
+    request: str | None = None  # whose it is, for the log
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
@@ -274,4 +278,14 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     cache: CacheStats | None = None
 
 
-ToFront = Loading | Ready | LoadFailed | Tokens | Embedded | Scored | Rejected | Stats
+class Log(msgspec.Struct, tag=True, frozen=True):
+    """A line for the log."""
+
+    level: int  # Python's numbers
+    logger: str
+    message: str
+    request: str | None = None  # whom it is about
+    trace: str | None = None  # of an exception
+
+
+ToFront = Loading | Ready | LoadFailed | Tokens | Embedded | Scored | Rejected | Stats | Log

@@ -12,17 +12,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
 from ..protocol import wire
 from ..protocol.channel import ChannelError, Decoder, encode
-
-LOG_ROTATE_BYTES = 1 << 20
-TAIL_BYTES = 4000
-TAIL_LINES = 12
+from .printed import Printed
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +34,12 @@ class Child(asyncio.Protocol):
     """A running child. `ended` is done when its process or its socket ended, whichever was first;
     `reap()` must be awaited in any case."""
 
-    def __init__(self, on_message: Callable[[wire.ToFront], None], log: Path) -> None:
+    def __init__(self, on_message: Callable[[wire.ToFront], None]) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.broken: str | None = None  # what was wrong with the bytes it sent
         self._on_message = on_message
         self._decoder: Decoder[wire.ToFront] = Decoder(wire.ToFront)
-        self._log = log
-        self._log_start = 0
+        self._printed: Printed | None = None
         self._socket_closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -52,15 +47,22 @@ class Child(asyncio.Protocol):
 
     @classmethod
     async def spawn(
-        cls, command: Sequence[str], log: Path, on_message: Callable[[wire.ToFront], None]
+        cls,
+        command: Sequence[str],
+        on_message: Callable[[wire.ToFront], None],
+        on_line: Callable[[str], None],
     ) -> Child:
-        """Start `command --fd N`, its output appended to `log`. Raises OSError.
-
-        When this is cancelled nothing is left over.
+        """Start `command --fd N`; `on_line` is called with each line that it prints. Raises
+        OSError. When this is cancelled nothing is left over.
         """
-        child = cls(on_message, log)
-        output = child._open_log()
-        ours, theirs = socket.socketpair()
+        child = cls(on_message)
+        child._printed, output = await Printed.open(on_line)
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            os.close(output)
+            child._printed.close()
+            raise
         try:
             # A session of its own: Ctrl-C in a terminal reaches only the front.
             child._process = await asyncio.create_subprocess_exec(
@@ -79,6 +81,7 @@ class Child(asyncio.Protocol):
             await asyncio.get_running_loop().create_unix_connection(lambda: child, sock=ours)
         except BaseException:
             ours.close()
+            child._printed.close()
             if child._process is not None:
                 child.kill()
             raise
@@ -117,26 +120,23 @@ class Child(asyncio.Protocol):
         """
         assert self._exit is not None
         assert self._transport is not None
+        assert self._printed is not None
         await asyncio.wait({self._exit}, timeout=timing.last_words_s)
         by_itself = self._exit.done()
-        if by_itself:  # a grandchild may keep the socket open: do not wait for long
-            await asyncio.wait({self._socket_closed}, timeout=timing.last_words_s)
+        last_words = {self._socket_closed, self._printed.closed}
+        if by_itself:  # a grandchild may keep them open: do not wait for long
+            await asyncio.wait(last_words, timeout=timing.last_words_s)
         self._signal(signal.SIGKILL)
+        if not by_itself:  # what it printed lies in the pipe
+            await asyncio.wait({self._printed.closed}, timeout=timing.last_words_s)
+        self._printed.close()
         self._transport.abort()
         await asyncio.wait({self._exit, self._socket_closed}, return_when=asyncio.ALL_COMPLETED)
         return self._exit.result() if by_itself else None
 
     def tail(self) -> str:
-        """The last lines that this child wrote to its log."""
-        try:
-            with self._log.open("rb") as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(max(self._log_start, end - TAIL_BYTES))
-                text = file.read(TAIL_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        return "\n".join(lines[-TAIL_LINES:])
+        """The last lines that this child printed."""
+        return "\n".join(self._printed.tail) if self._printed is not None else ""
 
     def interrupt(self) -> None:
         """SIGABRT: one that hangs writes where into its log, and ends."""
@@ -180,15 +180,3 @@ class Child(asyncio.Protocol):
         # On macOS a group of zombies answers EPERM.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-
-    def _open_log(self) -> int:
-        """File descriptor of the log, rotated when large."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if self._log.stat().st_size > LOG_ROTATE_BYTES:
-                self._log.replace(self._log.with_name(self._log.name + ".1"))
-        except OSError:  # not there yet, or not ours to move: append
-            pass
-        output = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._log_start = os.fstat(output).st_size
-        return output

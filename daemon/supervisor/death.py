@@ -11,7 +11,7 @@ from .child import Child
 
 class Death(NamedTuple):
     reason: str  # "was killed by SIGKILL"
-    tail: str  # last lines of the log
+    tail: str  # the last lines that it printed
     ready_s: float  # how long it had been ready; 0 when it never was
 
 
@@ -46,9 +46,5 @@ def reason(child: Child, status: int | None) -> str:
 
 def account(death: Death) -> str:
     """Reason and last words, as the end of a sentence and what follows it."""
-    tail = f" Last lines of its log:\n{death.tail}" if death.tail else ""
+    tail = f" It last printed:\n{death.tail}" if death.tail else ""
     return f"{death.reason}.{tail}"
-
-
-def indented(text: str) -> str:
-    return "".join(f"\n    {line}" for line in text.splitlines())

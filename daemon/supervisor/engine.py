@@ -12,18 +12,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..logs.context import nobody_s, whose
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
 from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
 from .backoff import delay_s
 from .child import Child, Timing
-from .death import Death, account, indented, lacked_memory, reason
+from .death import Death, account, lacked_memory, reason
 from .generation import Generation
 from .jobs import Job, Jobs
 from .rate import Rate
@@ -32,6 +32,7 @@ from .single import Single
 from .status import LoadProgress, State
 
 logger = logging.getLogger(__name__)
+printed = logging.getLogger(f"{__name__}.stderr")
 
 
 class EngineProcess:
@@ -42,7 +43,6 @@ class EngineProcess:
         name: str,
         *,
         command: Sequence[str],
-        log: Path,
         timing: Timing,
         recovery: Recovery,
         on_change: Callable[[], None],
@@ -60,7 +60,6 @@ class EngineProcess:
         self.output = Rate()
         self._tuning = wire.Tune()  # what a fresh child does not know yet
         self._command = command
-        self._log = log
         self._timing = timing
         self._on_change = on_change
         self._task: asyncio.Task[None] | None = None
@@ -103,7 +102,9 @@ class EngineProcess:
         self._stop.clear()
         self.error = None
         self._become(State.STARTING)
-        self._task = asyncio.create_task(self._run(load), name=f"engine {self.name}")
+        self._task = asyncio.create_task(
+            self._run(load), name=f"engine {self.name}", context=nobody_s()
+        )
 
     async def stop(self) -> None:
         """Any state but failed → stopped; returns when no process is left. Running generations end
@@ -135,14 +136,22 @@ class EngineProcess:
     ) -> Generation:
         """Start a sequence now, or as soon as a restarting engine is ready."""
         generation = Generation(
-            next(self._ids), prompt, sampling, self._aborted, adapter, output, grammar
+            next(self._ids),
+            prompt,
+            sampling,
+            self._aborted,
+            adapter,
+            output,
+            grammar,
+            whose().request,
         )
         self._accept(generation)
         return generation
 
     def ask(self, message: wire.Embed | wire.Score) -> Single[Any]:
         """The same for what has one answer; the message is given its id here."""
-        single = Single(msgspec.structs.replace(message, id=next(self._ids)), self._aborted)
+        message = msgspec.structs.replace(message, id=next(self._ids), request=whose().request)
+        single = Single(message, self._aborted)
         self._accept(single)
         return single
 
@@ -169,7 +178,8 @@ class EngineProcess:
                 forgotten = death.ready_s >= self.recovery.forget_s
                 deaths_in_a_row = 1 if forgotten else deaths_in_a_row + 1
                 early_deaths = 0 if death.ready_s else early_deaths + 1
-                logger.warning("engine of %s %s%s", self.name, death.reason, indented(death.tail))
+                about = {"model": self.name, "trace": death.tail or None}
+                logger.warning("its engine %s", death.reason, extra=about)
                 if early_deaths >= self.recovery.start_attempts:
                     times = f"its engine died {early_deaths} times before it was ready"
                     self._load_error = f"{times}; the last time it {account(death)}"
@@ -206,7 +216,7 @@ class EngineProcess:
         self._load_error = None
         self.loading = LoadProgress("starting", 0.0)
         try:
-            child = await Child.spawn(self._command, self._log, self._on_message)
+            child = await Child.spawn(self._command, self._on_message, self._on_line)
         except OSError as error:
             return Death(f"could not be started: {error}", "", 0.0)
         self._child = child
@@ -279,7 +289,7 @@ class EngineProcess:
         """No child any more: stopped, or failed with the reason."""
         if self._load_error is not None and not self._stop.is_set():
             self.error = f"{self.name} could not be started: {self._load_error}"
-            logger.error("%s", self.error)
+            logger.error("%s", self.error, extra={"model": self.name})
             self._end_running(lambda: ModelFailed(self.error or ""))
             self._become(State.FAILED)
         else:
@@ -322,6 +332,16 @@ class EngineProcess:
                 self._child.give_up()
         elif type(message) is wire.Rejected:
             self._on_rejected(message)
+        elif type(message) is wire.Log:
+            self._on_log(message)
+
+    def _on_log(self, message: wire.Log) -> None:
+        about = {"model": self.name, "request": message.request, "trace": message.trace}
+        logging.getLogger(message.logger).log(message.level, "%s", message.message, extra=about)
+
+    def _on_line(self, line: str) -> None:
+        """Whatever a library or a crash prints."""
+        printed.info("%s", line, extra={"model": self.name, "request": None})
 
     def _on_tokens(self, rows: list[wire.TokenRow]) -> None:
         running = self._jobs.running

@@ -40,6 +40,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         "output",
         "prompt",
         "queued_s",
+        "request",
         "sampling",
         "sent",
     )
@@ -53,8 +54,10 @@ class Generation(AsyncIterator[wire.TokenRow]):
         adapter: int = 0,
         output: Iterable[int] = (),
         grammar: Grammar | None = None,
+        request: str | None = None,
     ) -> None:
         self.id = id
+        self.request = request  # whose it is, for the log
         self.prompt = prompt
         self.sampling = sampling
         self.adapter = adapter
@@ -78,7 +81,13 @@ class Generation(AsyncIterator[wire.TokenRow]):
     def message(self) -> wire.Generate:
         """What an engine needs to continue from here."""
         return wire.Generate(
-            self.id, self.prompt, self.sampling, self.output, self.adapter, self.grammar
+            self.id,
+            self.prompt,
+            self.sampling,
+            self.output,
+            self.adapter,
+            self.grammar,
+            self.request,
         )
 
     def __aiter__(self) -> Generation:

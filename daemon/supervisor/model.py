@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import math
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,7 +60,7 @@ class Declaration(NamedTuple):
 
     def tune_message(self) -> wire.Tune:
         """What can change while the engine runs."""
-        return wire.Tune(max_gap_s=self.max_gap_s)
+        return wire.Tune(self.max_gap_s, logging.getLogger().isEnabledFor(logging.DEBUG))
 
     def load_message(
         self, name: str, info: ModelInfo, adapters: Adapters, limit_bytes: int
@@ -283,11 +282,3 @@ def inspect(spec: ModelSpec) -> tuple[ModelInfo, Adapters]:
     always = [resolve(path) for path in spec.always_adapters]
     named = {name: resolve(path) for name, path in spec.named_adapters.items()}
     return info, Adapters(always, named)
-
-
-def file_name(name: str) -> str:
-    """A model's name as part of a file's name; different names stay different."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80].lstrip(".")
-    if safe == name:
-        return safe
-    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ..hub.footprint import load_bytes
+from ..logs.context import nobody_s
 from ..protocol.errors import FastMLXError, ModelFailed, ModelNotFound, Overloaded
 from .cache import CachePlan, CacheShares
 from .child import Timing
 from .engine import EngineProcess
 from .lease import Lease
-from .model import Declaration, Model, file_name, inspect
+from .model import Declaration, Model, inspect
 from .notice import Notice
 from .recovery import Recovery
 from .room import Room
@@ -58,6 +59,11 @@ class Supervisor:
         self._notify = Notice(self.cache.tell, on_change)
 
     # ---- what is declared
+
+    def set_log_level(self) -> None:
+        """The level of this process's log has changed: the engines follow."""
+        for model in self._models.values():
+            model.engine.tune(model.declared.tune_message())
 
     async def declare(self, name: str, new: Declaration) -> None:
         """A model exists, or its entry changed. Never raises for a bad model: `status()` says it.
@@ -268,7 +274,8 @@ class Supervisor:
                 need_bytes += adapters.num_bytes
                 evict = evict or model.pending > 0
                 for victim in self._room.reserve(model, need_bytes, evict=evict):
-                    logger.info("%s is evicted for %s", victim.name, model.name)
+                    about = {"model": victim.name}
+                    logger.info("%s is evicted for %s", victim.name, model.name, extra=about)
                     self._dismiss(victim)
                 model.start_stage = "making room"
                 going = [m.departure for m in self._room.going() if m.departure is not None]
@@ -283,7 +290,8 @@ class Supervisor:
             message = declared.load_message(model.name, model.info, adapters, limit_bytes)
             model.engine.start(self.cache.load(message))
         except FastMLXError as error:
-            logger.warning("%s is not started: %s", model.name, error.message)
+            about = {"model": model.name}
+            logger.warning("%s is not started: %s", model.name, error.message, extra=about)
             if isinstance(error, ModelFailed):
                 model.problem = error.message
             model.wake_with(error)
@@ -291,7 +299,7 @@ class Supervisor:
             self._room.ledger.release(model)
             raise
         except Exception as error:
-            logger.exception("%s is not started", model.name)
+            logger.exception("%s is not started", model.name, extra={"model": model.name})
             self._room.ledger.release(model)
             model.wake_with(ModelFailed(f"{model.name} could not be started: {error!r}"))
         finally:
@@ -351,19 +359,21 @@ class Supervisor:
             model.last_used = time.monotonic()
         if model.grants and not math.isinf(model.idle_timeout_s):
             left_s = max(0.0, model.last_used + model.idle_timeout_s - time.monotonic())
-            model.idle_timer = asyncio.get_running_loop().call_later(left_s, self._on_idle, model)
+            model.idle_timer = asyncio.get_running_loop().call_later(
+                left_s, self._on_idle, model, context=nobody_s()
+            )
 
     def _on_idle(self, model: Model) -> None:
         model.idle_timer = None
         if model.grants and not model.in_use:
-            logger.info("%s was idle for %.0f s", model.name, model.idle_timeout_s)
+            about = {"model": model.name}
+            logger.info("%s was idle for %.0f s", model.name, model.idle_timeout_s, extra=about)
             self._dismiss(model)
 
     def _new_model(self, name: str, declaration: Declaration) -> Model:
         engine = EngineProcess(
             name,
             command=self._command,
-            log=self.home.logs / f"engine-{file_name(name)}.log",
             timing=self._timing,
             recovery=self._recovery,
             on_change=lambda: self._engine_changed(model),

@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from ..logs.context import is_called
 from ..protocol.errors import FastMLXError
 from ..protocol.events import Prefilled, Usage
 from ..store.rows import UsageRow
@@ -24,6 +25,7 @@ class Books:
     """Counts and times. All times are seconds since the request arrived."""
 
     def __init__(self, model: str, meta: RequestMeta) -> None:
+        is_called(meta.request_id)
         self.model = model
         self._meta = meta
         self._at_ms = int(time.time() * 1000)
@@ -55,7 +57,7 @@ class Books:
         self._ttft_s = self._elapsed_s()
         miss = self.divergence
         if miss and row.cached_tokens * miss.length <= miss.shared * self._prompt_tokens:
-            log.info("%s: %s", self._meta.request_id, miss)
+            log.info("%s", miss)
         return Prefilled(self._prompt_tokens, min(self._cached_tokens, self._prompt_tokens))
 
     def failed(self, error: BaseException) -> None:
@@ -82,6 +84,7 @@ class Books:
         """The usage row; the request is over."""
         usage = self.usage()
         queue_s = usage.duration_s if self._queue_s is None else self._queue_s
+        self._log(usage)
         return UsageRow(
             at_ms=self._at_ms,
             request_id=self._meta.request_id,
@@ -99,4 +102,20 @@ class Books:
             finish_reason=self.finish_reason,
             error=self.error,
             stream=self._meta.stream,
+        )
+
+    def _log(self, usage: Usage) -> None:
+        """One line for each request: how it ended, how long it was and took."""
+        log.log(
+            logging.WARNING if self.error else logging.INFO,
+            "%s: %s, %d prompt tokens (%d cached), %d output tokens, first after %.0f ms, "
+            "%.0f ms in all",
+            self._meta.dialect,
+            self.error or self.finish_reason,
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.output_tokens,
+            usage.ttft_s * 1000,
+            usage.duration_s * 1000,
+            extra={"model": self.model, "request": self._meta.request_id},
         )

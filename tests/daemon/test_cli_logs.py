@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from fastmlx.daemon.cli import main
-from fastmlx.daemon.commands import logs
+from fastmlx.daemon.logs import read
+from fastmlx.daemon.logs.entry import Entry, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +59,7 @@ def test_logs_shows_the_last_lines(log, tmp_path, capsys):
 def test_escape_sequences_in_a_log_do_not_reach_the_terminal(log, tmp_path, capsys):
     log.write_text("\x1b]0;title\x07hello\x1b[2J\n")
     main(["logs", "--home", str(tmp_path)])
-    assert "\x1b" not in capsys.readouterr().out
+    assert capsys.readouterr().out == "\\x1b]0;title\\x07hello\\x1b[2J\n"
 
 
 def test_logs_of_a_daemon_that_never_ran_says_so(tmp_path, capsys):
@@ -68,12 +70,39 @@ def test_logs_of_a_daemon_that_never_ran_says_so(tmp_path, capsys):
 def test_logs_of_a_model_are_its_engine_s_also_by_an_alias(tmp_path, log, capsys):
     config = "models:\n  tiny@4bit: {path: 'builtin:demo', aliases: [org/small]}\n"
     (tmp_path / "config.yaml").write_text(config)
-    logs.engine_log(logs.Home(tmp_path), "tiny@4bit").write_text("engine speaks\n")
+    log.write_text(
+        encode(Entry(message="engine speaks", model="tiny@4bit"))
+        + "\n"
+        + encode(Entry(message="another", model="nobody"))
+        + "\n"
+    )
     for name in ("tiny@4bit", "org/small"):
         assert main(["logs", name, "--home", str(tmp_path)]) == 0
-        assert capsys.readouterr().out == "engine speaks\n"
-    assert main(["logs", "nobody", "--home", str(tmp_path)]) == 1
-    assert "there is no model 'nobody'" in capsys.readouterr().err
+        assert capsys.readouterr().out == "[tiny@4bit] engine speaks\n"
+    assert main(["logs", "nobody", "--home", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "[nobody] another\n"
+
+
+def test_logs_of_a_request_and_of_a_level_also_from_rotated_files(tmp_path, log, capsys):
+    log.with_name("fastmlx.log.1").write_text(
+        encode(Entry(message="older", request="chatcmpl-1", level="warning")) + "\n"
+    )
+    log.write_text(
+        encode(Entry(message="by the header", request="chatcmpl-2", http="h"))
+        + "\n"
+        + encode(Entry(message="newer", request="chatcmpl-1"))
+        + "\n"
+    )
+
+    def shown(*words: str) -> str:
+        assert main(["logs", *words, "--home", str(tmp_path)]) == 0
+        return capsys.readouterr().out
+
+    assert shown("--request", "chatcmpl-1") == "[chatcmpl-1] older\n[chatcmpl-1] newer\n"
+    assert shown("--request", "h") == "[chatcmpl-2] by the header\n"
+    assert shown("--level", "warning") == "[chatcmpl-1] older\n"
+    assert shown("--grep", "NEWER") == "[chatcmpl-1] newer\n"
+    assert json.loads(shown("--json", "-n", "1"))["message"] == "newer"
 
 
 def test_follow_shows_what_is_appended(log, follower):
@@ -122,16 +151,12 @@ def test_follow_starts_again_when_the_file_is_emptied(log, follower):
     st.integers(0, 14),
     st.integers(1, 7),
 )
-def test_tail_is_the_last_lines_whatever_the_block_size(
-    tmp_path_factory, lines, ends, count, block
-):
+def test_the_last_lines_whatever_the_block_size(tmp_path_factory, lines, ends, count, block):
     path = tmp_path_factory.getbasetemp() / "tail.log"
     content = "\n".join(lines) + ("\n" if ends and lines else "")
     path.write_bytes(content.encode())
-    whole = [line + "\n" for line in content.split("\n")]
-    whole[-1] = whole[-1][:-1]
-    if not whole[-1]:
-        whole.pop()
+    whole = [line.rstrip("\r") for line in content.split("\n") if line]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "BLOCK", block)
-        assert logs.tail(path, count) == ("".join(whole[-count:]) if count else "")
+        patch.setattr(read, "BLOCK", block)
+        found = [entry.message for entry in read.last(path, count)]
+    assert found == (whole[-count:] if count else [])

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from ...protocol import wire
+from .. import log
 from ..pipe import Pipe
 
 IDLE_TICK_S = 0.5
@@ -84,6 +85,8 @@ def serve(pipe: Pipe, load: wire.Load) -> int:
                     pipe.send(wire.Rejected(request_id, text, bad_request=True))
                 case wire.Abort(id=request_id):
                     core.abort(request_id)
+                case wire.Tune(debug=debug):
+                    log.set_level(debug=debug)
                 case wire.Stop():
                     pipe.close()
                     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 
 import pytest
 from bad_engine import HANG, REJECT, REJECT_BAD, expected
@@ -287,15 +286,6 @@ async def test_a_model_that_is_not_there_can_still_be_declared(house: House):
     assert "does not exist" in (house.status("lost").error or "")
     with pytest.raises(ModelFailed, match="does not exist"):
         await house.ask("lost", [1], 1)
-
-
-async def test_names_become_safe_and_distinct_log_files(house: House):
-    await house.declare("org/model:8b")
-    await house.declare("org_model_8b")
-    await asyncio.gather(house.ask("org/model:8b", [1], 1), house.ask("org_model_8b", [1], 1))
-    logs = sorted(path.name for path in house.home.logs.glob("engine-*"))
-    assert len(logs) == 2
-    assert all(re.fullmatch(r"engine-org_model_8b[-0-9a-f]*\.log", name) for name in logs)
 
 
 async def test_changes_are_reported_but_not_for_every_token(house: House):

@@ -1,0 +1,68 @@
+"""The log of a daemon that answers: a request's lines, from the front and from its engine."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from fastmlx.daemon.logs.entry import Entry, Wanted
+from fastmlx.daemon.logs.read import last
+from live import LiveDaemon
+
+Live = Callable[..., LiveDaemon]
+
+
+def entries(daemon: LiveDaemon, wanted: Wanted) -> list[Entry]:
+    return last(daemon.home / "logs" / "fastmlx.log", 1000, wanted)
+
+
+def test_a_request_is_followed_through_front_and_engine(
+    live: Live, tiny_model: Callable[..., Path]
+):
+    daemon = live(
+        f"server: {{log_level: debug}}\nmodels: {{tiny: {{path: {tiny_model('qwen3')}}}}}"
+    )
+    body = {"model": "tiny", "prompt": "a", "max_tokens": 3, "seed": 1}
+    forged = "r-1\x85{} \u2028 level=error"
+    with daemon.http() as client:
+        answer = client.post(
+            "/v1/completions", json=body, headers={"x-request-id": forged.encode()}
+        )
+        identity = answer.json()["id"]
+        client.post("/v1/completions", json=body)
+    mine = entries(daemon, Wanted(request=identity))
+    loggers = [entry.logger for entry in mine]
+    assert "daemon.tasks.books" in loggers
+    assert loggers.count("daemon.engine.core") == 2  # it came, it ended
+    assert {entry.model for entry in mine if "engine.core" in entry.logger} == {"tiny"}
+    # The engine was started for the first request; what it says later is not about that one.
+    books = next(entry for entry in mine if entry.logger == "daemon.tasks.books")
+    assert "3 output tokens" in books.message
+    assert books.http
+    assert entries(daemon, Wanted(request=books.http)) != []
+    file = daemon.home / "logs" / "fastmlx.log"
+    lines = file.read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    assert all(line.startswith(b'{"time":"') and line.endswith(b"}") for line in lines)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_an_edited_level_reaches_the_engine_that_runs(live: Live, tiny_model: Callable[..., Path]):
+    models = f"models: {{tiny: {{path: {tiny_model('qwen3')}}}}}"
+    daemon = live(f"server: {{log_level: info}}\n{models}")
+    body = {"model": "tiny", "prompt": "a", "max_tokens": 1}
+
+    def engine_lines() -> int:
+        return len(entries(daemon, Wanted(level="debug", model="tiny", text="sequence")))
+
+    with daemon.http() as client:
+        client.post("/v1/completions", json=body)
+        assert engine_lines() == 0
+        daemon.edit_config(f"server: {{log_level: debug}}\n{models}")
+
+        def asked() -> bool:
+            client.post("/v1/completions", json=body)
+            return engine_lines() > 0
+
+        daemon.wait_until(asked, 20, "the engine logs at level debug")
