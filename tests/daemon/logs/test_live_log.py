@@ -26,9 +26,8 @@ def test_a_request_is_followed_through_front_and_engine(
     body = {"model": "tiny", "prompt": "a", "max_tokens": 3, "seed": 1}
     forged = "r-1\x85{} \u2028 level=error"
     with daemon.http() as client:
-        answer = client.post(
-            "/v1/completions", json=body, headers={"x-request-id": forged.encode()}
-        )
+        headers = {b"x-request-id": forged.encode()}
+        answer = client.post("/v1/completions", json=body, headers=headers)
         identity = answer.json()["id"]
         client.post("/v1/completions", json=body)
     mine = entries(daemon, Wanted(request=identity))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -115,7 +116,10 @@ async def test_an_engine_that_sends_garbage_is_replaced(house: House):
             await failed
 
 
-async def test_three_deaths_before_ready_mean_failed_with_the_last_words(house: House):
+async def test_three_deaths_before_ready_mean_failed_with_the_last_words(
+    house: House, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
     await house.declare("a", behaviour={"load": "crash"})
     requests = [asyncio.create_task(house.ask("a", [i], 1)) for i in range(3)]
     for request in requests:
@@ -127,6 +131,8 @@ async def test_three_deaths_before_ready_mean_failed_with_the_last_words(house: 
     assert status.pid is None
     assert "SIGABRT" in (status.error or "")
     assert "Metal ran out of patience" in (status.error or "")
+    printed = [r for r in caplog.records if r.getMessage() == "Metal ran out of patience"]
+    assert [record.__dict__["model"] for record in printed] == ["a"] * 3
 
     with pytest.raises(ModelFailed):  # at once, without a fourth try
         await house.ask("a", [1], 1)
