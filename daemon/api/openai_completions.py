@@ -56,12 +56,6 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
     tries = _tries(fields, n)
     if fields.logprobs is not None and not 0 <= fields.logprobs <= 20:
         raise BadRequest("logprobs must be between 0 and 20.", param="logprobs")
-    if fields.echo and fields.logprobs is not None:
-        raise BadRequest(
-            "echo and logprobs exclude each other here: log probabilities are those of output "
-            "tokens only.",
-            param="echo",
-        )
     prompts = read_prompts(fields.prompt)
     if len(prompts) * tries > MAX_SEQUENCES:
         raise BadRequest(
@@ -71,6 +65,9 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
         )
     if fields.max_tokens is None:
         fields.max_tokens = MAX_TOKENS
+    echo_only = bool(fields.echo) and fields.max_tokens == 0
+    if echo_only:
+        fields.max_tokens = 1  # with whose row the engine tells of the prompt
     stream = bool(fields.stream)
     structured = read_structured(raw)
     return Completion(
@@ -78,12 +75,14 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
             model=common.check_model(fields.model),
             prompts=prompts,
             echo=bool(fields.echo),
+            echo_only=echo_only,
             grammar=structured.grammar if structured else None,
             grammar_param=structured.param if structured else "",
             sampling=common.sampling(
                 fields,
                 logprobs=fields.logprobs is not None or tries > n,
                 top_logprobs=fields.logprobs or 0,
+                prompt_logprobs=fields.logprobs if fields.echo else None,
             ),
             n=tries,
             meta=RequestMeta(

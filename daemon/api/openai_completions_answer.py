@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..protocol.events import ChoiceEvent, ChosenLogprob, Event, Finished, TextDelta, Usage
+from ..protocol.events import ChoiceEvent, ChosenLogprob, Echo, Event, Finished, TextDelta, Usage
 from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
 from .sse import json_text
 
 
-def logprobs_object(logprobs: Sequence[ChosenLogprob], offset: int) -> dict[str, Any]:
+def logprobs_object(
+    logprobs: Sequence[ChosenLogprob], offset: int = 0, *, first: str | None = None
+) -> dict[str, Any]:
     """The older shape: lists side by side. `text_offset` counts characters of the choice's text
     (its echo included), from `offset` for the first token; the chosen token is always among
-    `top_logprobs`."""
+    `top_logprobs`. `first` is a prompt's first token, which has no log probability."""
+    begins = [] if first is None else [first]
+    nothing = [None] * len(begins)
+    tokens = begins + [each.token for each in logprobs]
     offsets: list[int] = []
-    for each in logprobs:
+    for token in tokens:
         offsets.append(offset)
-        offset += len(each.token)
+        offset += len(token)
     return {
-        "tokens": [each.token for each in logprobs],
-        "token_logprobs": [each.logprob for each in logprobs],
-        "top_logprobs": [
+        "tokens": tokens,
+        "token_logprobs": nothing + [each.logprob for each in logprobs],
+        "top_logprobs": nothing
+        + [
             {token: value for token, _, value in each.top} | {each.token: each.logprob}
             for each in logprobs
         ],
@@ -48,6 +54,13 @@ class CompletionStream(Frames):
                     self._text[event.index] = around = (before, after)
                 self._advance(event)
                 return around[0] + json_text(event.text) + around[1]
+            case Echo(first=None):
+                self._offsets[event.index] = len(event.text)
+                return self._chunk(event.index, event.text)
+            case Echo():
+                logprobs = logprobs_object(event.logprobs, first=event.first)
+                self._offsets[event.index] = sum(map(len, logprobs["tokens"]))
+                return self._chunk(event.index, event.text, logprobs=logprobs)
             case TextDelta():
                 logprobs = logprobs_object(event.logprobs, self._offsets.get(event.index, 0))
                 self._advance(event)
@@ -91,9 +104,21 @@ class _Choice:
     """One completion while it is being collected."""
 
     def __init__(self) -> None:
+        self.echo: Echo | None = None
         self.text: list[str] = []
         self.logprobs: list[ChosenLogprob] = []
         self.finish_reason: str | None = None
+
+    def object(self, index: int, *, logprobs: bool) -> dict[str, Any]:
+        before = self.echo or Echo(index, "")
+        every = (*before.logprobs, *self.logprobs)
+        shown = logprobs and (every or before.first is not None)
+        return {
+            "index": index,
+            "text": before.text + "".join(self.text),
+            "logprobs": logprobs_object(every, first=before.first) if shown else None,
+            "finish_reason": self.finish_reason,
+        }
 
     def likelihood(self) -> float:
         """Log probability a token."""
@@ -113,7 +138,9 @@ class CompletionAnswer(Collected):
 
     def _take(self, event: ChoiceEvent) -> None:
         choice = self._collected.setdefault(event.index, _Choice())
-        if isinstance(event, TextDelta):
+        if isinstance(event, Echo):
+            choice.echo = event
+        elif isinstance(event, TextDelta):
             choice.text.append(event.text)
             choice.logprobs += event.logprobs
         elif isinstance(event, Finished):
@@ -121,17 +148,8 @@ class CompletionAnswer(Collected):
 
     def _choices(self) -> list[dict[str, Any]]:
         hidden = self._best is not None and not self._best.logprobs
-        return [
-            {
-                "index": index,
-                "text": "".join(choice.text),
-                "logprobs": logprobs_object(choice.logprobs, 0)
-                if choice.logprobs and not hidden
-                else None,
-                "finish_reason": choice.finish_reason,
-            }
-            for index, choice in enumerate(self._kept())
-        ]
+        kept = enumerate(self._kept())
+        return [choice.object(index, logprobs=not hidden) for index, choice in kept]
 
     def _kept(self) -> list[_Choice]:
         choices = [choice for _, choice in sorted(self._collected.items())]

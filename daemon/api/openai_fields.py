@@ -85,7 +85,9 @@ def include_usage(fields: CommonFields) -> bool:
     return bool(fields.stream_options and fields.stream_options.include_usage)
 
 
-def sampling(fields: CommonFields, *, logprobs: bool, top_logprobs: int) -> SamplingRequest:
+def sampling(
+    fields: CommonFields, *, logprobs: bool, top_logprobs: int, prompt_logprobs: int | None = None
+) -> SamplingRequest:
     """The sampling fields free of the dialect. Shapes are checked here, ranges in
     `tasks.sampling`, where the other dialects' requests pass too."""
     return SamplingRequest(
@@ -105,6 +107,7 @@ def sampling(fields: CommonFields, *, logprobs: bool, top_logprobs: int) -> Samp
         ignore_eos=bool(fields.ignore_eos),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
+        prompt_logprobs=prompt_logprobs,
     )
 
 

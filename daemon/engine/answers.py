@@ -1,11 +1,8 @@
-"""What the engine tells about requests: why one cannot run, and log probabilities as lists."""
+"""Why a request cannot run."""
 
 from __future__ import annotations
 
-from ..protocol.events import TokenLogprob
 from ..protocol.wire import Generate
-from .sampler import Sampled
-from .sequence import Sequence
 
 
 def fault_of(
@@ -39,20 +36,3 @@ def too_long(needed: int, limit: int | None) -> str:
         f"the request needs a KV cache of {needed} tokens; the memory that is left beside the "
         f"model holds {limit}"
     )
-
-
-def logprob_lists(rows: list[Sequence], sampled: Sampled) -> dict[int, list[list[TokenLogprob]]]:
-    """Row → [[the chosen token, then the likeliest]], for the rows that asked."""
-    logprobs = sampled.logprobs
-    if logprobs is None:
-        return {}
-    tokens: list[int] = sampled.tokens.tolist()  # type: ignore[assignment]
-    chosen: list[float] = logprobs.chosen.tolist()  # type: ignore[assignment]
-    ids: list[list[int]] = logprobs.top_ids.tolist() if logprobs.top_ids is not None else []  # type: ignore[assignment]
-    top: list[list[float]] = logprobs.top.tolist() if logprobs.top is not None else []  # type: ignore[assignment]
-    result: dict[int, list[list[TokenLogprob]]] = {}
-    for k, row in enumerate(logprobs.rows):
-        count = rows[row].sampling.top_logprobs
-        likeliest = list(map(TokenLogprob, ids[k][:count], top[k][:count])) if count else []
-        result[row] = [[TokenLogprob(tokens[row], chosen[k]), *likeliest]]
-    return result

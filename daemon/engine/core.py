@@ -18,7 +18,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
-from .answers import fault_of, logprob_lists, too_long
+from .answers import fault_of, too_long
 from .budget import GUEST_TOKENS
 from .compiling import Compiling
 from .cost import Work, work_of
@@ -27,6 +27,7 @@ from .grammar_masks import GrammarMasks
 from .kv.packed import packs
 from .kv.ragged import LayerCaches
 from .logits import Allowed
+from .logprobs import score
 from .pacer import Pacer
 from .reuse import Reuse
 from .runners.text import TextRunner
@@ -226,7 +227,8 @@ class EngineCore:
         if not self.scheduler.running or not self._runner.mixes:
             return None
         for chunk in plan.prefill:
-            if chunk.num_tokens <= GUEST_TOKENS and not self._packable(chunk):
+            fits = chunk.num_tokens <= GUEST_TOKENS and not self._packable(chunk)
+            if fits and not chunk.sequence.scores:
                 return chunk
         return None
 
@@ -257,9 +259,8 @@ class EngineCore:
             logits = self._runner.decode(self._inputs)
         else:
             cache = self._prefill_cache(guest.sequence)
-            tokens = guest.sequence.slice(guest.start, guest.end)
             logits = self._runner.decode_beside(
-                self._inputs, cache, tokens, guest.start, guest.sequence.adapter
+                self._inputs, cache, guest.tokens, guest.start, guest.sequence.adapter
             )
             self._prefilled(guest, forwards=0)
         return logits
@@ -320,11 +321,11 @@ class EngineCore:
     def _packable(self, chunk: Chunk) -> bool:
         sequence = chunk.sequence
         whole = chunk.num_tokens == sequence.prefill_tokens
-        return whole and chunk.num_tokens <= self._runner.pack_limit
+        return whole and chunk.num_tokens <= self._runner.pack_limit and not sequence.scores
 
     def _prefill_packed(self, chunks: list[Chunk]) -> None:
         caches = [self._runner.new_cache() for _ in chunks]
-        prompts = [chunk.sequence.slice(0, chunk.num_tokens) for chunk in chunks]
+        prompts = [chunk.tokens for chunk in chunks]
         adapters = [chunk.sequence.adapter for chunk in chunks]
         self._runner.prefill_packed(caches, prompts, adapters)
         for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
@@ -348,7 +349,10 @@ class EngineCore:
         sequence = chunk.sequence
         cache = self._prefill_cache(sequence)
         try:
-            self._runner.prefill(cache, sequence.slice(chunk.start, chunk.end), sequence.adapter)
+            if sequence.scores:
+                score(self._runner, cache, sequence, chunk.start, chunk.end)
+            else:
+                self._runner.prefill(cache, chunk.tokens, sequence.adapter)
         except ValueError as error:
             # This prompt's own fault (a shape that the model refuses): the others go on.
             self.abort(sequence.id)
@@ -359,15 +363,14 @@ class EngineCore:
     def _read(self, step: _Submitted) -> list[TokenRow]:
         """Waits for a step's tokens and books them."""
         tokens: list[int] = step.sampled.tokens.tolist()  # type: ignore[assignment]
-        logprobs = logprob_lists(step.rows, step.sampled)
+        logprobs = step.sampled.logprob_lists(step.rows)
         rows: list[TokenRow] = []
         for i, (sequence, token) in enumerate(zip(step.rows, tokens, strict=True)):
             if sequence.status is Status.FINISHED:
                 continue  # it ended one token earlier, or was aborted
+            cached, prompt = sequence.news()
             finish = sequence.accept(token)
-            cached = 0 if sequence.first_row_sent else sequence.cached_tokens
-            sequence.first_row_sent = True
-            rows.append(TokenRow(sequence.id, [token], finish, cached, logprobs.get(i)))
+            rows.append(TokenRow(sequence.id, [token], finish, cached, logprobs.get(i), prompt))
             if finish is not None:
                 if sequence.status is Status.WAITING:  # it was preempted meanwhile
                     self.scheduler.drop(sequence)

@@ -103,7 +103,7 @@ class Reuse:
         for sequence in list(prefilling):
             if sequence.fetching:
                 self._fetched(sequence)
-            elif not (sequence.looked_up or sequence.follows or waits(sequence)):
+            elif not (sequence.looked_up or sequence.follows or sequence.scores or waits(sequence)):
                 sequence.looked_up = True
                 self._look_up(sequence)
         self.cache.bases.renew()

@@ -9,14 +9,16 @@ the token is found where it falls in the cumulative distribution.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from ..protocol.events import TokenLogprob
 from ..protocol.sampling import Sampling
 from .candidates import largest, weight_at_mass, weight_at_rank
 from .logits import Allowed, LogitsProcessor
+from .logprobs import Logprobs
 from .sequence import Sequence
 
 # Without top_k, top_p looks at this many of the likeliest tokens, or at all of a vocabulary up to
@@ -44,25 +46,25 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
-class Logprobs(NamedTuple):
-    """Log probabilities under the raw distribution, for the rows that asked for them."""
-
-    rows: list[int]
-    chosen: mx.array  # float [len(rows)]
-    top_ids: mx.array | None  # int [len(rows), k], likeliest first
-    top: mx.array | None  # float [len(rows), k]
-
-
 class Sampled(NamedTuple):
     tokens: mx.array  # int [rows]
-    logprobs: Logprobs | None
+    logprobs: Logprobs | None = None  # of the rows that asked
+    logprob_rows: Iterable[int] = ()
 
     def arrays(self) -> list[mx.array]:
         """What to evaluate."""
+        return [self.tokens, *(self.logprobs.arrays() if self.logprobs is not None else ())]
+
+    def logprob_lists(self, rows: list[Sequence]) -> dict[int, list[list[TokenLogprob]]]:
+        """Row → [[the chosen token, then the likeliest]], for the rows that asked."""
         if self.logprobs is None:
-            return [self.tokens]
-        parts = (self.logprobs.chosen, self.logprobs.top_ids, self.logprobs.top)
-        return [self.tokens, *(part for part in parts if part is not None)]
+            return {}
+        tokens: list[int] = self.tokens.tolist()  # type: ignore[assignment]
+        lists = self.logprobs.lists(
+            [tokens[row] for row in self.logprob_rows],
+            [rows[row].sampling.top_logprobs for row in self.logprob_rows],
+        )
+        return {row: [entry] for row, entry in zip(self.logprob_rows, lists, strict=True)}
 
 
 class Sampler:
@@ -102,27 +104,12 @@ class Sampler:
         tokens = self._random.replace(tokens, processed, self._rows).astype(mx.int32)
         tokens = self._first(tokens)
         self._processor.took(tokens)
-        return Sampled(tokens, self._logprobs(logits, tokens) if self._logprob_rows else None)
-
-    def _logprobs(self, logits: mx.array, tokens: mx.array) -> Logprobs:
-        rows = self._logprob_rows
-        index = mx.array(rows)
-        wide = logits[index].astype(mx.float32)
-        logprobs = wide - mx.logsumexp(wide, axis=-1, keepdims=True)
-        chosen = mx.take_along_axis(logprobs, tokens[index][:, None], axis=-1)[:, 0]
-        count = max(self._rows[row].sampling.top_logprobs for row in rows)
-        if not count:
-            return Logprobs(rows, chosen, None, None)
-        count = min(count, wide.shape[-1])
-        ids = mx.argpartition(-logprobs, count - 1, axis=-1)[:, :count]
-        top = mx.take_along_axis(logprobs, ids, axis=-1)
-        order = mx.argsort(-top, axis=-1)
-        return Logprobs(
-            rows,
-            chosen,
-            mx.take_along_axis(ids, order, axis=-1),
-            mx.take_along_axis(top, order, axis=-1),
-        )
+        asked = self._logprob_rows
+        if not asked:
+            return Sampled(tokens)
+        index = mx.array(asked)
+        count = max(self._rows[row].sampling.top_logprobs for row in asked)
+        return Sampled(tokens, Logprobs.of(logits[index], tokens[index], count), asked)
 
 
 class _RandomRows:

@@ -31,6 +31,10 @@ class Chunk(NamedTuple):
     def num_tokens(self) -> int:
         return self.end - self.start
 
+    @property
+    def tokens(self) -> list[int]:
+        return self.sequence.slice(self.start, self.end)
+
 
 class Plan(NamedTuple):
     prefill: list[Chunk]
@@ -75,7 +79,9 @@ class Scheduler:
         together) waits for that one, see `following`. So does one with the same short prompt (the
         choices of a request with n > 1): it joins together with its leader.
         """
-        if self.sharing is not None and len(sequence.prompt) > self.sharing.least_tokens:
+        if sequence.scores:
+            pass  # it computes all of its prompt itself
+        elif self.sharing is not None and len(sequence.prompt) > self.sharing.least_tokens:
             follow(sequence, self._not_running(), known, self.sharing)
         else:
             twin = next((s for s in self._not_running() if sequence.same_prompt(s)), None)

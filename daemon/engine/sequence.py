@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..protocol.events import TokenLogprob
 from ..protocol.sampling import Sampling
 from ..protocol.wire import Generate
 
@@ -42,6 +43,7 @@ class Sequence:
     num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
     cached_tokens: int = 0  # of what must be computed, found in the prefix cache
     first_row_sent: bool = False
+    prompt_logprobs: list[list[TokenLogprob]] = field(default_factory=list)
     stop_ids: frozenset[int] = field(default_factory=frozenset)
     prompt_hash: int = 0  # equal for equal prompts of one adapter
     grammar: GrammarState | None = None  # follows `output`
@@ -80,6 +82,11 @@ class Sequence:
         return self.adapter == other.adapter and self.prompt == other.prompt
 
     @property
+    def scores(self) -> bool:
+        """Whether its prefill finds log probabilities. Then nothing of it is taken over."""
+        return self.sampling.prompt_logprobs >= 0 and not self.output
+
+    @property
     def follows(self) -> bool:
         """Whether this waits for the prefill of its leader, which has no output of its own yet."""
         leader = self.leader
@@ -101,6 +108,8 @@ class Sequence:
 
     def preempt(self) -> None:
         """Back to waiting, without a cache: to be resumed as prompt + output so far."""
+        if not self.unread:
+            self.prompt_logprobs = []
         self.status = Status.WAITING
         self.num_prefilled = 0
         self.leader = self.ahead = None
@@ -126,6 +135,14 @@ class Sequence:
     def all_sampled(self) -> bool:
         """True when max_tokens are submitted: the row can leave before they are read."""
         return self.num_sampled >= self.sampling.max_tokens
+
+    def news(self) -> tuple[int, list[list[TokenLogprob]] | None]:
+        """What goes with its first row alone: cached tokens, the prompt's log probabilities."""
+        if self.first_row_sent:
+            return 0, None
+        self.first_row_sent = True
+        asked = self.sampling.prompt_logprobs >= 0
+        return self.cached_tokens, self.prompt_logprobs if asked else None
 
     def accept(self, token: int) -> str | None:
         """Books one token that was read; returns the finish reason when it is the last one."""

@@ -1,8 +1,8 @@
 """What a running request tells its dialect. `index` is the choice's number.
 
-Order for every index: any number of deltas, then one `Finished`. Before the first generated token:
-one `Prefilled`. After all choices: one `Usage`. `McpCall` comes only in answers to requests that
-asked for tools of MCP servers, anywhere before `Finished`.
+Order for every index: perhaps an `Echo`, any number of deltas, then one `Finished`. Before the
+first generated token: one `Prefilled`. After all choices: one `Usage`. `McpCall` comes only in
+answers to requests that asked for tools of MCP servers, anywhere before `Finished`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class TokenLogprob(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ChosenLogprob(msgspec.Struct, frozen=True):
-    """One output token: its text, raw bytes, log probability and the likeliest alternatives."""
+    """A token of the output, or of the prompt: its text, raw bytes, log probability and the
+    likeliest alternatives."""
 
     token: str
     token_bytes: bytes
@@ -37,6 +38,16 @@ class Prefilled(msgspec.Struct, tag=True, frozen=True):
 
     prompt_tokens: int
     cached_tokens: int = 0
+
+
+class Echo(msgspec.Struct, tag=True, frozen=True):
+    """The prompt of a completion, before its answer. Of its log probabilities, if asked for, the
+    first token has none: nothing stands before it."""
+
+    index: int
+    text: str
+    first: str | None = None  # text of the first token; None: no log probabilities
+    logprobs: tuple[ChosenLogprob, ...] = ()  # of the others
 
 
 class TextDelta(msgspec.Struct, tag=True, frozen=True, gc=False):
@@ -106,5 +117,5 @@ class Usage(msgspec.Struct, tag=True, frozen=True):
     duration_s: float = 0.0
 
 
-ChoiceEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished
+ChoiceEvent = Echo | TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished
 Event = ChoiceEvent | Prefilled | Usage | McpCall

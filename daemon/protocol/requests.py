@@ -32,6 +32,7 @@ class SamplingRequest(msgspec.Struct, kw_only=True):
     ignore_eos: bool = False
     logprobs: bool = False
     top_logprobs: int = 0
+    prompt_logprobs: int | None = None  # so many of the likeliest beside each token of the prompt
 
 
 class RequestMeta(msgspec.Struct, kw_only=True):
@@ -86,6 +87,7 @@ class CompletionRequest(msgspec.Struct, kw_only=True):
     model: str
     prompts: list[str | list[int]]
     echo: bool = False
+    echo_only: bool = False  # with `echo`: nothing is added to the prompt
     grammar: Grammar | None = None
     grammar_param: str = ""
     sampling: SamplingRequest

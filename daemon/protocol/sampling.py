@@ -25,3 +25,4 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     min_tokens: int = 0  # until then no stop token is sampled
     stop_token_ids: tuple[int, ...] = ()  # end of text of the model, unless ignored, and the user's
     top_logprobs: int = -1  # -1: none; 0: of the chosen token; n: of the n likeliest too
+    prompt_logprobs: int = -1  # the same of the prompt's tokens; all of it is computed then

@@ -163,13 +163,15 @@ class LoadFailed(msgspec.Struct, tag=True, frozen=True):
 class TokenRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """New tokens of one sequence. With `finish` "stop" the last token is the stop token, which is
     counted but has no text. `logprobs` has one entry a token when asked for: the chosen token
-    first, then the likeliest."""
+    first, then the likeliest. `prompt_logprobs`, in the first row, has one for each token of the
+    prompt but the first."""
 
     id: int
     tokens: list[int]
     finish: str | None = None  # "stop" | "length"
     cached_tokens: int = 0  # set in the first row of a sequence
     logprobs: list[list[TokenLogprob]] | None = None
+    prompt_logprobs: list[list[TokenLogprob]] | None = None
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True):

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from msgspec.structs import replace
 
 from ..protocol.errors import BadRequest, EngineDied
-from ..protocol.events import Event, Finished, TextDelta
+from ..protocol.events import Event, Finished
 from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.wire import TokenRow
 from ..text.divergence import Divergence, RecentPrompts
 from ..text.grammar import check as check_grammar
-from ..text.stream import TextStream
+from ..text.stream import Echoed, TextStream
 from .books import Books
 from .lookup import find_model
 from .merge import merge
@@ -49,12 +49,12 @@ NO_TEXT = {
 
 
 class Prompt(NamedTuple):
-    """One prompt, ready for the engine; `echo` is text that every choice of it begins with."""
+    """One prompt, ready for the engine."""
 
     tokens: list[int]
     reasoning_open: bool = False
     continues: bool = False
-    echo: str = ""
+    echo: Echoed | None = None
     text: str = ""  # of a chat
     grammar: Grammar | None = None
     thinking_budget: int | None = None  # tokens
@@ -133,7 +133,8 @@ class Generator(Task):
             tokens = side.text.completion_prompt(given)
             if not request.echo:
                 return Prompt(tokens, continues=True, grammar=request.grammar)
-            echo = given if isinstance(given, str) else side.text.tokenizer.decode(given)
+            text = given if isinstance(given, str) else side.text.tokenizer.decode(given)
+            echo = Echoed(text, tokens[0], request.echo_only)
             return Prompt(tokens, continues=True, echo=echo, grammar=request.grammar)
 
         def prompts(side: ModelSide) -> list[Prompt]:
@@ -175,9 +176,6 @@ class Generator(Task):
             async with self._supervisor.lease(served, keep_alive_s=plan.keep_alive_s) as lease:
                 generations, streams = self._start(plan, prompts, lease, side)
                 books.engine_took_it(sum(len(prompt.tokens) for prompt in prompts), streams)
-                for index in range(len(streams)):
-                    if echo := prompts[index // plan.n].echo:
-                        yield TextDelta(index, echo)
                 if len(streams) == 1:
                     rows = _one(generations[0], streams[0], books)
                 else:
@@ -232,6 +230,7 @@ class Generator(Task):
                     continues=prompt.continues,
                     thinking_budget=budget,
                     parallel_calls=plan.parallel_calls,
+                    echo=prompt.echo,
                 )
                 streams.append(stream)
                 generate = partial(lease.generate, prompt.tokens, resolved, grammar=prompt.grammar)

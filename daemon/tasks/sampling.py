@@ -37,6 +37,7 @@ RANGES: dict[str, tuple[float | None, float | None, bool]] = {
     "max_tokens": (1, MAX_TOKENS, True),
     "min_tokens": (0, MAX_TOKENS, True),
     "top_logprobs": (0, MAX_TOP_LOGPROBS, True),
+    "prompt_logprobs": (0, MAX_TOP_LOGPROBS, True),
 }
 
 
@@ -168,6 +169,7 @@ def resolve(
         min_tokens=min(request.min_tokens or 0, max_tokens),
         stop_token_ids=tuple(dict.fromkeys((*ends, *request.stop_token_ids))),
         top_logprobs=request.top_logprobs if request.logprobs else -1,
+        prompt_logprobs=-1 if request.prompt_logprobs is None else request.prompt_logprobs,
     )
 
 

@@ -11,20 +11,30 @@ and one decoding a token.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..protocol.events import (
     ChosenLogprob,
+    Echo,
     Event,
     Finished,
     FinishReason,
     ReasoningDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallStarted,
 )
 from ..protocol.wire import TokenRow
 from .model_text import ModelText
 from .stops import StopMatcher
+
+
+class Echoed(NamedTuple):
+    """A prompt that its completion begins with."""
+
+    text: str
+    first_token: int
+    only: bool  # nothing is to follow: the first row brings log probabilities, its token is dropped
 
 
 class TextStream:
@@ -37,7 +47,7 @@ class TextStream:
     `logprobs` is the number of alternatives a token to report, None for no log probabilities at
     all. Those of the answer's tokens are reported, each with the text that it belongs to or, when
     it has none (markup, a part of a character), with the next. Thinking is not reported, nor is the
-    stop token.
+    stop token of a chat; in completions it is, as those who score texts count the tokens.
 
     `thinking_budget` is the number of tokens that the thinking may take. Once they are used up
     `over_budget` is set and no further token is looked at: whoever feeds the stream gives it the
@@ -58,6 +68,7 @@ class TextStream:
         continues: bool = False,
         thinking_budget: int | None = None,
         parallel_calls: bool = True,
+        echo: Echoed | None = None,
     ) -> None:
         tools = tools if chat else ()
         self.output_tokens = 0
@@ -76,6 +87,8 @@ class TextStream:
         self._thinking_budget = thinking_budget
         self._parallel_calls = parallel_calls
         self._top_logprobs = logprobs
+        self._chat = chat
+        self._echo = echo
         self._logprobs: list[ChosenLogprob] = []  # of tokens whose text is still to come
         self._finished = False
         self._plain = False
@@ -97,19 +110,37 @@ class TextStream:
 
     def _push_tokens(self, row: TokenRow) -> list[Event]:
         events: list[Event] = []
+        if self._echo is not None:
+            self._begin(self._echo, row, events)
+            if self._finished:
+                return events
         count = len(row.tokens)
         with_text = count - 1 if row.finish == "stop" and count else count
         for place, token in enumerate(row.tokens[:with_text]):
             self.output_tokens += 1
-            if self._top_logprobs is not None and row.logprobs is not None:
-                self._logprobs.append(self._chosen(row, place, self._top_logprobs))
+            self._note_logprobs(row, place)
             self._take(self._detokenizer.push((token,)), events)
             if self._finished or self.over_budget:
                 return events
-        self.output_tokens += count - with_text
+        if with_text < count:
+            self.output_tokens += 1
+            if not self._chat:
+                self._note_logprobs(row, with_text)
         if row.finish is not None:
             self._finish("stop" if row.finish == "stop" else "length", events)
         return events
+
+    def _begin(self, echo: Echoed, row: TokenRow, events: list[Event]) -> None:
+        self._echo = None
+        self._see_whether_plain()
+        first = None
+        if row.prompt_logprobs is not None:
+            first, _ = self._tokenizer.label(echo.first_token)
+        logprobs = tuple(map(self._chosen, row.prompt_logprobs or ()))
+        events.append(Echo(self._index, echo.text, first, logprobs))
+        if echo.only:
+            self.stopped = True
+            self._end("length", None, events)
 
     def _take(self, text: str, events: list[Event]) -> None:
         """One token's text, often empty."""
@@ -212,13 +243,16 @@ class TextStream:
         self._finished = True
 
     def _see_whether_plain(self) -> None:
-        looked_at = (self._reasoning, self._tools, self._stops, self._top_logprobs)
+        looked_at = (self._reasoning, self._tools, self._stops, self._top_logprobs, self._echo)
         self._plain = all(nothing is None for nothing in looked_at)
 
-    def _chosen(self, row: TokenRow, place: int, top: int) -> ChosenLogprob:
-        assert row.logprobs is not None
+    def _note_logprobs(self, row: TokenRow, place: int) -> None:
+        if self._top_logprobs is not None and row.logprobs is not None:
+            self._logprobs.append(self._chosen(row.logprobs[place][: 1 + self._top_logprobs]))
+
+    def _chosen(self, entries: list[TokenLogprob]) -> ChosenLogprob:
         label = self._tokenizer.label
-        chosen, *likeliest = row.logprobs[place]
+        chosen, *likeliest = entries
         text, data = label(chosen.token_id)
-        alternatives = [(*label(entry.token_id), entry.logprob) for entry in likeliest[:top]]
+        alternatives = [(*label(entry.token_id), entry.logprob) for entry in likeliest]
         return ChosenLogprob(text, data, chosen.logprob, tuple(alternatives))

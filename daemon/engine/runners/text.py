@@ -67,9 +67,13 @@ class TextRunner:
 
         The logits are never evaluated, so the output projection of the prompt costs nothing.
         """
-        self._select([adapter])
-        self.model(mx.array([tokens]), cache=cache)
+        self.logits(cache, tokens, adapter)
         mx.async_eval(ragged.arrays(cache))
+
+    def logits(self, cache: LayerCaches, tokens: list[int], adapter: int = NONE) -> mx.array:
+        """The same, lazily: logits [tokens, vocabulary] of what follows each token."""
+        self._select([adapter])
+        return self.model(mx.array([tokens]), cache=cache)[0]
 
     def prefill_packed(
         self,

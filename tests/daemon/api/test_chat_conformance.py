@@ -262,9 +262,67 @@ def test_token_ids_lists_and_echo_are_taken_by_completions(client: OpenAI) -> No
         model="tiny", prompt=[[1, 2, 3], [4, 5]], max_tokens=2, echo=True
     )
     assert len(echoed.choices) == 2
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.completions.create(model="tiny", prompt="x", echo=True, logprobs=1)
-    assert "echo and logprobs" in caught.value.message
+    assert echoed.choices[0].logprobs is None
+    only = client.completions.create(model="tiny", prompt="Once upon", max_tokens=0, echo=True)
+    assert only.choices[0].text == "Once upon"
+    assert only.choices[0].finish_reason == "length"
+    assert only.usage is not None
+    assert only.usage.completion_tokens == 0
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(model="tiny", prompt="x", suffix="y")
     assert caught.value.param == "suffix"
+
+
+def test_a_text_is_scored_as_evaluation_harnesses_do(client: OpenAI, http: httpx.Client) -> None:
+    """Context and continuation as token ids, one token more, which is cut off again."""
+    context, rest = [5, 6, 7], [11, 12, 13, 14]
+    asked: dict[str, Any] = {"model": "tiny", "prompt": [context + rest], "echo": True}
+    asked |= {"logprobs": 1, "temperature": 0, "seed": 1234}
+    scored = client.completions.create(**asked, max_tokens=1).choices[0]
+    found = scored.logprobs
+    assert found is not None
+    assert found.tokens is not None
+    assert found.token_logprobs is not None
+    assert found.top_logprobs is not None
+    assert found.text_offset is not None
+    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == 8
+    assert found.token_logprobs[0] is None
+    assert found.top_logprobs[0] is None
+    assert found.text_offset[0] == 0
+    for token, value, top in list(
+        zip(found.tokens, found.token_logprobs, found.top_logprobs, strict=True)
+    )[1:]:
+        assert value == top[token] <= max(top.values()) <= 0
+    # Each continuation's token is what the same prompt, cut before it, gives it.
+    at = len(context)
+    cut = client.completions.create(**asked | {"prompt": context + rest[:1]}, max_tokens=0)
+    assert cut.choices[0].logprobs is not None
+    assert cut.choices[0].logprobs.token_logprobs is not None
+    assert cut.choices[0].logprobs.token_logprobs[at] == pytest.approx(
+        found.token_logprobs[at], abs=1e-4
+    )
+    response = http.post("/v1/completions", json=asked | {"max_tokens": 1, "stream": True})
+    frames = [frame.removeprefix("data: ") for frame in response.text.split("\n\n") if frame]
+    chunks = [json.loads(frame) for frame in frames if frame[0] == "{"]
+    values = [
+        value
+        for chunk in chunks
+        for choice in chunk["choices"]
+        for value in (choice["logprobs"] or {}).get("token_logprobs", ())
+    ]
+    assert values == found.token_logprobs
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == scored.text
+
+
+def test_scored_prompts_and_choices_each_have_their_own(client: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "tiny", "echo": True, "logprobs": 0, "max_tokens": 3}
+    both = client.completions.create(prompt=["One two", "Three"], n=2, seed=3, **asked)
+    for choice in both.choices:
+        assert choice.text.startswith("One two" if choice.index < 2 else "Three")
+        assert choice.logprobs is not None
+        assert choice.logprobs.token_logprobs is not None
+        assert choice.logprobs.token_logprobs.count(None) == 1
+    one, other = (both.choices[i].logprobs.token_logprobs for i in (0, 1))  # pyright: ignore
+    assert one[:2] == other[:2]
+    best = client.completions.create(prompt="One two", best_of=3, n=1, **asked).choices[0]
+    assert best.text.startswith("One two")

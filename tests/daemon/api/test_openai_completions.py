@@ -48,7 +48,7 @@ def test_the_default_length_is_openais() -> None:
         ({"prompt": ["x"] * 100, "best_of": 10}, "prompt"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
-        ({"echo": True, "logprobs": 0}, "echo"),
+        ({"prompt_logprobs": 1}, "prompt_logprobs"),
     ],
 )
 def test_what_we_cannot_do_is_a_400_that_names_the_field(fields: dict, param: str) -> None:
@@ -64,3 +64,11 @@ def test_best_of_equal_to_n_asks_for_nothing() -> None:
 def test_logprobs_zero_asks_for_the_chosen_token() -> None:
     sampling = read_completion(body(logprobs=0)).request.sampling
     assert (sampling.logprobs, sampling.top_logprobs) == (True, 0)
+
+
+def test_an_echo_alone_is_scored_with_one_token_that_nobody_sees() -> None:
+    request = read_completion(body(echo=True, logprobs=1, max_tokens=0)).request
+    assert (request.echo_only, request.sampling.max_tokens) == (True, 1)
+    assert request.sampling.prompt_logprobs == 1
+    assert read_completion(body(echo=True)).request.sampling.prompt_logprobs is None
+    assert read_completion(body(max_tokens=0)).request.sampling.max_tokens == 0  # refused later

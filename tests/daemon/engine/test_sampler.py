@@ -206,7 +206,7 @@ def test_logprobs_are_of_the_raw_distribution() -> None:
     sampler.join(members)
     sampled = sampler.sample(mx.array([logits] * 3))
     assert sampled.logprobs is not None
-    assert sampled.logprobs.rows == [1, 2]
+    assert list(sampled.logprob_rows) == [1, 2]
     best = int(np.argmax(logits))
     assert np.allclose(np.array(sampled.logprobs.chosen), x[best], atol=1e-5)
     assert sampled.logprobs.top_ids is not None
