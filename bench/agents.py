@@ -97,12 +97,7 @@ def _kind(before: ChatRequest, after: ChatRequest) -> str:
 
 
 def tokens(text: ModelText, request: ChatRequest) -> list[int]:
-    return text.chat_prompt(
-        request.messages,
-        request.tools,
-        kwargs=request.chat_template_kwargs,
-        defaults=request.chat_template_defaults,
-    ).tokens
+    return text.prompt_of(request).tokens
 
 
 def shared(before: list[int], after: list[int]) -> int:

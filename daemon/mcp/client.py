@@ -48,24 +48,62 @@ async def connected(
         if isinstance(message, types.ToolListChangedNotification):
             on_change(False)
 
-    async with _transport(spec, errors) as (read, write):
-        info = types.Implementation(name="fastmlx", version=version("fastmlx"))
-        streams = _Streams(_Noticing(read, lambda: on_change(True)), write)
-        client = Client(streams, client_info=info, message_handler=on_message, cache=None)
-        async with client, _listening(client, on_change):
-            yield client
+    refused: set[int] = set()
+    try:
+        async with _transport(spec, errors, refused) as (read, write):
+            info = types.Implementation(name="fastmlx", version=version("fastmlx"))
+            streams = _Streams(_Noticing(read, lambda: on_change(True)), write)
+            client = Client(streams, client_info=info, message_handler=on_message, cache=None)
+            async with client, _listening(client, on_change):
+                yield client
+    except Exception as error:
+        if refused:
+            raise Refused(refused.pop()) from error
+        raise
+
+
+class Refused(Exception):
+    """A server behind HTTP does not let us in."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(
+            f"the server answers with HTTP {status}: it wants to know who asks. Give its entry in "
+            'mcp.json what it needs in "headers", as {"Authorization": "Bearer ${TOKEN}"} with '
+            "TOKEN in the daemon's environment; fastmlx cannot sign in with a browser (OAuth)"
+        )
 
 
 @asynccontextmanager
-async def _transport(spec: ServerSpec, errors: ErrorLog) -> AsyncGenerator[Any, None]:
+async def _transport(
+    spec: ServerSpec, errors: ErrorLog, refused: set[int]
+) -> AsyncGenerator[Any, None]:
+    """The two streams. `refused` gets the statuses of answers that do not let us in: the SDK tells
+    no more than that there was an error."""
+
+    async def look(response: httpx2.Response) -> None:
+        if response.status_code in (401, 403):
+            refused.add(response.status_code)
+
+    def client(
+        headers: dict[str, str] | None = None,
+        timeout: httpx2.Timeout | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> httpx2.AsyncClient:
+        hooks: dict[str, Any] = {"response": [look]}
+        return httpx2.AsyncClient(
+            headers=headers, timeout=timeout or HTTP_TIMEOUT, auth=auth, event_hooks=hooks
+        )
+
     async with AsyncExitStack() as stack:
         if spec.transport == "stdio":
             stderr = stack.enter_context(errors.open())
             yield await stack.enter_async_context(stdio_client(_program(spec), errlog=stderr))
         elif spec.transport == "sse":
-            yield await stack.enter_async_context(sse_client(spec.url, headers=spec.headers))
+            yield await stack.enter_async_context(
+                sse_client(spec.url, headers=spec.headers, httpx_client_factory=client)
+            )
         else:
-            http = httpx2.AsyncClient(headers=spec.headers, timeout=HTTP_TIMEOUT)
+            http = client(spec.headers)
             await stack.enter_async_context(http)
             yield await stack.enter_async_context(
                 streamable_http_client(spec.url, http_client=http)
@@ -165,7 +203,7 @@ def reason(error: BaseException | None, errors: ErrorLog | None = None) -> str:
         said = f"the server answers with HTTP {error.response.status_code}"
     elif isinstance(error, httpx2.TransportError):
         said = f"the server cannot be reached ({str(error) or type(error).__name__})"
-    elif isinstance(error, MCPError | OSError | RuntimeError):
+    elif isinstance(error, Refused | MCPError | OSError | RuntimeError):
         said = str(error) or type(error).__name__
     else:
         said = f"{type(error).__name__}: {error}"

@@ -53,8 +53,21 @@ def _block(block: dict[str, Any]) -> str:
             return str(block.get("text", ""))
         case "resource":
             resource = block.get("resource") or {}
-            return str(resource.get("text") or f"[resource {resource.get('uri', '')}]")
+            uri = resource.get("uri", "")
+            if "text" in resource:
+                return f"[resource {uri}]\n{resource['text']}"
+            return _left_out(f"resource {uri}", resource, resource.get("blob"))
         case "resource_link":
-            return f"[{block.get('name', 'resource')}]({block.get('uri', '')})"
+            about = " ".join(filter(None, (block.get("description"), block.get("mimeType"))))
+            link = (
+                f"[{block.get('title') or block.get('name', 'resource')}]({block.get('uri', '')})"
+            )
+            return f"{link} {about}".strip()
         case kind:
-            return f"[{kind}: {block.get('mimeType', 'data')}, not shown]"
+            return _left_out(str(kind), block, block.get("data"))
+
+
+def _left_out(what: str, block: dict[str, Any], data: Any) -> str:
+    """A note in the place of what cannot be text, so that the model knows that there was more."""
+    size = f", {len(data) * 3 // 4} bytes" if isinstance(data, str) else ""
+    return f"[{what}: {block.get('mimeType', 'data')}{size}; not shown, as only text can be]"

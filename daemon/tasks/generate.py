@@ -29,7 +29,7 @@ from ..text.stream import Echoed, TextStream
 from .books import Books
 from .lookup import find_model
 from .merge import merge
-from .sampling import check, check_vocabulary, choose_seed, resolve, room
+from .sampling import ban, check, check_vocabulary, choose_seed, resolve, room
 from .task import LONG_TEXT, Task
 from .texts import ModelSide, Texts
 from .thinking import Budgeted
@@ -58,6 +58,7 @@ class Prompt(NamedTuple):
     text: str = ""  # of a chat
     grammar: Grammar | None = None
     thinking_budget: int | None = None  # tokens
+    banned: int | None = None  # a token that may not be generated
 
 
 class _Plan(NamedTuple):
@@ -211,7 +212,7 @@ class Generator(Task):
             end = side.text.thinking_end(bare=bare) if budget is not None else []
             for i in range(plan.n):
                 resolved = resolve(
-                    sampling,
+                    ban(sampling, prompt.banned),
                     lease.spec.sampling,
                     side.recommended,
                     room=rooms[number],
@@ -242,14 +243,7 @@ def _chat_plan(request: ChatRequest) -> _Plan:
     tools = request.tools if request.tool_choice != "none" else []
 
     def prompts(side: ModelSide) -> list[Prompt]:
-        made = side.text.chat_prompt(
-            request.messages,
-            tools or None,
-            request.add_generation_prompt,
-            request.continue_final_message,
-            request.chat_template_kwargs,
-            request.chat_template_defaults,
-        )
+        made = side.text.prompt_of(request)
         grammar = side.text.grammar(request, made)
         budget = request.thinking_budget
         return [
@@ -260,10 +254,11 @@ def _chat_plan(request: ChatRequest) -> _Plan:
                 text=made.text,
                 grammar=grammar,
                 thinking_budget=made.thinking_budget if budget is None else budget,
+                banned=side.text.call_token if request.tools and not tools else None,
             )
         ]
 
-    length = _text_length(request.messages) + _text_length(tools)
+    length = _text_length(request.messages) + _text_length(request.tools)
     return _Plan(
         request.sampling,
         request.n,

@@ -23,6 +23,7 @@ MAX_STOP_TOKENS = 1024
 MAX_LOGIT_BIAS = 4096
 MAX_TOKENS = 2**31 - 1
 SEED_BITS = 63
+BAN = -10_000.0  # a logit bias: below all that is, and a number in float16
 
 # field → (least, most, least is allowed); None is no bound
 RANGES: dict[str, tuple[float | None, float | None, bool]] = {
@@ -83,6 +84,13 @@ def check_vocabulary(request: SamplingRequest, vocab_size: int) -> None:
                     f"{param}: there is no token {token}; the vocabulary ends at {vocab_size - 1}.",
                     param=param,
                 )
+
+
+def ban(request: SamplingRequest, token: int | None) -> SamplingRequest:
+    """The same, but the token does not come, whatever else is asked of it."""
+    if token is None:
+        return request
+    return msgspec.structs.replace(request, logit_bias=(request.logit_bias or {}) | {token: BAN})
 
 
 class GenerationConfig(NamedTuple):

@@ -77,15 +77,7 @@ def _only(settings: Settings) -> str:
 
 
 def _chat_text(side: ModelSide, request: ChatRequest) -> str:
-    prompt = side.text.chat_prompt(
-        request.messages,
-        (request.tools or None) if request.tool_choice != "none" else None,
-        request.add_generation_prompt,
-        request.continue_final_message,
-        request.chat_template_kwargs,
-        request.chat_template_defaults,
-    )
-    return prompt.text
+    return side.text.prompt_of(request).text
 
 
 def _tokenized(side: ModelSide, tokens: list[int], context: int | None) -> Tokenized:

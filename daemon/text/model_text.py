@@ -153,6 +153,29 @@ class ModelText:
             1 if asked.closed and opened else asked.budget,
         )
 
+    def prompt_of(self, request: ChatRequest) -> ChatPrompt:
+        """`chat_prompt` of a request. With `tool_choice` none its tools stay in the prompt, so that
+        what was computed of it serves again, where the model can be kept from calling them
+        (`call_token`); elsewhere they are left out."""
+        shown = request.tool_choice != "none" or self.call_token is not None
+        return self.chat_prompt(
+            request.messages,
+            (request.tools if shown else []) or None,
+            request.add_generation_prompt,
+            request.continue_final_message,
+            request.chat_template_kwargs,
+            request.chat_template_defaults,
+        )
+
+    @property
+    def call_token(self) -> int | None:
+        """The token without which the model cannot begin a call, if there is one."""
+        opening = getattr(self._tool_parser, "OPEN", "")
+        forms = getattr(self._tool_parser, "FORMS", ())
+        if not opening or not all(form.opening.startswith(opening) for form in forms):
+            return None
+        return self.tokenizer.added_token_id(opening)
+
     def grammar(self, request: ChatRequest, prompt: ChatPrompt) -> Grammar | None:
         """What the request demands of its output, None when anything goes.
 

@@ -276,8 +276,8 @@ def test_token_ids_lists_and_echo_are_taken_by_completions(client: OpenAI) -> No
 def test_a_text_is_scored_as_evaluation_harnesses_do(client: OpenAI, http: httpx.Client) -> None:
     """Context and continuation as token ids, one token more, which is cut off again."""
     context, rest = [5, 6, 7], [11, 12, 13, 14]
-    asked: dict[str, Any] = {"model": "tiny", "prompt": [context + rest], "echo": True}
-    asked |= {"logprobs": 1, "temperature": 0, "seed": 1234}
+    asked: dict[str, Any] = {"model": "tiny", "echo": True, "logprobs": 1, "temperature": 0}
+    asked |= {"prompt": [context + rest], "seed": 1234}
     scored = client.completions.create(**asked, max_tokens=1).choices[0]
     found = scored.logprobs
     assert found is not None
@@ -295,7 +295,8 @@ def test_a_text_is_scored_as_evaluation_harnesses_do(client: OpenAI, http: httpx
         assert value == top[token] <= max(top.values()) <= 0
     # Each continuation's token is what the same prompt, cut before it, gives it.
     at = len(context)
-    cut = client.completions.create(**asked | {"prompt": context + rest[:1]}, max_tokens=0)
+    shorter: dict[str, Any] = asked | {"prompt": context + rest[:1], "max_tokens": 0}
+    cut = client.completions.create(**shorter)
     assert cut.choices[0].logprobs is not None
     assert cut.choices[0].logprobs.token_logprobs is not None
     assert cut.choices[0].logprobs.token_logprobs[at] == pytest.approx(

@@ -133,14 +133,24 @@ def test_a_stop_string_ends_the_answer_and_is_not_shown(client: OpenAI) -> None:
     assert cut.choices[0].message.content == text[: text.index(stop)]
 
 
-def test_tools_may_be_given_and_left_alone(client: OpenAI) -> None:
-    answer = client.chat.completions.create(messages=HELLO, tools=[TOOL], max_tokens=4, **GREEDY)
-    without = client.chat.completions.create(
-        messages=HELLO, tools=[TOOL], tool_choice="none", max_tokens=4, **GREEDY
-    )
-    assert answer.usage is not None
-    assert without.usage is not None
-    assert answer.usage.prompt_tokens > without.usage.prompt_tokens
+def test_tools_that_may_not_be_called_stay_in_the_prompt_and_are_not_called(
+    client: OpenAI, daemon: LiveDaemon
+) -> None:
+    with daemon.http() as http:
+        found = http.post("/tokenize", json={"model": "tiny", "prompt": "<tool_call>"}).json()
+    (opening,) = found["tokens"]
+    asked: dict[str, Any] = {"messages": HELLO, "tools": [TOOL], "max_tokens": 6, **GREEDY}
+    asked["logit_bias"] = {str(opening): 100}
+    free = client.chat.completions.create(**asked)
+    kept = client.chat.completions.create(tool_choice="none", **asked)
+    assert "<tool_call>" in (free.choices[0].message.content or "")
+    assert "<tool_call>" not in (kept.choices[0].message.content or "")
+    assert kept.choices[0].message.tool_calls is None
+    assert free.usage is not None
+    assert kept.usage is not None
+    assert free.usage.prompt_tokens == kept.usage.prompt_tokens
+    assert kept.usage.prompt_tokens_details is not None
+    assert (kept.usage.prompt_tokens_details.cached_tokens or 0) > 0
 
 
 def test_huge_max_tokens_mean_the_room_that_is_left(client: OpenAI, daemon: LiveDaemon) -> None:

@@ -266,7 +266,12 @@ def test_calls_can_be_demanded(openai: OpenAI) -> None:
 
     def demand(choice: Any) -> Any:
         made = openai.responses.create(
-            input="Go", tools=tools, tool_choice=choice, extra_body={"seed": 5}, **SEEDED
+            input="Go",
+            tools=tools,
+            tool_choice=choice,
+            reasoning={"effort": "none"},
+            extra_body={"seed": 5},
+            **SEEDED,
         )
         return made.output[-1]
 

@@ -165,6 +165,27 @@ async def test_a_server_behind_http_may_be_restarted(tmp_path: Path, kind: str) 
         program.wait()
 
 
+@pytest.mark.parametrize("kind", ["http", "sse"])
+async def test_a_server_that_wants_to_know_who_asks_says_what_to_do(
+    tmp_path: Path, kind: str
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        save(tmp_path, {"far": {"type": kind, "url": f"http://127.0.0.1:{port}/mcp"}})
+        async with running(tmp_path) as servers:
+            await until(lambda: servers.connections and servers.connections[0].error)
+            error = servers.connections[0].error or ""
+            assert "HTTP 401" in error
+            assert '"headers"' in error
+            assert "Bearer ${TOKEN}" in error
+
+
 def test_no_server_outlives_a_daemon_that_was_killed(tmp_path: Path) -> None:
     """SIGKILL leaves the daemon no last word: the minder beside each program ends it, also one
     that heeds neither the end of its stdin nor SIGTERM."""

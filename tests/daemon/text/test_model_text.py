@@ -7,11 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fastmlx import daemon
 from fastmlx.config.settings import ModelSpec
 from fastmlx.daemon.protocol.errors import BadRequest, ModelFailed
+from fastmlx.daemon.protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from fastmlx.daemon.text.model_text import ModelText
+from fastmlx.daemon.text.parsing import tool
 from fastmlx.daemon.text.reasoning_parsers import think
 from fastmlx.daemon.text.tool_parsers import hermes
 
@@ -132,3 +135,24 @@ def test_prompts_of_token_ids_pass_through(chat_text: ModelText) -> None:
     for broken in ([], "", [1, -2]):
         with pytest.raises(BadRequest):
             chat_text.completion_prompt(broken)
+
+
+@pytest.mark.parametrize(
+    ("parser", "banned"), [("hermes", True), ("llama3", False), ("harmony", False), ("none", False)]
+)
+def test_tools_that_may_not_be_called_are_shown_where_calls_can_be_kept_from_coming(
+    parser: str, banned: bool
+) -> None:
+    text = load(Path(daemon.__path__[0]) / "demo" / "model", tool_parser=parser)
+    request = ChatRequest(
+        model="m",
+        messages=[USER],
+        tools=[tool("weather", city="string")],
+        tool_choice="none",
+        sampling=SamplingRequest(),
+        meta=RequestMeta(request_id="1", dialect="openai_chat"),
+    )
+    offered = msgspec.structs.replace(request, tool_choice="auto")
+    assert (text.call_token is not None) == banned
+    assert ("weather" in text.prompt_of(request).text) == banned
+    assert "weather" in text.prompt_of(offered).text
