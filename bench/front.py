@@ -43,6 +43,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     from fastmlx.config.paths import Home
     from fastmlx.config.settings import ModelSpec, Settings
     from fastmlx.config.state import ConfigState
+    from fastmlx.daemon.access.access import Access
     from fastmlx.daemon.api.metrics import Metrics
     from fastmlx.daemon.app import BACKLOG, calm_collector, create_app, url_of
     from fastmlx.daemon.reconcile import reconcile
@@ -84,6 +85,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
             embedder=embedder,
             ranker=Ranker(config, supervisor, texts, record, embedder),
             token_tools=TokenTools(config, texts),
+            access=Access(home),
         )
         server = await create_app(front, metrics).create_server(
             sock=listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}

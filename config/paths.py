@@ -63,6 +63,16 @@ class Home:
         return self.root / "secret"
 
     @property
+    def access(self) -> Path:
+        """API keys (hashed) and the password of the dashboard (hashed)."""
+        return self.root / "access.json"
+
+    @property
+    def local_token(self) -> Path:
+        """The key of this user's own commands, in clear: who can read it owns the home anyway."""
+        return self.run / "local.token"
+
+    @property
     def models(self) -> Path:
         """Downloads that are not in the Hub's own cache."""
         return self.root / "models"

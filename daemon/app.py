@@ -26,6 +26,8 @@ from ..config.load import load, load_file, read_text, write_default
 from ..config.paths import Home
 from ..config.settings import Settings
 from ..config.state import ConfigState
+from .access.access import Access
+from .access.exposure import is_exposed, refuse_exposed
 from .logs import write as logs
 
 if TYPE_CHECKING:
@@ -75,10 +77,12 @@ async def serve(
             text = read_text(home.config)
             settings = load(text, home.config)
             server = settings.server
+            access = Access(home, exposed=is_exposed(host or server.host))
+            refuse_exposed(access, home.config, host or server.host, in_file=host is None)
             with listen(host or server.host, server.port if port is None else port) as listener:
                 logs.set_up(home, log_level or server.log_level)
                 config = ConfigState(home.config, settings)
-                daemon = _Daemon(home, config, fixed_log_level=log_level is not None)
+                daemon = _Daemon(home, config, access, fixed_log_level=log_level is not None)
                 await daemon.run(listener, text)
         return 0
     except ConfigError as error:
@@ -173,7 +177,9 @@ def create_app(front: Front, metrics: Metrics | None = None) -> Sanic[Any, Any]:
     return app
 
 
-def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
+def build(
+    home: Home, config: ConfigState, url: str, access: Access | None = None
+) -> tuple[Front, Metrics]:
     """A front with everything behind it, and the figures that its requests feed. Nothing is
     declared to the supervisor yet."""
     from .api.metrics import Metrics
@@ -194,23 +200,26 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
     def record(row: UsageRow) -> None:
         store.record(row)
         metrics.observe(row)
+        access.end(row)
 
+    access = access or Access(home)
     texts = Texts()
     store = Store.open(home.database)
     supervisor = Supervisor(
         home=home, memory_limit_bytes=memory_limit_bytes(config.settings), on_change=drop_texts
     )
     metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
-    embedder = Embedder(config, supervisor, texts, record)
+    embedder = Embedder(config, supervisor, texts, record, access.begin)
     front = Front(
         home=home,
         config=config,
         supervisor=supervisor,
         store=store,
-        generator=Generator(config, supervisor, texts, record),
+        generator=Generator(config, supervisor, texts, record, access.begin),
         embedder=embedder,
-        ranker=Ranker(config, supervisor, texts, record, embedder),
+        ranker=Ranker(config, supervisor, texts, record, embedder, access.begin),
         token_tools=TokenTools(config, texts),
+        access=access,
         version=version("fastmlx"),
         url=url,
     )
@@ -220,9 +229,12 @@ def build(home: Home, config: ConfigState, url: str) -> tuple[Front, Metrics]:
 class _Daemon:
     """One run of the daemon, from the bound socket to the last closed connection."""
 
-    def __init__(self, home: Home, config: ConfigState, *, fixed_log_level: bool) -> None:
+    def __init__(
+        self, home: Home, config: ConfigState, access: Access, *, fixed_log_level: bool
+    ) -> None:
         self._home = home
         self._config = config
+        self._access = access
         self._fixed_log_level = fixed_log_level
         self._applying = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -230,7 +242,9 @@ class _Daemon:
 
     async def run(self, listener: socket.socket, config_text: str) -> None:
         """`config_text` is the text whose settings are in force."""
-        front, metrics = build(self._home, self._config, url_of(listener))
+        from .tasks.usage import restore_budgets
+
+        front, metrics = build(self._home, self._config, url_of(listener), self._access)
         app = create_app(front, metrics)
         server = await app.create_server(
             sock=listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
@@ -243,15 +257,18 @@ class _Daemon:
         await starting
         self._handle_signals(front)
         calm_collector()
+        self._access.open_to_commands()
         self._say_where(front.url)
         log.info("fastmlx %s serves at %s, home %s", front.version, front.url, self._home.root)
         try:
             await self._apply(front, None, self._config.settings)
             following = asyncio.create_task(self._follow_config(front, config_text))
             tools = asyncio.create_task(front.mcp.run())
+            budgets = asyncio.create_task(restore_budgets(self._access.budgets, front.store))
+            noting = asyncio.create_task(self._access.run())
             await self._stop.wait()
-            following.cancel()
-            tools.cancel()
+            for task in (following, tools, budgets, noting):
+                task.cancel()
         finally:
             log.info("stopping")
             server.server.close()  # pyright: ignore[reportOptionalMemberAccess]
@@ -298,12 +315,15 @@ class _Daemon:
 
     async def _take(self, front: Front, found: Settings | ConfigError) -> None:
         """A saved file takes effect, or is refused and says why."""
-        if isinstance(found, ConfigError):
-            self._config.refuse(found)
-            log.error("%s; what was in force stays", found)
-            return
         try:
+            if isinstance(found, ConfigError):
+                raise found
+            if found.server.host != self._config.started.server.host:
+                refuse_exposed(self._access, self._config.path, found.server.host)
             await self._apply(front, self._config.settings, found)
+        except ConfigError as error:
+            self._config.refuse(error)
+            log.error("%s; what was in force stays", error)
         except Exception:
             log.exception("the new configuration could not be applied")
 

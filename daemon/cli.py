@@ -34,6 +34,8 @@ VERBS = {
     "unload": Verb("unload a model and give its memory back", "unload"),
     "run": Verb("chat with a model in the terminal", "run"),
     "cache": Verb("show or clear what prompts have left for the next ones", "cache"),
+    "keys": Verb("make and manage API keys", "keys"),
+    "password": Verb("set the dashboard's password", "password"),
     "logs": Verb("show the daemon's log, or that of a model's engine", "logs"),
     "install": Verb("start the daemon at every login, as a service", "install"),
     "uninstall": Verb("stop and remove the service", "uninstall"),

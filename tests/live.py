@@ -159,10 +159,15 @@ class LiveDaemon:
         return httpx.Client(base_url=self.url, timeout=60.0, **options)
 
     def status(self) -> dict[str, Any]:
-        """GET /api/status."""
-        answer = httpx.get(self.url + "/api/status", timeout=10)
+        """GET /api/status, as this user's own commands ask for it."""
+        answer = httpx.get(self.url + "/api/status", headers=self.token_headers(), timeout=10)
         answer.raise_for_status()
         return answer.json()
+
+    def token_headers(self) -> dict[str, str]:
+        """What lets the commands of the daemon's own user in, whatever keys there are."""
+        token = (self.home / "run" / "local.token").read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
 
     def model(self, name: str) -> dict[str, Any]:
         """The status of one model. Raises KeyError when it is not declared."""

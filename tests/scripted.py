@@ -16,6 +16,7 @@ from typing import Any
 from fastmlx.config.paths import Home
 from fastmlx.config.settings import ModelSpec, Settings
 from fastmlx.config.state import ConfigState
+from fastmlx.daemon.access.access import Access
 from fastmlx.daemon.app import create_app
 from fastmlx.daemon.reconcile import reconcile
 from fastmlx.daemon.store.store import Store
@@ -84,6 +85,7 @@ async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Sc
         embedder=embedder,
         ranker=Ranker(config, supervisor, texts, store.record, embedder),
         token_tools=TokenTools(config, texts),
+        access=Access(home),
     )
     await reconcile(None, config.settings, supervisor)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -5,7 +5,8 @@
     4  daemon.reconcile  daemon.api  admin
     3  daemon.tasks
     2  daemon.supervisor  daemon.mcp
-    1  daemon.hub  daemon.store  daemon.text  daemon.auth  launchd     |  daemon.engine, daemon.demo
+    1  daemon.hub  daemon.store  daemon.text  daemon.auth  daemon.access  launchd
+       |  daemon.engine, daemon.demo
     0  config  migrations  daemon.protocol  daemon.cold  daemon.logs  daemon.registry
 
 Imports inside functions count as well. Those under `if TYPE_CHECKING:` do not load anything, but
@@ -40,6 +41,7 @@ FLOORS = {
     "daemon.store": 1,
     "daemon.text": 1,
     "daemon.auth": 1,
+    "daemon.access": 1,
     "launchd": 1,
     "daemon.engine": 1,
     "daemon.demo": 1,

@@ -22,7 +22,7 @@ from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicE
 from sanic.http import Http
 from sanic.response import HTTPResponse
 
-from ..protocol.errors import FastMLXError, TooLarge
+from ..protocol.errors import FastMLXError, TooLarge, Unauthorized
 from .anthropic_errors import anthropic_body, speaks_anthropic
 from .ollama_errors import ollama_body, speaks_ollama
 
@@ -81,6 +81,8 @@ def openai_body(problem: Problem, request_id: str) -> dict[str, Any]:
 def _problem(error: BaseException, request_id: str) -> Problem:
     if isinstance(error, FastMLXError):
         headers = _retry_after(error.retry_after_s)
+        if isinstance(error, Unauthorized):
+            headers["www-authenticate"] = "Bearer"
         return Problem(error, error.status, error.message, error.code, error.param, headers)
     if isinstance(error, SanicException) and error.status_code != 500:
         return _from_sanic(error)

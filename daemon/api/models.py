@@ -16,7 +16,7 @@ import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
-from ..tasks.lookup import find_model
+from ..tasks.lookup import allowed_models, find_model
 from .anthropic_errors import speaks_anthropic
 from .anthropic_models import model_info, page
 
@@ -29,9 +29,10 @@ blueprint = Blueprint("models")
 
 
 def model_objects(front: Front) -> Iterator[dict[str, Any]]:
-    """Declared models in their order, each followed by its aliases and adapters."""
+    """Declared models in their order, each followed by its aliases and adapters: those that the
+    caller may use."""
     statuses = {status.name: status for status in front.supervisor.status()}
-    for name, spec in front.config.settings.models.items():
+    for name, spec in allowed_models(front.config.settings).items():
         status = statuses.get(name)
         context = spec.context if isinstance(spec.context, int) else None
         if status is not None and status.context is not None:

@@ -20,7 +20,7 @@ from ..hub.catalog import resolve
 from ..hub.describe import ModelInfo, describe
 from ..protocol.errors import ModelFailed
 from ..supervisor.status import State
-from ..tasks.lookup import find_model
+from ..tasks.lookup import allowed_models, find_model
 from .body import convert, read_json
 from .ollama_fields import model_name
 
@@ -83,9 +83,12 @@ async def running(request: Request) -> HTTPResponse:
     """Ollama: the models that are loaded, and when they will be unloaded if nobody asks."""
     front: Front = request.app.ctx.front
     found = await asyncio.to_thread(_all_on_disk, front.config.settings)
+    allowed = allowed_models(front.config.settings)
     models: list[dict[str, Any]] = []
     for status in front.supervisor.status():
         on_disk = found.get(status.name)
+        if status.name not in allowed:
+            continue
         if status.state is not State.READY or on_disk is None:
             continue
         left_s = min(status.idle_timeout_s - (status.idle_s or 0.0), FOREVER_S)
@@ -139,7 +142,7 @@ async def show(request: Request) -> HTTPResponse:
 
 def _names(settings: Settings) -> Iterator[tuple[str, str]]:
     """(declared name, name that a client may use)"""
-    for name, spec in settings.models.items():
+    for name, spec in allowed_models(settings).items():
         aliases = (alias for alias in spec.aliases if "*" not in alias)
         adapted = (f"{name}:{adapter}" for adapter in spec.named_adapters)
         for each in (name, *aliases, *adapted):

@@ -24,10 +24,10 @@ from sanic import Blueprint
 from sanic.exceptions import SanicException
 from websockets.exceptions import ConnectionClosed
 
-from ..auth import check_request
 from ..protocol.errors import BadRequest, Overloaded
 from .body import read_json
 from .errors import reply_to
+from .gate import authorize
 from .responses_events import Framing
 from .responses_fields import read_asked
 from .responses_keeper import Local
@@ -60,10 +60,7 @@ async def _upgrade_only(request: Request) -> None:
             headers={"Upgrade": "websocket", "Connection": "Upgrade"},
         )
     # Browsers let any page open a WebSocket: what holds for a POST must hold here.
-    settings = request.app.ctx.front.config.settings.server
-    check_request(
-        "POST", request.headers, bound_host=settings.host, cors_origins=settings.cors_origins
-    )
+    authorize(request, "POST")
     if request.app.ctx.websockets >= MAX_CONNECTIONS:
         raise Overloaded(f"{MAX_CONNECTIONS} WebSockets are open.", retry_after_s=5)
 

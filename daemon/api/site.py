@@ -7,16 +7,16 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from sanic import Sanic
-from sanic.response import BaseHTTPResponse, HTTPResponse, empty
+from sanic.response import BaseHTTPResponse
 
-from ..auth import check_request, cors_headers, preflight_headers
-from ..logs import context as log_context
+from ..auth import cors_headers
 from . import (
     anthropic_messages,
     cache,
     conversations,
     errors,
     hub,
+    keys,
     mcp,
     mcp_server,
     models,
@@ -34,6 +34,7 @@ from . import (
     responses_websocket,
     tokens,
 )
+from .gate import gate
 from .metrics import Metrics
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ BLUEPRINTS = (
     native.blueprint,
     cache.blueprint,
     hub.blueprint,
+    keys.blueprint,
     models.blueprint,
     openai_chat.blueprint,
     openai_completions.blueprint,
@@ -63,8 +65,6 @@ BLUEPRINTS = (
     responses_websocket.blueprint,
     conversations.blueprint,
 )
-
-LONGEST_ID = 128  # characters that the log keeps of an id that the client chose
 
 
 def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
@@ -91,30 +91,9 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
     responses.install(site, front)
     for blueprint in BLUEPRINTS:
         site.blueprint(blueprint)
-    site.register_middleware(_gate, "request")
+    site.register_middleware(gate, "request")
     site.register_middleware(_stamp, "response")
     return site
-
-
-async def _gate(request: Request) -> HTTPResponse | None:
-    """Before every handler. Raises Forbidden."""
-    if request.transport is not None:
-        # Sanic stops reading while a body of 64 KiB or more waits to be consumed. Left so, the
-        # end of the connection would go unnoticed, and the request would run for nobody.
-        request.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
-    log_context.begins(str(request.id)[:LONGEST_ID])
-    settings = request.app.ctx.front.config.settings.server
-    if request.method == "OPTIONS":
-        allowed = preflight_headers(request.headers, settings.cors_origins)
-        if allowed:
-            return empty(204, headers=allowed)
-    check_request(
-        request.method,
-        request.headers,
-        bound_host=settings.host,
-        cors_origins=settings.cors_origins,
-    )
-    return None
 
 
 async def _stamp(request: Request, response: BaseHTTPResponse) -> None:

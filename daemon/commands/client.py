@@ -42,6 +42,7 @@ class Daemon:
         self._address = (place.hostname, place.port)
         self.url = url
         self.pid = pid  # of the front
+        self.token: str | None = None  # this user's, which may do all; see access.Access
 
     @classmethod
     def find(cls, home: Home) -> Self:
@@ -53,6 +54,7 @@ class Daemon:
             said = json.loads(home.server_json.read_text("utf-8"))
             found = cls(str(said["url"]).rstrip("/"), int(said["pid"]))
             if found.get("/health") == {"status": "ok"}:
+                found.token = home.local_token.read_text("ascii").strip()
                 return found
         except (OSError, ValueError, KeyError, TypeError, Failure):
             pass
@@ -97,6 +99,8 @@ class Daemon:
     ) -> http.client.HTTPResponse:
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         connection.request(method, path, content, headers)
         return connection.getresponse()
 

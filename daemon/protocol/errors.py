@@ -56,6 +56,8 @@ class ContextTooLong(BadRequest):
 
 
 class Unauthorized(FastMLXError):
+    """No API key, or one that is not known (any more)."""
+
     status = 401
     code = "invalid_api_key"
 
@@ -65,6 +67,31 @@ class Forbidden(FastMLXError):
 
     status = 403
     code = "forbidden"
+
+
+class ModelForbidden(Forbidden):
+    """The key's list of models leaves this one out."""
+
+    code = "model_not_allowed"
+
+
+class BudgetSpent(FastMLXError):
+    """The API key has had what it may have in a day."""
+
+    status = 429
+    code = "budget_exceeded"
+
+
+class TooManyAttempts(FastMLXError):
+    """Too many wrong passwords."""
+
+    status = 429
+    code = "too_many_attempts"
+
+
+class KeyNotFound(FastMLXError):
+    status = 404
+    code = "key_not_found"
 
 
 class ModelNotFound(FastMLXError):

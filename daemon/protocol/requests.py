@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .caller import current_key
 from .grammar import Grammar
 
 
@@ -40,7 +41,7 @@ class RequestMeta(msgspec.Struct, kw_only=True):
 
     request_id: str  # e.g. "chatcmpl-…"
     dialect: str  # "openai_chat", "openai_completions", …
-    key: str | None = None  # name of the API key
+    key: str | None = msgspec.field(default_factory=current_key)  # name of the API key
     client: str | None = None  # peer address
     stream: bool = False  # answered event by event
 

@@ -27,7 +27,7 @@ class Books:
     def __init__(self, model: str, meta: RequestMeta) -> None:
         is_called(meta.request_id)
         self.model = model
-        self._meta = meta
+        self.meta = meta
         self._at_ms = int(time.time() * 1000)
         self._start = time.perf_counter()
         self._queue_s: float | None = None
@@ -87,11 +87,11 @@ class Books:
         self._log(usage)
         return UsageRow(
             at_ms=self._at_ms,
-            request_id=self._meta.request_id,
+            request_id=self.meta.request_id,
             model=self.model,
-            dialect=self._meta.dialect,
-            key=self._meta.key,
-            client=self._meta.client,
+            dialect=self.meta.dialect,
+            key=self.meta.key,
+            client=self.meta.client,
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             output_tokens=usage.output_tokens,
@@ -101,7 +101,7 @@ class Books:
             duration_ms=round(usage.duration_s * 1000, 3),
             finish_reason=self.finish_reason,
             error=self.error,
-            stream=self._meta.stream,
+            stream=self.meta.stream,
         )
 
     def _log(self, usage: Usage) -> None:
@@ -110,12 +110,12 @@ class Books:
             logging.WARNING if self.error else logging.INFO,
             "%s: %s, %d prompt tokens (%d cached), %d output tokens, first after %.0f ms, "
             "%.0f ms in all",
-            self._meta.dialect,
+            self.meta.dialect,
             self.error or self.finish_reason,
             usage.prompt_tokens,
             usage.cached_tokens,
             usage.output_tokens,
             usage.ttft_s * 1000,
             usage.duration_s * 1000,
-            extra={"model": self.model, "request": self._meta.request_id},
+            extra={"model": self.model, "request": self.meta.request_id},
         )

@@ -35,6 +35,7 @@ class Embedder(Task):
         """Raises FastMLXError. Cancel it to give the request up."""
         books = Books(request.model, request.meta)
         try:
+            self._begin(request.meta)
             name, spec = find_model(self._config.settings, request.model)
             books.model = name
             side = await self._texts.get(name, spec)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..mcp.servers import McpServers
+from ..protocol import caller
 from . import mcp_loop
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ...config.paths import Home
     from ...config.state import ConfigState
+    from ..access.access import Access
     from ..protocol.events import Event
     from ..protocol.requests import ChatRequest
     from ..store.store import Store
@@ -42,6 +44,7 @@ class Front:
     embedder: Embedder = field(kw_only=True)
     ranker: Ranker = field(kw_only=True)
     token_tools: TokenTools = field(kw_only=True)
+    access: Access = field(kw_only=True)
     version: str
     url: str = ""  # http://host:port as this machine reaches it
     started_at: float = field(default_factory=time.time)  # seconds since the epoch
@@ -51,9 +54,12 @@ class Front:
         self.mcp = McpServers(self.home.mcp, self.home.logs)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        """`Generator.chat`, with the tools of MCP servers where the request asks for them."""
+        """`Generator.chat`, with the tools of MCP servers where the request asks for them.
+
+        Raises Forbidden when its API key may not run such tools."""
         if request.mcp is None:
             return self.generator.chat(request)
+        caller.current().require(caller.Scope.TOOLS)
         return mcp_loop.chat(self.generator, self.mcp, self.config.settings.mcp, request)
 
     def status(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from ..protocol.errors import BadRequest, EngineDied
 from ..protocol.events import Event, Finished
 from ..protocol.grammar import Grammar
-from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
+from ..protocol.requests import ChatRequest, CompletionRequest, RequestMeta, SamplingRequest
 from ..protocol.wire import TokenRow
 from ..text.divergence import Divergence, RecentPrompts
 from ..text.grammar import check as check_grammar
@@ -30,7 +30,7 @@ from .books import Books
 from .lookup import find_model
 from .merge import merge
 from .sampling import ban, check, check_vocabulary, choose_seed, resolve, room
-from .task import LONG_TEXT, Task
+from .task import LONG_TEXT, Task, no_bounds
 from .texts import ModelSide, Texts
 from .thinking import Budgeted
 from .truncate import fitting, reserve
@@ -85,8 +85,9 @@ class Generator(Task):
         supervisor: Supervisor,
         texts: Texts,
         record: Callable[[UsageRow], None],
+        begin: Callable[[RequestMeta], None] = no_bounds,
     ) -> None:
-        super().__init__(config, supervisor, texts, record)
+        super().__init__(config, supervisor, texts, record, begin)
         self._recent: dict[str, RecentPrompts] = {}  # by the model's name
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
@@ -156,6 +157,7 @@ class Generator(Task):
 
     async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
         try:
+            self._begin(books.meta)
             check(plan.sampling)
             for grammar, param in plan.wishes:
                 await asyncio.to_thread(check_grammar, grammar, param)

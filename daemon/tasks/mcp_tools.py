@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from ..protocol import caller
+from ..protocol.caller import Scope
 from ..protocol.errors import BadRequest
 from ..protocol.events import Finished, ReasoningDelta, TextDelta, Usage
 from ..protocol.requests import ChatRequest, EmbeddingRequest, RequestMeta, SamplingRequest
 from ..store import queries
 from ..store.database import StoreUnavailable
-from .lookup import find_model
+from .lookup import allowed_models, find_model
 
 if TYPE_CHECKING:
     from .front import Front
@@ -77,7 +79,7 @@ async def _list_models(front: Front, arguments: dict[str, Any]) -> dict[str, Any
     _read(arguments, _Nothing)
     statuses = {status.name: status for status in front.supervisor.status()}
     models = []
-    for name, spec in front.config.settings.models.items():
+    for name, spec in allowed_models(front.config.settings).items():
         status = statuses.get(name)
         models.append(
             {
@@ -92,12 +94,14 @@ async def _list_models(front: Front, arguments: dict[str, Any]) -> dict[str, Any
 
 
 async def _load(front: Front, arguments: dict[str, Any]) -> dict[str, Any]:
+    caller.current().require(Scope.ADMIN)
     name = find_model(front.config.settings, _read(arguments, _Named).model).name
     await front.supervisor.load(name)
     return _state(front, name)
 
 
 async def _unload(front: Front, arguments: dict[str, Any]) -> dict[str, Any]:
+    caller.current().require(Scope.ADMIN)
     name = find_model(front.config.settings, _read(arguments, _Named).model).name
     await front.supervisor.unload(name)
     return _state(front, name)
@@ -156,6 +160,7 @@ async def _embed(front: Front, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _usage(front: Front, arguments: dict[str, Any]) -> dict[str, Any]:
+    caller.current().require(Scope.METRICS)
     days = _read(arguments, _Usage).days
     if not 0 < days <= 3650:
         raise BadRequest("days must be more than 0 and at most 3650.", param="days")

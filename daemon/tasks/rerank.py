@@ -15,12 +15,12 @@ from operator import mul
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..protocol.errors import BadRequest, ContextTooLong
-from ..protocol.requests import EmbeddingRequest, ScoreRequest
+from ..protocol.requests import EmbeddingRequest, RequestMeta, ScoreRequest
 from ..text.pairs import pairs_of
 from ..text.tokenizer import Pair
 from .books import Books
 from .lookup import find_model
-from .task import LONG_TEXT, Task
+from .task import LONG_TEXT, Task, no_bounds
 from .texts import ModelSide, Texts
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class Ranker(Task):
         texts: Texts,
         record: Callable[[UsageRow], None],
         embedder: Embedder,
+        begin: Callable[[RequestMeta], None] = no_bounds,
     ) -> None:
-        super().__init__(config, supervisor, texts, record)
+        super().__init__(config, supervisor, texts, record, begin)
         self._embedder = embedder
 
     async def score(self, request: ScoreRequest) -> Scores:
@@ -63,7 +64,8 @@ class Ranker(Task):
             side = await self._texts.get(name, spec)
             embeds = side.kind == "embedding"
             if embeds:
-                return await self._cosines(request, side)
+                return await self._cosines(request, side)  # which begins it
+            self._begin(request.meta)
             if side.kind != "reranker":
                 raise BadRequest(
                     f"{name} compares no texts: it is a {side.kind} model. A model's entry in "
