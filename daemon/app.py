@@ -200,24 +200,24 @@ def build(
     def record(row: UsageRow) -> None:
         store.record(row)
         metrics.observe(row)
-        access.end(row)
+        door.end(row)
 
-    access = access or Access(home)
+    door = access or Access(home)
     texts = Texts()
     store = Store.open(home.database)
     supervisor = Supervisor(
         home=home, memory_limit_bytes=memory_limit_bytes(config.settings), on_change=drop_texts
     )
     metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
-    embedder = Embedder(config, supervisor, texts, record, access.begin)
+    embedder = Embedder(config, supervisor, texts, record, door.begin)
     front = Front(
         home=home,
         config=config,
         supervisor=supervisor,
         store=store,
-        generator=Generator(config, supervisor, texts, record, access.begin),
+        generator=Generator(config, supervisor, texts, record, door.begin),
         embedder=embedder,
-        ranker=Ranker(config, supervisor, texts, record, embedder, access.begin),
+        ranker=Ranker(config, supervisor, texts, record, embedder, door.begin),
         token_tools=TokenTools(config, texts),
         access=access,
         version=version("fastmlx"),
