@@ -219,7 +219,7 @@ def build(
         embedder=embedder,
         ranker=Ranker(config, supervisor, texts, record, embedder, door.begin),
         token_tools=TokenTools(config, texts),
-        access=access,
+        access=door,
         version=version("fastmlx"),
         url=url,
     )
