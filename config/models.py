@@ -129,6 +129,12 @@ class ModelSpec(Section):
     max_waiting: Whole | None = setting(
         "By default defaults.max_waiting.", change="live", unit="requests", default=None
     )
+    queue_timeout: Seconds | None = setting(
+        "By default defaults.queue_timeout.", change="live", unit="seconds", default=None
+    )
+    request_timeout: Seconds | None = setting(
+        "By default defaults.request_timeout.", change="live", unit="seconds", default=None
+    )
     max_gap: MaxGap | None = setting(
         "By default defaults.max_gap.", change="live", unit="seconds", default=None
     )

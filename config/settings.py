@@ -186,6 +186,18 @@ class DefaultSettings(Section):
         unit="requests",
         default=128,
     )
+    queue_timeout: Seconds = setting(
+        "How long a request may wait for its turn; then: 503 with Retry-After.",
+        change="live",
+        unit="seconds",
+        default=math.inf,
+    )
+    request_timeout: Seconds = setting(
+        "How long a request may take in all; then: 504, or an error event in its stream.",
+        change="live",
+        unit="seconds",
+        default=math.inf,
+    )
     max_gap: MaxGap = setting(
         "How long a running stream may wait for its next token while prompts are computed; "
         "auto is a multiple of its usual time.",
@@ -317,6 +329,15 @@ class Settings(BaseSettings):
 
     def max_waiting(self, spec: ModelSpec) -> int:
         return self.defaults.max_waiting if spec.max_waiting is None else spec.max_waiting
+
+    def queue_timeout_s(self, spec: ModelSpec) -> float:
+        """Seconds; `math.inf` for never."""
+        return self.defaults.queue_timeout if spec.queue_timeout is None else spec.queue_timeout
+
+    def request_timeout_s(self, spec: ModelSpec) -> float:
+        """Seconds; `math.inf` for never."""
+        own = spec.request_timeout
+        return self.defaults.request_timeout if own is None else own
 
     def max_gap_s(self, spec: ModelSpec) -> float | None:
         """Seconds; None for auto."""

@@ -112,6 +112,8 @@ def _declared(settings: Settings, name: str) -> Declaration:
         max_concurrent=settings.max_concurrent(spec),
         max_waiting=settings.max_waiting(spec),
         max_gap_s=settings.max_gap_s(spec),
+        queue_timeout_s=settings.queue_timeout_s(spec),
+        request_timeout_s=settings.request_timeout_s(spec),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -81,6 +82,8 @@ class House:
         max_concurrent: int = 32,
         max_waiting: int = 128,
         max_gap_s: float | None = None,
+        queue_timeout_s: float = math.inf,
+        request_timeout_s: float = math.inf,
         weights_bytes: int = 1000,
         behaviour: dict[str, Any] | None = None,
         **spec: Any,
@@ -96,6 +99,8 @@ class House:
             max_concurrent=max_concurrent,
             max_waiting=max_waiting,
             max_gap_s=max_gap_s,
+            queue_timeout_s=queue_timeout_s,
+            request_timeout_s=request_timeout_s,
         )
         await self.supervisor.declare(name, declared)
 

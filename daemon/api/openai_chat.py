@@ -102,6 +102,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
                 dialect="openai_chat",
                 client=client,
                 stream=stream,
+                priority=fields.priority or 0,
             ),
         ),
         stream=stream,

@@ -90,6 +90,7 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
                 dialect="openai_completions",
                 client=client,
                 stream=stream,
+                priority=fields.priority or 0,
             ),
         ),
         stream=stream,

@@ -46,6 +46,7 @@ class CommonFields(msgspec.Struct, kw_only=True):
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
+    priority: int | None = None  # vLLM: in the queue; smaller comes first
     timings_per_token: bool | None = None  # llama-server: a `timings` object beside `usage`
 
 
@@ -61,7 +62,6 @@ UNSUPPORTED: dict[str, Callable[[Any], bool]] = {
     "prompt_logprobs": is_null,
     "return_token_ids": one_of(False),
     "return_tokens_as_token_ids": one_of(False),
-    "priority": one_of(0),
 }
 
 

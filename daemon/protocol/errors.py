@@ -150,6 +150,13 @@ class EngineDied(FastMLXError):
     retriable = True
 
 
+class TimedOut(FastMLXError):
+    """The request took longer than the configuration allows."""
+
+    status = 504
+    code = "timeout"
+
+
 class ToolNotFound(FastMLXError):
     """No connected MCP server has such a tool, or there is no such server."""
 

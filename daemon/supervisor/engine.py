@@ -12,20 +12,20 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ..logs.context import nobody_s, whose
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
-from ..protocol.grammar import Grammar
-from ..protocol.sampling import Sampling
 from .backoff import delay_s
 from .child import Child, Timing
 from .death import Death, account, lacked_memory, reason
+from .fair import Turn
 from .generation import Generation
 from .jobs import Job, Jobs
+from .patience import Patience
 from .rate import Rate
 from .recovery import Recovery, Watch, with_less_memory
 from .single import Single
@@ -33,6 +33,8 @@ from .status import LoadProgress, State
 
 logger = logging.getLogger(__name__)
 printed = logging.getLogger(f"{__name__}.stderr")
+
+Asked = TypeVar("Asked", bound=wire.Generate | wire.Embed | wire.Score)
 
 
 class EngineProcess:
@@ -70,6 +72,7 @@ class EngineProcess:
         self._heard = False  # anything from the child, since last looked at
         self._ids = itertools.count(1)
         self._jobs = Jobs()
+        self._patience = Patience()
 
     # ---- for the supervisor and its leases
 
@@ -126,34 +129,21 @@ class EngineProcess:
             self.error = None
             self._become(State.STOPPED)
 
-    def generate(
-        self,
-        prompt: list[int],
-        sampling: Sampling,
-        adapter: int = 0,
-        output: Sequence[int] = (),
-        grammar: Grammar | None = None,
-    ) -> Generation:
-        """Start a sequence now, or as soon as a restarting engine is ready."""
-        generation = Generation(
-            next(self._ids),
-            prompt,
-            sampling,
-            self._aborted,
-            adapter,
-            output,
-            grammar,
-            whose().request,
-        )
+    def generate(self, message: wire.Generate, turn: Turn) -> Generation:
+        """Start a sequence now, or as soon as a restarting engine is ready; the message is given
+        its id here."""
+        generation = Generation(self._signed(message), self._aborted, turn)
         self._accept(generation)
         return generation
 
-    def ask(self, message: wire.Embed | wire.Score) -> Single[Any]:
-        """The same for what has one answer; the message is given its id here."""
-        message = msgspec.structs.replace(message, id=next(self._ids), request=whose().request)
-        single = Single(message, self._aborted)
+    def ask(self, message: wire.Embed | wire.Score, turn: Turn) -> Single[Any]:
+        """The same for what has one answer."""
+        single = Single(self._signed(message), self._aborted, turn)
         self._accept(single)
         return single
+
+    def _signed(self, message: Asked) -> Asked:
+        return msgspec.structs.replace(message, id=next(self._ids), request=whose().request)
 
     def _accept(self, generation: Job) -> None:
         if self.state is State.FAILED:
@@ -163,6 +153,10 @@ class EngineProcess:
         else:
             self._jobs.add(generation)
             self._feed()
+
+    def be_patient(self, patience: Patience) -> None:
+        """How long requests may wait and run from now on."""
+        self._patience = patience
 
     def tell(self, message: wire.CacheLimits | wire.ClearCache) -> None:
         """Says something to the engine that is ready now; to another one nothing."""
@@ -222,6 +216,7 @@ class EngineProcess:
         self._child = child
         ready_s = 0.0
         status = None
+        self._jobs.capacity = load.max_concurrent
         child.send(load)
         self._on_change()
         silent = await self._wait_for_end(child)
@@ -253,6 +248,7 @@ class EngineProcess:
                 )
                 if done:
                     return None
+                self._expire()
                 now_s = time.monotonic()
                 elapsed_s, before_s = now_s - before_s, now_s
                 if self.state is State.STARTING:
@@ -301,6 +297,12 @@ class EngineProcess:
         for job in self._jobs.clear():
             job.fail(error())
 
+    def _expire(self) -> None:
+        """Who waited or ran for too long ends with an error."""
+        for job, error in self._patience.overdue(self.name, self._jobs.running.values()):
+            self._aborted(job)
+            job.fail(error)
+
     def _was_stopped(self) -> Overloaded:
         return Overloaded(f"{self.name} was stopped.", retry_after_s=1.0)
 
@@ -345,21 +347,22 @@ class EngineProcess:
 
     def _on_tokens(self, rows: list[wire.TokenRow]) -> None:
         running = self._jobs.running
-        count = 0
+        count, ended = 0, False
         for row in rows:
             generation = running.get(row.id)
             if not isinstance(generation, Generation):  # aborted a moment ago
                 continue
             if row.finish is not None:
-                del running[row.id]
+                self._jobs.remove(row.id)
+                ended = True
             count += len(row.tokens)
             generation.push(row)
         self.output.add(count)
-        if self._jobs.on_trial is not None:
+        if ended or self._jobs.on_trial is not None:
             self._feed()
 
     def _on_answer(self, message: wire.Embedded | wire.Scored) -> None:
-        single = self._jobs.running.pop(message.id, None)
+        single = self._jobs.remove(message.id)
         if isinstance(single, Single):
             single.finish(message)
             self._feed()
@@ -375,14 +378,14 @@ class EngineProcess:
             self._feed()
 
     def _on_rejected(self, message: wire.Rejected) -> None:
-        generation = self._jobs.running.pop(message.id, None)
+        generation = self._jobs.remove(message.id)
         if generation is not None:
             error = BadRequest if message.bad_request else FastMLXError
             generation.fail(error(message.message))
             self._feed()
 
     def _aborted(self, generation: Job) -> None:
-        self._jobs.running.pop(generation.id, None)
+        self._jobs.remove(generation.id)
         if generation.sent and self._child is not None:
             self._child.send(wire.Abort(generation.id))
         self._feed()
@@ -392,5 +395,4 @@ class EngineProcess:
         if self.state is not State.READY or self._child is None:
             return
         while (job := self._jobs.next()) is not None:
-            job.sent = True
             self._child.send(job.message())

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
 from ..protocol import wire
-from ..protocol.grammar import Grammar
-from ..protocol.sampling import Sampling
+from .fair import Turn
 
 
 class Generation(AsyncIterator[wire.TokenRow]):
@@ -22,51 +21,40 @@ class Generation(AsyncIterator[wire.TokenRow]):
     error are delivered first. When an engine dies the stream just pauses: `prompt + output` is sent
     to the next one, and no token is lost or doubled.
 
-    Rows wait here without bound (at most `sampling.max_tokens` tokens), so a slow client never
+    Rows wait here without bound (at most the sampling's max_tokens tokens), so a slow client never
     holds up the engine.
     """
 
     __slots__ = (
-        "_created",
         "_done",
         "_error",
+        "_message",
         "_on_abort",
         "_rows",
         "_waiter",
-        "adapter",
+        "created_s",
         "deaths",
-        "grammar",
         "id",
         "output",
-        "prompt",
         "queued_s",
-        "request",
-        "sampling",
         "sent",
+        "turn",
     )
 
     def __init__(
         self,
-        id: int,
-        prompt: list[int],
-        sampling: Sampling,
+        message: wire.Generate,
         on_abort: Callable[[Generation], None],
-        adapter: int = 0,
-        output: Iterable[int] = (),
-        grammar: Grammar | None = None,
-        request: str | None = None,
+        turn: Turn,
     ) -> None:
-        self.id = id
-        self.request = request  # whose it is, for the log
-        self.prompt = prompt
-        self.sampling = sampling
-        self.adapter = adapter
-        self.grammar = grammar
-        self.output = list(output)  # the replay log: every token delivered so far
+        self.id = message.id
+        self.turn = turn
+        self.output = list(message.output)  # the replay log: every token delivered so far
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
         self.queued_s = 0.0  # from generate() to the first row; 0 until then
-        self._created = time.monotonic()
+        self.created_s = time.monotonic()
+        self._message = message
         self._rows: deque[wire.TokenRow] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -80,15 +68,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
 
     def message(self) -> wire.Generate:
         """What an engine needs to continue from here."""
-        return wire.Generate(
-            self.id,
-            self.prompt,
-            self.sampling,
-            self.output,
-            self.adapter,
-            self.grammar,
-            self.request,
-        )
+        return msgspec.structs.replace(self._message, output=self.output)
 
     def __aiter__(self) -> Generation:
         return self
@@ -123,7 +103,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         """A row came in. This is the hot path: once per sequence and step."""
         output = self.output
         if not output:
-            self.queued_s = time.monotonic() - self._created
+            self.queued_s = time.monotonic() - self.created_s
         elif row.cached_tokens:
             # First row after a replay: the cache hit is ours, not news for the usage row.
             row = msgspec.structs.replace(row, cached_tokens=0)

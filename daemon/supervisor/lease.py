@@ -10,6 +10,7 @@ from ..protocol import wire
 from ..protocol.grammar import Grammar
 from ..protocol.sampling import Sampling
 from .engine import EngineProcess
+from .fair import Turn
 from .generation import Generation
 from .single import Single
 
@@ -21,7 +22,7 @@ class Lease:
     """Held inside `async with supervisor.lease(name)`: the model is ready and will not be unloaded
     or evicted. When it is given back, generations that still run are aborted."""
 
-    __slots__ = ("_adapter", "_engine", "_jobs", "folder", "name", "ready", "spec")
+    __slots__ = ("_adapter", "_engine", "_jobs", "_turn", "folder", "name", "ready", "spec")
 
     def __init__(
         self,
@@ -30,7 +31,8 @@ class Lease:
         folder: Path,
         ready: wire.Ready,
         engine: EngineProcess,
-        adapter: int = 0,
+        adapter: int,
+        turn: Turn,
     ) -> None:
         self.name = name  # the declared name, also when leased by an alias or with an adapter
         self.spec = spec
@@ -38,6 +40,7 @@ class Lease:
         self.ready = ready
         self._engine = engine
         self._adapter = adapter  # its number in the engine; 0: none
+        self._turn = turn
         self._jobs: list[Generation | Single[Any]] = []
 
     def generate(
@@ -50,13 +53,14 @@ class Lease:
         """Start a sequence; returns at once, rows come through the iterator. `prompt` must not be
         changed afterwards: it is kept for a replay. `output` is what the caller has of it already;
         its rows begin behind that."""
-        generation = self._engine.generate(prompt, sampling, self._adapter, output, grammar)
+        message = wire.Generate(0, prompt, sampling, list(output), self._adapter, grammar)
+        generation = self._engine.generate(message, self._turn)
         self._jobs.append(generation)
         return generation
 
     def embed(self, inputs: list[list[int]], dimensions: int | None) -> Single[wire.Embedded]:
         """Start making a vector of each input; `inputs` must not be changed afterwards."""
-        single = self._engine.ask(wire.Embed(0, inputs, dimensions))
+        single = self._engine.ask(wire.Embed(0, inputs, dimensions), self._turn)
         self._jobs.append(single)
         return single
 
@@ -64,7 +68,7 @@ class Lease:
         self, inputs: list[list[int]], seconds: list[int], labels: tuple[int, int] | None
     ) -> Single[wire.Scored]:
         """Start scoring pairs of texts, see `wire.Score`; the lists must not be changed."""
-        single = self._engine.ask(wire.Score(0, inputs, seconds, labels))
+        single = self._engine.ask(wire.Score(0, inputs, seconds, labels), self._turn)
         self._jobs.append(single)
         return single
 

@@ -6,17 +6,21 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...config.diff import change_class
 from ..hub.catalog import resolve
 from ..hub.describe import ModelInfo, declared_kind, describe
+from ..logs.context import nobody_s
 from ..protocol import wire
 from ..protocol.errors import FastMLXError, Overloaded
 from .engine import EngineProcess
+from .fair import Turn
 from .lease import Lease
 from .memory import resident_bytes
+from .patience import Patience
 from .status import LoadProgress, ModelStatus, State
 
 if TYPE_CHECKING:
@@ -44,6 +48,12 @@ class Declaration(NamedTuple):
     max_concurrent: int
     max_waiting: int
     max_gap_s: float | None = None  # None: auto
+    queue_timeout_s: float = math.inf
+    request_timeout_s: float = math.inf
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(self.queue_timeout_s, self.request_timeout_s)
 
     @property
     def context(self) -> int | None:
@@ -122,6 +132,11 @@ class Model:
         self.idle_timer: asyncio.TimerHandle | None = None
         self._waiters: set[asyncio.Future[None]] = set()
 
+    def tune(self) -> None:
+        """Tells the engine what can change while it runs."""
+        self.engine.tune(self.declared.tune_message())
+        self.engine.be_patient(self.declared.patience)
+
     # ---- facts
 
     def answers_to(self, name: str) -> bool:
@@ -175,12 +190,12 @@ class Model:
         """Its memory is as good as free: the process is being ended for good."""
         return self.departure is not None and not self.leases and not self.load_again
 
-    def new_lease(self, adapter: int) -> Lease:
+    def new_lease(self, adapter: int, turn: Turn) -> Lease:
         """Of the engine that is ready now."""
         assert self.engine.ready is not None
         assert self.info is not None
         spec, folder = self.declared.spec, self.info.folder
-        return Lease(self.name, spec, folder, self.engine.ready, self.engine, adapter)
+        return Lease(self.name, spec, folder, self.engine.ready, self.engine, adapter, turn)
 
     def check_queue(self) -> None:
         """Raises Overloaded when one more request may neither run nor wait."""
@@ -198,6 +213,22 @@ class Model:
         """When the queue has probably moved on."""
         rounds = 1 + self.pending / self.declared.max_concurrent
         return min(60.0, max(1.0, self.lease_s * rounds))
+
+    def watch_idleness(self, on_idle: Callable[[Model], None]) -> None:
+        """Call whenever use or timeout may have changed: the timer runs while nobody uses it."""
+        if self.idle_timer is not None:
+            self.idle_timer.cancel()
+            self.idle_timer = None
+        if self.in_use:
+            self.last_used = math.inf  # until it is given back
+            return
+        if math.isinf(self.last_used):
+            self.last_used = time.monotonic()
+        if self.grants and not math.isinf(self.idle_timeout_s):
+            left_s = max(0.0, self.last_used + self.idle_timeout_s - time.monotonic())
+            self.idle_timer = asyncio.get_running_loop().call_later(
+                left_s, on_idle, self, context=nobody_s()
+            )
 
     # ---- waiting for it
 

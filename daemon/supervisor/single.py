@@ -4,10 +4,12 @@ like a generation."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..protocol import wire
+from .fair import Turn
 
 Answer = TypeVar("Answer", wire.Embedded, wire.Scored)
 
@@ -15,14 +17,29 @@ Answer = TypeVar("Answer", wire.Embedded, wire.Scored)
 class Single(Generic[Answer]):
     """Awaited once. Ends with the engine's answer, or raises a FastMLXError."""
 
-    __slots__ = ("_done", "_future", "_message", "_on_abort", "deaths", "id", "sent")
+    __slots__ = (
+        "_done",
+        "_future",
+        "_message",
+        "_on_abort",
+        "created_s",
+        "deaths",
+        "id",
+        "sent",
+        "turn",
+    )
 
     output: tuple[int, ...] = ()  # nothing comes piece by piece
 
     def __init__(
-        self, message: wire.Embed | wire.Score, on_abort: Callable[[Single[Answer]], None]
+        self,
+        message: wire.Embed | wire.Score,
+        on_abort: Callable[[Single[Answer]], None],
+        turn: Turn,
     ) -> None:
         self.id = message.id
+        self.turn = turn
+        self.created_s = time.monotonic()
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
         self._message = message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,11 +11,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ..hub.footprint import load_bytes
-from ..logs.context import nobody_s
 from ..protocol.errors import FastMLXError, ModelFailed, ModelNotFound, Overloaded
 from .cache import CachePlan, CacheShares
 from .child import Timing
 from .engine import EngineProcess
+from .fair import ANYBODY, Turn
 from .lease import Lease
 from .model import Declaration, Model, inspect
 from .notice import Notice
@@ -63,7 +62,7 @@ class Supervisor:
     def set_log_level(self) -> None:
         """The level of this process's log has changed: the engines follow."""
         for model in self._models.values():
-            model.engine.tune(model.declared.tune_message())
+            model.tune()
 
     async def declare(self, name: str, new: Declaration) -> None:
         """A model exists, or its entry changed. Never raises for a bad model: `status()` says it.
@@ -77,14 +76,14 @@ class Supervisor:
             model = self._models[name] = self._new_model(name, new)
         else:
             old, model.declared = model.declared, new
-            model.engine.tune(new.tune_message())
+            model.tune()
             if model.engine.state in (State.STOPPED, State.FAILED):
                 if new.needs_new_engine(old):
                     model.problem = None
                     model.engine.forgive()
             elif model.departure is None and new.needs_new_engine(model.started_for or old):
                 self._dismiss(model, load_again=True)
-            self._watch_idleness(model)
+            model.watch_idleness(self._on_idle)
         if model.engine.state is State.STOPPED and model.start is None:
             try:
                 model.info, _ = await asyncio.to_thread(inspect, new.spec)
@@ -129,7 +128,9 @@ class Supervisor:
     # ---- what is used
 
     @asynccontextmanager
-    async def lease(self, name: str, *, keep_alive_s: float | None = None) -> AsyncIterator[Lease]:
+    async def lease(
+        self, name: str, *, keep_alive_s: float | None = None, turn: Turn = ANYBODY
+    ) -> AsyncIterator[Lease]:
         """Use a model, by its name, an alias or NAME:ADAPTER; until the block ends it is not
         unloaded. `keep_alive_s` takes the place of its idle timeout until the next lease ends.
 
@@ -151,10 +152,12 @@ class Supervisor:
         adapter = model.declared.spec.adapter_asked(model.name, name)
         model.check_queue()
         model.pending += 1
-        self._watch_idleness(model)
+        model.watch_idleness(self._on_idle)
         self._notify()
         try:
-            await self._until_ready(model)
+            with model.declared.patience.while_loading(model.name):
+                async with asyncio.timeout(model.declared.queue_timeout_s):
+                    await self._until_ready(model)
             number = model.adapter_number(adapter)
             if number is None:  # the entry was edited while the request waited
                 raise self._not_found(name)
@@ -162,8 +165,8 @@ class Supervisor:
             model.drained.clear()
         finally:
             model.pending -= 1
-            self._watch_idleness(model)
-        lease = model.new_lease(number)
+            model.watch_idleness(self._on_idle)
+        lease = model.new_lease(number, turn)
         began = time.monotonic()
         try:
             yield lease
@@ -174,7 +177,7 @@ class Supervisor:
             if not model.leases:
                 model.drained.set()
             model.lease_s += 0.2 * (time.monotonic() - began - model.lease_s)
-            self._watch_idleness(model)
+            model.watch_idleness(self._on_idle)
             self._notify()
 
     async def load(self, name: str, *, evict: bool = True) -> None:
@@ -187,7 +190,7 @@ class Supervisor:
             model.load_again = True
         model.engine.forgive()
         await self._until_ready(model, evict)
-        self._watch_idleness(model)
+        model.watch_idleness(self._on_idle)
 
     async def unload(self, name: str) -> None:
         """Let running requests end, then stop the engine; returns when it is gone. Requests that
@@ -285,7 +288,7 @@ class Supervisor:
                     break
                 self._room.ledger.release(model)  # the entry was edited meanwhile
             model.started_for = declared
-            model.engine.tune(model.declared.tune_message())
+            model.tune()
             limit_bytes = self._room.ledger.limit_bytes
             message = declared.load_message(model.name, model.info, adapters, limit_bytes)
             model.engine.start(self.cache.load(message))
@@ -337,7 +340,7 @@ class Supervisor:
             stopped = model.engine.state is State.STOPPED
             if model.load_again and stopped and not (self._stopping or model.withdrawn):
                 self._begin(model)
-            self._watch_idleness(model)
+            model.watch_idleness(self._on_idle)
             model.wake()
             self._notify()
 
@@ -347,24 +350,7 @@ class Supervisor:
         ready = model.engine.state is State.READY
         return ready and running is not None and not model.declared.needs_new_engine(running)
 
-    def _watch_idleness(self, model: Model) -> None:
-        """Call whenever use or timeout may have changed: the timer runs while nobody uses it."""
-        if model.idle_timer is not None:
-            model.idle_timer.cancel()
-            model.idle_timer = None
-        if model.in_use:
-            model.last_used = math.inf  # until it is given back
-            return
-        if math.isinf(model.last_used):
-            model.last_used = time.monotonic()
-        if model.grants and not math.isinf(model.idle_timeout_s):
-            left_s = max(0.0, model.last_used + model.idle_timeout_s - time.monotonic())
-            model.idle_timer = asyncio.get_running_loop().call_later(
-                left_s, self._on_idle, model, context=nobody_s()
-            )
-
     def _on_idle(self, model: Model) -> None:
-        model.idle_timer = None
         if model.grants and not model.in_use:
             about = {"model": model.name}
             logger.info("%s was idle for %.0f s", model.name, model.idle_timeout_s, extra=about)
@@ -390,7 +376,7 @@ class Supervisor:
         if state is not model.seen:
             if state is State.READY and not model.in_use:
                 model.last_used = time.monotonic()
-                self._watch_idleness(model)
+                model.watch_idleness(self._on_idle)
             model.seen = state
             model.wake()
         self._notify()

@@ -11,6 +11,7 @@ from ..logs.context import is_called
 from ..protocol.errors import FastMLXError
 from ..protocol.events import Prefilled, Usage
 from ..store.rows import UsageRow
+from ..supervisor.fair import Turn
 
 if TYPE_CHECKING:
     from ..protocol.requests import RequestMeta
@@ -38,6 +39,11 @@ class Books:
         self.divergence: Divergence | None = None  # from a prompt that could have been of use
         self.finish_reason: str | None = None
         self.error: str | None = None
+
+    @property
+    def turn(self) -> Turn:
+        """Where it stands in the queue of its model."""
+        return Turn(self._meta.key or self._meta.client, self._meta.priority)
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._start

@@ -51,7 +51,9 @@ class Embedder(Task):
                 inputs = _tokens(request, side)
             context = side.limit(spec)
             inputs = _fitted(inputs, context, request, side)
-            lasting = self._supervisor.lease(name, keep_alive_s=request.keep_alive_s)
+            lasting = self._supervisor.lease(
+                name, keep_alive_s=request.keep_alive_s, turn=books.turn
+            )
             async with lasting as lease:
                 inputs = _fitted(inputs, lease.ready.context, request, side)
                 num_tokens = sum(map(len, inputs))

@@ -176,7 +176,9 @@ class Generator(Task):
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)
-            async with self._supervisor.lease(served, keep_alive_s=plan.keep_alive_s) as lease:
+            async with self._supervisor.lease(
+                served, keep_alive_s=plan.keep_alive_s, turn=books.turn
+            ) as lease:
                 generations, streams = self._start(plan, prompts, lease, side)
                 books.engine_took_it(sum(len(prompt.tokens) for prompt in prompts), streams)
                 if len(streams) == 1:

@@ -74,7 +74,7 @@ class Ranker(Task):
                 )
             limit = side.limit(spec)
             asked = await _made(request, side, limit)
-            async with self._supervisor.lease(name) as lease:
+            async with self._supervisor.lease(name, turn=books.turn) as lease:
                 if max(len(pair.tokens) for pair in asked.pairs) > lease.ready.context:
                     asked = await _made(request, side, lease.ready.context)
                 inputs = [pair.tokens for pair in asked.pairs]

@@ -37,7 +37,7 @@ class AttentiveSupervisor(Supervisor):
     told: list[tuple[Any, ...]]
 
     async def declare(self, name: str, new: Declaration) -> None:
-        self.told.append(("declare", name, *[n for n in new[1:] if n is not None]))
+        self.told.append(("declare", name, *[n for n in new[1:5] if n is not None]))
         await super().declare(name, new)
 
     async def withdraw(self, name: str) -> None:
