@@ -32,6 +32,22 @@ class Replayed(NamedTuple):
     prompt_tokens: int  # of all turns but the first
     cached_tokens: int
     nodes: int  # of the tree of prefixes, in the end
+    last: int  # tokens of the last prompt
+
+
+def replay_prompts(core: EngineCore, prompts: list[list[int]], ends: tuple[int, ...]) -> Replayed:
+    """Sends these one after the other; `ends` close a message. The answers are not what the next
+    prompt holds in their place, unlike those of `replay`: there they are computed."""
+    sampling = Sampling(temperature=0.0, max_tokens=8, stop_token_ids=ends)
+    cached = 0
+    for turn, prompt in enumerate(prompts):
+        core.add(Generate(turn, prompt, sampling))
+        while not core.idle:
+            cached += sum(row.cached_tokens for row in core.step() if turn)
+        core.check()
+    assert core.reuse is not None
+    nodes = core.reuse.cache.stats().nodes
+    return Replayed(sum(map(len, prompts[1:])), cached, nodes, len(prompts[-1]))
 
 
 def replay(core: EngineCore, session: Session, vocab_size: int) -> Replayed:
@@ -43,7 +59,7 @@ def replay(core: EngineCore, session: Session, vocab_size: int) -> Replayed:
         return [*OPENING, *body, END]
 
     prompt = [*message(session.system), *message(session.question), *OPENING]
-    asked = cached = 0
+    asked = cached = last = 0
     for turn in range(session.turns):
         sampling = Sampling(
             temperature=0.0, max_tokens=rng.randint(*session.answer), stop_token_ids=(END,)
@@ -56,6 +72,7 @@ def replay(core: EngineCore, session: Session, vocab_size: int) -> Replayed:
                 cached += row.cached_tokens if turn else 0
         core.check()
         asked += len(prompt) if turn else 0
+        last = len(prompt)
         prompt = [*prompt, *answer, END, *message(rng.randint(*session.result)), *OPENING]
     assert core.reuse is not None
-    return Replayed(asked, cached, core.reuse.cache.stats().nodes)
+    return Replayed(asked, cached, core.reuse.cache.stats().nodes, last)

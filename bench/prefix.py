@@ -2,11 +2,13 @@
 
 Turns: a conversation comes back with its answer and 50 new tokens. The time to its first token is
 compared with that of the same tokens computed whole: from memory, and from disk after the engine
-was closed and another one opened. Crowd: requests with one long beginning come at once; the tokens
-computed are compared with one prefill and the rests, the largest number of bytes held for keys,
-values and prefixes with those of one such prompt and the rests. Session: an agent's conversation of
-40 turns, each sent whole; the share of its prompts' tokens that came from the cache. With --only
-servers: the same two turns through HTTP, of our daemon and of mlx_lm.server.
+was closed and another one opened. Crowd: requests with one long beginning come at once, and again
+one after the other while those before them run; the tokens computed are compared with one prefill
+and the rests, the largest number of bytes held for keys, values and prefixes with those of one such
+prompt and the rests. Session: an agent's conversation of 40 turns, each sent whole; the share of
+its prompts' tokens that came from the cache. It is made up, or made of captured requests (with
+--captures FOLDER, see agents.py), which go through the dialect, template and tokenizer. With
+--only servers: the same two turns through HTTP, of our daemon and of mlx_lm.server.
 """
 
 from __future__ import annotations
@@ -22,21 +24,27 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import captured_session
 import models
 import second_turn
 import tiny
-from agent_session import Session, replay
+from agent_session import Replayed, Session, replay, replay_prompts
+from fastmlx.config.settings import ModelSpec
 from fastmlx.daemon.engine import loader
 from fastmlx.daemon.engine.core import EngineCore
 from fastmlx.daemon.engine.prefixes import build
 from fastmlx.daemon.engine.runners.text import TextRunner
 from fastmlx.daemon.engine.runners.warmup import warm_up
+from fastmlx.daemon.hub.catalog import resolve
 from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.protocol.wire import Generate, Load, TokenRow
+from fastmlx.daemon.text.model_text import ModelText
 from report import Report, arguments
 
 HOT_BYTES, COLD_BYTES = 4 << 30, 8 << 30
 ANSWER, NEW = 32, 50  # tokens
+GREEDY = Sampling(temperature=0.0, max_tokens=ANSWER)
+APART = 2  # steps between requests that come one after the other
 
 
 class Size(NamedTuple):
@@ -104,7 +112,7 @@ def words(seed: int, count: int, vocab_size: int) -> list[int]:
 def answer(core: EngineCore, prompt: list[int]) -> tuple[float, list[TokenRow]]:
     """Seconds to the first token, and the rows."""
     begin, first, rows = time.perf_counter(), 0.0, []
-    core.add(Generate(1, prompt, Sampling(temperature=0.0, max_tokens=ANSWER)))
+    core.add(Generate(1, prompt, GREEDY))
     while not core.idle:
         got = core.step()
         if got and not rows:
@@ -146,38 +154,65 @@ def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
     core.prompt_tokens = 0
     answer(core, shared)
     one, one_bytes = core.prompt_tokens, reuse.cache.nbytes
-    reuse.clear(hot=True, cold=True)
-    core.prompt_tokens = most = 0
-    for number in range(size.crowd):
-        prompt = [*shared, *words(10 + number, NEW, core._vocab_size)]
-        core.add(Generate(number, prompt, Sampling(temperature=0.0, max_tokens=ANSWER)))
-    while not core.idle:
-        core.step()
-        most = max(most, core.kv_bytes + reuse.cache.nbytes)
-    core.check()
     tails = size.crowd * (NEW + ANSWER)
     alone_bytes = one_bytes * (1 + tails / (one + ANSWER))
-    report.notes.append(
-        f"{kind}: {size.crowd} requests with {size.shared} common tokens at once: prefill "
-        f"÷ (one + rests) {core.prompt_tokens / (one + size.crowd * NEW):.2f}, "
-        f"KV bytes ÷ (one + rests) {most / alone_bytes:.2f}"
-    )
+    for when, apart in (("at once", 0), (f"{APART} steps apart", APART)):
+        reuse.clear(hot=True, cold=True)
+        core.prompt_tokens = most = 0
+        waiting = [
+            Generate(number, [*shared, *words(10 + number, NEW, core._vocab_size)], GREEDY)
+            for number in range(size.crowd)
+        ]
+        step = 0
+        while waiting or not core.idle:
+            while waiting and (not apart or step % apart == 0):
+                core.add(waiting.pop(0))
+                if apart:
+                    break
+            core.step()
+            step += 1
+            most = max(most, core.kv_bytes + reuse.cache.nbytes)
+        core.check()
+        report.notes.append(
+            f"{kind}: {size.crowd} requests with {size.shared} common tokens, {when}: prefill "
+            f"÷ (one + rests) {core.prompt_tokens / (one + size.crowd * NEW):.2f}, "
+            f"KV bytes ÷ (one + rests) {most / alone_bytes:.2f}"
+        )
 
 
 def session(report: Report, kind: str, *, quick: bool) -> None:
     core = core_over(folder_of(kind, size="smallest" if quick else "small"), None)
     shape = QUICK_SESSION if quick else FULL_SESSION
-    done = replay(core, shape, core._vocab_size)
+    _note(report, f"{kind}: an agent's session", shape.turns, replay(core, shape, core._vocab_size))
+
+
+def captured(report: Report, kind: str, folder: Path, *, quick: bool) -> None:
+    """The same of each client in the folder. The model has as many tokens as the demo model."""
+    core = core_over(folder_of(kind, size="small"), None)
+    spec = ModelSpec(path="builtin:demo")
+    text = ModelText.load(resolve(spec.path, spec.revision), spec)
+    num_turns = (QUICK_SESSION if quick else FULL_SESSION).turns
+    for client, requests in captured_session.sessions(folder, num_turns):
+        assert core.reuse is not None
+        core.reuse.clear(hot=True, cold=True)
+        prompts = captured_session.prompts(text, requests)
+        ends = tuple(text.tokenizer.eos_token_ids)
+        done = replay_prompts(core, prompts, ends)
+        _note(report, f"{kind}: a captured session of {client}", num_turns, done)
+
+
+def _note(report: Report, what: str, num_turns: int, done: Replayed) -> None:
     report.notes.append(
-        f"{kind}: an agent's session of {shape.turns} turns: of {done.prompt_tokens} prompt tokens "
-        f"after the first turn from the cache ÷ all {done.cached_tokens / done.prompt_tokens:.3f} "
-        f"({done.nodes} nodes in the tree)"
+        f"{what} of {num_turns} turns and in the end {done.last} tokens: of {done.prompt_tokens} "
+        f"prompt tokens after the first turn from the cache ÷ all "
+        f"{done.cached_tokens / done.prompt_tokens:.3f} ({done.nodes} nodes in the tree)"
     )
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="of cache; default: all")
+    parser.add_argument("--captures", type=Path, help="a folder; sessions are made of these")
     parser.add_argument("--only", choices=("turns", "crowd", "session", "servers"))
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
@@ -194,7 +229,9 @@ def main() -> None:
             turns(report, kind, size, quick=options.quick)
         if options.only in (None, "crowd"):
             crowd(report, kind, size, quick=options.quick)
-        if options.only in (None, "session") and kind != "sliding window":
+        if options.only in (None, "session") and options.captures is not None:
+            captured(report, kind, options.captures, quick=options.quick)
+        elif options.only in (None, "session") and kind != "sliding window":
             session(report, kind, quick=options.quick)
     report.finish(options.json)
 

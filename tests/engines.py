@@ -29,11 +29,12 @@ def core_at(
     max_kv_tokens: int | None = None,
     hot_bytes: int = 0,
     cold: Path | None = None,
+    block: int = 128,
     **reuse: Any,
 ) -> Any:
     """A fresh EngineCore over the (shared, loaded once) model of the folder. `cold` is a directory
-    for the cold tier; `reuse` are arguments of the class of that name, for other distances than
-    those between real prompts."""
+    for the cold tier, `block` the tokens of its blocks; `reuse` are arguments of the class of that
+    name, for other distances than those between real prompts."""
     from fastmlx.daemon.engine.core import EngineCore
     from fastmlx.daemon.engine.grammar import GrammarCompiler
     from fastmlx.daemon.engine.kv.cold.store import ColdStore
@@ -48,7 +49,8 @@ def core_at(
     warmed = warm_up(runner)
     tier = None
     if cold is not None:
-        tier = ColdTier(ColdStore(cold, 1 << 28), "m", spans=has_spans(runner.new_cache()))
+        store = ColdStore(cold, 1 << 28)
+        tier = ColdTier(store, "m", spans=has_spans(runner.new_cache()), block=block)
     return EngineCore(
         runner,
         vocab_size=warmed.vocab_size,
@@ -126,3 +128,13 @@ def assert_same(got: list[int], want: list[int], margins: list[float]) -> None:
         if ours != theirs:
             assert margins[i] < TIE, f"token {i}: {ours} instead of {theirs}, won by {margins[i]}"
             return
+
+
+def assert_balanced(core: Any) -> None:
+    """The books of a core, and of what it keeps; where it is idle nobody holds on to anything."""
+    core.check()
+    if core.idle:
+        assert (core.kv_bytes, core.kv_tokens, core.num_running, core.num_waiting) == (0, 0, 0, 0)
+        if core.reuse is not None:
+            held = [node for node in core.reuse.cache.tree.nodes() if node.users]
+            assert not held, "nothing runs, but somebody still holds on to a prefix"

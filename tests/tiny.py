@@ -34,6 +34,7 @@ ARCHITECTURES = (
     "mamba2",
     "gpt_oss",
     "deepseek_v3",
+    "llama4",
 )
 
 WINDOW = 16  # of the sliding layers: shorter than the prompts of the tests
@@ -202,6 +203,20 @@ def config_of(arch: str, vocab_size: int = VOCAB_SIZE) -> dict[str, Any]:
                 "first_k_dense_replace": 1,
                 "rope_theta": 10_000.0,
             }
+        case "llama4":
+            text = common | {
+                "model_type": "llama4_text",
+                "attention_bias": False,
+                "attention_chunk_size": WINDOW,  # of layers 0 to 2; layer 3 sees everything
+                "interleave_moe_layer_step": 2,
+                "intermediate_size_mlp": 128,
+                "num_experts_per_tok": 1,
+                "num_local_experts": 4,
+                "rope_scaling": None,
+                "rope_theta": 10_000.0,
+                "use_qk_norm": True,
+            }
+            return {"model_type": arch, "vocab_size": vocab_size, "text_config": text}
     raise ValueError(f"no tiny {arch!r}")
 
 

@@ -14,7 +14,7 @@ from .kv import payload
 from .kv.base import Base, over
 from .kv.bases import LEAST_BASE, worth
 from .kv.cold_tier import ColdTier, Fetch
-from .kv.marks import INTERVAL, candidates, marks
+from .kv.marks import INTERVAL, at_last_end, candidates, last_end, marks
 from .kv.payload import Checkpoint
 from .kv.prefix_cache import Hit, PrefixCache, SpanOf
 from .kv.prefix_tree import tokens_of
@@ -197,6 +197,15 @@ class Reuse:
             if self.cache.cold is not None:
                 tokens = tokens_of(sequence.slice(0, hit.length))
                 self.cache.cold.touch(self._salt(sequence.adapter), tokens)
+        if self.cache.has_states:
+            self._mark_last_end(sequence, hit)
+
+    def _mark_last_end(self, sequence: Sequence, hit: Hit) -> None:
+        end = sequence.prefill_tokens
+        if at_last_end(hit.length, hit.match.length, hit.match.end, end):
+            at = last_end(sequence.slice(0, end), end, sequence.stop_ids)
+            if hit.length < at and at not in sequence.marks:
+                sequence.marks = sorted((*sequence.marks, at))
 
     def _find(self, sequence: Sequence) -> Hit:
         tokens = tokens_of(sequence.slice(0, sequence.prefill_tokens))

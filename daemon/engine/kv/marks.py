@@ -19,6 +19,7 @@ MOST_TOKENS = 4096  # in a node: what leaves at once, and what a split copies
 LAST_MESSAGES = 3
 MOST_MESSAGES = 64
 OPENING = 16  # tokens that a template may put before an answer
+LEAST_BESIDE = 512  # tokens beside whose forward a small one does not count
 LEAST_GAP = 64  # tokens that a checkpoint must save
 
 
@@ -44,6 +45,21 @@ def marks(
             chosen.append(position)
             last = position
     return [*reversed(chosen), end] if end > 0 else []
+
+
+def at_last_end(hit: int, match: int, node_end: int, end: int) -> bool:
+    """Whether a prompt of `end` tokens, `hit` of which were restored, is also kept where its last
+    message ends, before the template opens the answer: that costs a small forward.
+
+    So where much is computed anyway; and where the `match` with an earlier prompt ended within such
+    an opening (its node goes on to `node_end`), because the template opens old answers otherwise.
+    """
+    return end - hit >= LEAST_BESIDE or (hit + 1 < match < node_end <= match + OPENING)
+
+
+def last_end(prompt: list[int], end: int, end_of_turn: Collection[int]) -> int:
+    """The position after the last message that ends within the first `end` tokens; or 0."""
+    return next((i + 1 for i in range(end - 1, -1, -1) if prompt[i] in end_of_turn), 0)
 
 
 def candidates(

@@ -74,6 +74,11 @@ class Match(NamedTuple):
     path: list[Node]
     length: int  # tokens
 
+    @property
+    def end(self) -> int:
+        """Tokens up to the end of the last node."""
+        return self.path[-1].end if self.path else 0
+
     def checkpoint(self, limit: int) -> Node | None:
         """The deepest node whose checkpoint lies within the match and within `limit` tokens."""
         reach = min(self.length, limit)

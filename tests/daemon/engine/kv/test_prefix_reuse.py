@@ -106,6 +106,26 @@ def test_the_ends_of_messages_are_kept_where_states_cannot_be_cut(
     assert_same(tokens_of(rows), want[: len(tokens_of(rows))], margins)
 
 
+@pytest.mark.parametrize("arch", ["gemma3_text", "qwen3_5"])
+def test_a_template_that_opens_old_answers_otherwise_costs_the_opening_only(
+    arch: str, tiny_model: TinyModel
+) -> None:
+    """As those do that put an empty thought before a new answer and drop it later."""
+    folder = tiny_model(arch)
+    core = warm_core(folder, interval=10_000)
+    sampling = greedy(4, stop_token_ids=(END,))
+    conversation, before = [*words(90, 520), END], 0
+    for turn in range(4):
+        prompt = [*conversation, 5, 6, 7, 8]
+        rows = run(core, [Generate(0, prompt, sampling)])[0]
+        want, margins = alone(folder, prompt, 4)
+        assert_same(tokens_of(rows), want[: len(tokens_of(rows))], margins)
+        if turn:
+            assert cached(rows) == before
+        before = len(conversation)
+        conversation = [*conversation, 5, 6, *words(91 + turn, 6), END, *words(95 + turn, 9), END]
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_requests_that_come_together_compute_their_common_prefix_once(
     arch: str, tiny_model: TinyModel
