@@ -43,7 +43,7 @@ class Books:
     @property
     def turn(self) -> Turn:
         """Where it stands in the queue of its model."""
-        return Turn(self._meta.key or self._meta.client, self._meta.priority)
+        return Turn(self.meta.key or self.meta.client, self.meta.priority)
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._start
