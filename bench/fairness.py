@@ -1,8 +1,9 @@
 """What do running streams notice of a long prompt? Gaps between their tokens, in process.
 
 Eight rows decode; then a long prompt arrives and is computed beside them until its first token is
-there. A gap is the time between two tokens of one stream. mlx-lm's BatchGenerator does the same in
-turns, on the same model.
+there. A gap is the time between two tokens of one stream. Then eight others decode as many steps
+without a prompt: the longer a stream is the longer its steps take, prompt or not. mlx-lm's
+BatchGenerator does the same in turns, on the same model.
 """
 
 from __future__ import annotations
@@ -25,16 +26,22 @@ from report import Report, arguments, median, percentile
 STREAMS = 8
 STREAM_PROMPT = 64  # tokens
 LENGTHS = (4096, 16384)
+LEAST_STEPS = 100  # without a prompt
+AROUND = 25  # steps before and after
 COLUMNS = (
     "prompt",
     "side",
-    "median gap before ms",
+    "steps",
+    "median gap without ms",
     "median gap beside ms",
     "99th percentile ms",
     "largest gap beside ms",
-    "rate beside ÷ before",
     "TTFT of the prompt s",
-    "largest ÷ median before",
+    "rate beside ÷ without",
+    "largest ÷ median",
+    "largest ÷ those around it without",
+    "99th percentile of that",
+    "largest of that without",
 )
 GREEDY = Sampling(temperature=0.0, max_tokens=ENDLESS)
 
@@ -44,12 +51,25 @@ class Seen:
     """What the streams saw in some time."""
 
     seconds: float = 0.0
-    gaps_s: list[float] = field(default_factory=list)  # of all streams
-    tokens: int = 0
+    gaps_s: list[float] = field(default_factory=list)  # of all streams, in the order of their ends
+    steps: int = 0
 
     @property
     def rate(self) -> float:
-        return self.tokens / self.seconds
+        return self.steps / self.seconds
+
+    @property
+    def median_s(self) -> float:
+        return percentile(self.gaps_s, 50)
+
+
+def against(seen: Seen, without: Seen) -> list[float]:
+    """Each gap ÷ the median of the gaps that streams of the same lengths have without a prompt."""
+    usual = [
+        percentile(without.gaps_s[max(0, end - AROUND * STREAMS) : end + AROUND * STREAMS], 50)
+        for end in range(0, len(without.gaps_s), STREAMS)
+    ]
+    return [gap / usual[min(i // STREAMS, len(usual) - 1)] for i, gap in enumerate(seen.gaps_s)]
 
 
 class Watched:
@@ -65,13 +85,13 @@ class Watched:
     def _step(self, seen: Seen) -> bool:
         """One step, noted; whether another request than the streams got a token."""
         numbers = self._batch.step()
+        seen.steps += 1
         now = time.perf_counter()
         for number in numbers:
             if number >= STREAMS:
                 return True
             if number in self._last:
                 seen.gaps_s.append(now - self._last[number])
-                seen.tokens += 1
             self._last[number] = now
         return False
 
@@ -101,7 +121,7 @@ def main() -> None:
     parser.add_argument("--model", help="folder, or a size of bench/models.py (default: small)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="of the prompt")
-    parser.add_argument("--steps", type=int, default=100, help="before the prompt arrives")
+    parser.add_argument("--steps", type=int, default=50, help="before the prompt arrives")
     options = parser.parse_args()
     steps, rounds = (8, 1) if options.quick else (options.steps, options.rounds)
     folder = models.folder_of(options.model or ("smallest" if options.quick else "small"))
@@ -125,23 +145,30 @@ def main() -> None:
             for make in makers:
                 batch = make()
                 watched = Watched(batch, vocab_size)
-                watched.steps(steps // 4)  # not timed: buffers grow, kernels are compiled
-                pair = watched.steps(steps), watched.beside(tokens)
-                seen.setdefault(batch.name, []).append(pair)
+                watched.steps(steps)  # not timed: buffers grow, kernels are compiled
+                beside = watched.beside(tokens)
                 batch.close()
+                batch = make()
+                watched = Watched(batch, vocab_size)
+                watched.steps(steps)
+                without = watched.steps(max(beside.steps, 8 if options.quick else LEAST_STEPS))
+                batch.close()
+                seen.setdefault(batch.name, []).append((without, beside))
         for name, pairs in seen.items():
             report.add(
                 length,
                 name,
-                median(percentile(before.gaps_s, 50) for before, _ in pairs) * 1000,
-                median(percentile(beside.gaps_s, 50) for _, beside in pairs) * 1000,
+                median(beside.steps for _, beside in pairs),
+                median(without.median_s for without, _ in pairs) * 1000,
+                median(beside.median_s for _, beside in pairs) * 1000,
                 median(percentile(beside.gaps_s, 99) for _, beside in pairs) * 1000,
                 median(max(beside.gaps_s) for _, beside in pairs) * 1000,
-                median(beside.rate / before.rate for before, beside in pairs),
                 median(beside.seconds for _, beside in pairs),
-                median(
-                    max(beside.gaps_s) / percentile(before.gaps_s, 50) for before, beside in pairs
-                ),
+                median(beside.rate / without.rate for without, beside in pairs),
+                median(max(beside.gaps_s) / without.median_s for without, beside in pairs),
+                median(max(against(beside, without)) for without, beside in pairs),
+                median(percentile(against(beside, without), 99) for without, beside in pairs),
+                median(max(against(without, without)) for without, _ in pairs),
             )
     report.finish(options.json)
 

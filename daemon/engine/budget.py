@@ -13,6 +13,8 @@ from .cost import Cost, work_of
 GUEST_TOKENS = 128
 FIRST_TOKENS = 16  # of long prompts, before anything is known
 FIRST_SHORT_TOKENS = 256  # of short ones
+FEW_TOKENS = 12  # for which a chunk is not worth its forward
+MOST_DEBT = 8  # steps that long prompts wait at most for what they took before
 
 
 class Budget:
@@ -25,20 +27,26 @@ class Budget:
         cost: Cost | None = None,
         long_s: float = 0.0,
         short_s: float = 0.0,
+        debt_s: float = 0.0,
+        save_s: float = 0.0,
         long_tokens: int = FIRST_TOKENS,
         guest_tokens: int = 0,
         pause: bool = False,
     ) -> None:
         """`tokens` bounds all of it. `cost` None: nothing is known yet; then `long_tokens` and
         FIRST_SHORT_TOKENS count. Chunks of up to `guest_tokens` need no forward of their own. In a
-        `pause` long prompts get nothing."""
+        `pause` long prompts get nothing. `debt_s` is what they took beyond their time before; less
+        than nothing is what they saved, up to `save_s`."""
         self._tokens = tokens
         self._cost = cost
         self._long_s = long_s
         self._short_s = self._short_left_s = max(short_s, long_s)
+        self.debt_s = max(debt_s, -save_s)
+        self._save_s = save_s
         self._long_tokens = long_tokens
         self._guest_tokens = guest_tokens
         self._pause = pause
+        self._full_s = 0.0
         self._short_tokens = FIRST_SHORT_TOKENS
         self._first_short = self._first_long = True
 
@@ -52,11 +60,16 @@ class Budget:
         known = known or [0] * len(prompts)
         short = [self._is_short(t, k) for (t, _), k in zip(prompts, known, strict=True)]
         self._long_s = min(self._long_s * max(1, short.count(False)), self._short_s)
+        # A token, or a forward, may take longer than its time: the next steps make up for that.
+        self._most_debt_s = MOST_DEBT * self._long_s
+        self._full_s = self._long_s + self._save_s
+        self._long_s -= self.debt_s
         granted: list[int] = []
         for (tokens, done), is_short in zip(prompts, short, strict=True):
             wanted = (self._short if is_short else self._long)(tokens - done, done)
             granted.append(min(wanted, self._tokens))
             self._tokens -= granted[-1]
+        self.debt_s = min(max(-self._long_s, -self._save_s), self._most_debt_s)
         return granted
 
     def _is_short(self, prompt_tokens: int, known: int) -> bool:
@@ -79,18 +92,24 @@ class Budget:
         return missing if fits else 0
 
     def _long(self, missing: int, done: int) -> int:
-        """A chunk; the first long prompt gets at least a token."""
-        if self._pause:
+        """A chunk, or nothing where there will soon be time for one that is worth it. When all is
+        saved that can be, the first long prompt gets at least a token."""
+        cost = self._cost
+        if self._pause or (cost is not None and self._long_s <= 0):
             return 0
         first, self._first_long = self._first_long, False
-        fitting = self._long_tokens
-        if self._cost is not None:
-            fitting = min(fitting, self._chunk(self._cost, done, first=first))
-        granted = min(missing, max(fitting, int(first)))
-        if self._cost is None:
+        if cost is None:
+            granted = min(missing, max(self._long_tokens, int(first)))
             self._long_tokens -= granted
-        else:
-            self._long_s -= self._cost.seconds(work_of(granted, done))
+            return granted
+        fitting = min(self._long_tokens, self._chunk(cost, done, first=first))
+        full = self._long_s >= self._full_s
+        if fitting < min(missing, FEW_TOKENS) and not full:
+            return 0
+        granted = min(missing, max(fitting, int(first)))
+        forwards = int(granted > self._guest_tokens or not first)
+        if granted:
+            self._long_s -= cost.seconds(work_of(granted, done, forwards=forwards))
         return granted
 
     def _chunk(self, cost: Cost, offset: int, *, first: bool) -> int:

@@ -21,7 +21,7 @@ from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
 from .answers import fault_of, too_long
 from .budget import GUEST_TOKENS
 from .compiling import Compiling
-from .cost import Work, work_of
+from .cost import Recent, work_of
 from .grammar import GrammarCompiler
 from .grammar_masks import GrammarMasks
 from .kv.packed import packs
@@ -92,7 +92,7 @@ class EngineCore:
         self._submitted: _Submitted | None = None
         self.pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
-        self._work = self._work_before = Work()  # prefill of this step and of the one before
+        self._recent = Recent()
         self._inputs: mx.array | None = None  # int [running rows]: the next decode's input
 
     def add(self, request: Generate) -> None:
@@ -154,8 +154,7 @@ class EngineCore:
             self.reuse.take_up()
         plan = self.scheduler.plan(self.pacer.budget(self.scheduler.step_prefill))
         previous = self._submitted
-        recent = self._work_before.plus(self._work).half()
-        self._work_before, self._work = self._work, Work()
+        self._recent.begin()
         logits = self._decode(self._guest(plan))
         grammars = logits is not None and any(row.grammar for row in self.scheduler.running)
         if grammars:
@@ -165,7 +164,7 @@ class EngineCore:
         rows: list[TokenRow] = []
         if previous is not None:
             rows = self._read(previous)
-            self._pace(recent)
+            self._pace()
         else:
             self._read_at_s = None
         if grammars:
@@ -174,15 +173,11 @@ class EngineCore:
         self.steps += 1
         return rows
 
-    def _pace(self, work: Work) -> None:
-        """Tells the pacer how long it was since the last tokens came, and what was computed.
-
-        The device is a step behind: the prefill that delayed these tokens was submitted in one of
-        the last two steps, so `work`, their mean, is what counts in a run of steps.
-        """
+    def _pace(self) -> None:
+        """Tells the pacer how long it was since the last tokens came, and what was computed."""
         now_s = self._lockstep.agree(time.perf_counter())
         if self._read_at_s is not None:
-            self.pacer.observe(now_s - self._read_at_s, work)
+            self.pacer.observe(now_s - self._read_at_s, self._recent.mean())
         self._read_at_s = now_s
 
     def _leave(self) -> None:
@@ -279,6 +274,7 @@ class EngineCore:
 
     def _prefill(self, plan: Plan) -> None:
         """Computes the other chunks of this step; complete prompts become rows."""
+        self._recent.begin()
         whole = [c for c in plan.prefill if self._packable(c)]
         for group in packs([chunk.num_tokens for chunk in whole]):
             if len(group) > 1:
@@ -341,7 +337,7 @@ class EngineCore:
     def _prefilled(self, chunk: Chunk, *, forwards: int) -> None:
         self.scheduler.prefilled(chunk)
         self.prompt_tokens += chunk.num_tokens
-        self._work = self._work.plus(work_of(chunk.num_tokens, chunk.start, forwards=forwards))
+        self._recent.add(work_of(chunk.num_tokens, chunk.start, forwards=forwards))
         if self.reuse is not None:
             self.reuse.computed(chunk.sequence)
 
