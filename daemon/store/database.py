@@ -22,8 +22,9 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.pool import NullPool, StaticPool
 
 from ... import migrations
+from .latency import histogram
 from .rows import UsageRow
-from .tables import usage, usage_minutes, usage_quarters
+from .tables import usage, usage_latency, usage_minutes, usage_quarters
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Database:
             connection.execute(insert(usage), values)
             connection.execute(_adding_to(usage_minutes), sums_per_minute(values))
             connection.execute(_adding_to(usage_quarters), sums_per_quarter(values))
+            if counts := histogram(rows):
+                connection.execute(_adding_to(usage_latency, ("requests",)), counts)
 
     def connect(self) -> Connection:
         """A fresh read-only connection; its reads see one moment of the database."""
@@ -170,11 +173,11 @@ def _sums(
     return list(sums.values())
 
 
-def _adding_to(table: Table) -> Insert:
+def _adding_to(table: Table, summed: Sequence[str] = _SUMMED) -> Insert:
     """Puts rows of sums into the table, or adds them to those that are there."""
     put = sqlite_insert(table)
     return put.on_conflict_do_update(
-        set_={name: table.c[name] + put.excluded[name] for name in _SUMMED}
+        set_={name: table.c[name] + put.excluded[name] for name in summed}
     )
 
 

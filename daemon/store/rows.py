@@ -23,12 +23,14 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0  # of the prompt, found in the prefix cache
     output_tokens: int = 0  # reasoning included
     reasoning_tokens: int = 0
-    queue_ms: float = 0.0  # arrival until the scheduler took it
+    queue_ms: float = 0.0  # arrival until the engine was given it
+    load_ms: float = 0.0  # of that: waited for the model to be loaded
     ttft_ms: float | None = None  # arrival until the first output token; None when none came
     duration_ms: float = 0.0  # arrival until the last byte
     finish_reason: str | None = None  # stop, length, tool_calls, cancelled (client went away)
     error: str | None = None  # "code: message" as the client saw it
     stream: bool = False
+    sampling: str | None = None  # what the client asked for, as a JSON object of numbers
 
 
 class Totals(NamedTuple):
@@ -74,11 +76,38 @@ class Percentiles(NamedTuple):
 
     p50_ms: float | None
     p95_ms: float | None
+    p99_ms: float | None
     samples: int
 
 
+class Latency(NamedTuple):
+    """What clients wait for."""
+
+    ttft: Percentiles  # until the first token
+    itl: Percentiles  # a request's mean time between tokens
+
+
+class Mark(NamedTuple):
+    """A place in the log of requests, which is in order of arrival."""
+
+    at_ms: int
+    id: int
+
+
+class Filters(NamedTuple):
+    """Which requests of the log; None: any."""
+
+    model: str | None = None
+    dialect: str | None = None
+    key: str | None = None
+    status: str | None = None  # "ok", "error" or "cancelled"
+    id: str | None = None  # what its id begins with
+    since_ms: int | None = None
+    until_ms: int | None = None  # not included
+
+
 class Page(NamedTuple):
-    """Some requests, the last recorded first."""
+    """Some requests, the last to arrive first."""
 
     rows: list[UsageRow]
-    older: int | None  # the mark to ask for the next page with; None at the end
+    older: Mark | None  # to ask for the next page with; None at the end

@@ -4,6 +4,8 @@
 transaction: a plot of a week reads thousands of rows instead of a million. `usage_quarters` does
 the same per quarter of an hour, model and API key; every time zone's days begin with a quarter.
 
+`usage_latency` is a histogram an hour, in the same way.
+
 `responses`, `turns` and `conversations` are what /v1/responses keeps for its clients; see
 `responses.py`.
 """
@@ -45,11 +47,18 @@ usage = Table(
     Column("finish_reason", String),
     Column("error", String),
     Column("stream", Boolean, nullable=False, server_default=text("0")),
+    Column("load_ms", Float, nullable=False, server_default="0"),
+    Column("sampling", String),
 )
 # The second column lets the percentile query read the index alone.
 Index("usage_at", usage.c.at_ms, usage.c.ttft_ms)
 # Errors are rare: a partial index finds the last few without walking the good requests.
 Index("usage_errors", usage.c.at_ms, sqlite_where=usage.c.error.is_not(None))
+
+Index("usage_request", usage.c.request_id)
+# The log of requests is filtered by these and read backwards in time.
+for _column in (usage.c.model, usage.c.dialect, usage.c.key):
+    Index(f"usage_{_column.name}", _column, usage.c.at_ms)
 
 usage_minutes = Table(
     "usage_minutes",
@@ -75,6 +84,16 @@ usage_quarters = Table(
     Column("prompt_tokens", Integer, nullable=False),
     Column("cached_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+usage_latency = Table(
+    "usage_latency",
+    metadata,
+    Column("hour", Integer, primary_key=True),  # Unix time in ms // 3,600,000
+    Column("metric", String, primary_key=True),  # of latency.METRICS
+    Column("bucket", Integer, primary_key=True),  # see latency.bucket
+    Column("requests", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -44,6 +44,7 @@ ROWS["0004"] = [
     *ROWS["0003"],
     "INSERT INTO usage_quarters VALUES (0, 'demo', '', 2, 1, 15, 4, 3)",
 ]
+ROWS["0005"] = [*ROWS["0004"], "INSERT INTO usage_latency VALUES (0, 'ttft', 53, 1)"]
 
 
 @contextmanager
@@ -115,6 +116,23 @@ def test_every_road_leads_to_the_tables_that_the_store_declares(
     with open_at(declared) as connection:
         metadata.create_all(connection)
     assert schema(migrated) == schema(declared)
+
+
+def test_times_that_were_measured_before_are_in_the_histograms(tmp_path: Path) -> None:
+    path = tmp_path / "fastmlx.db"
+    with open_at(path) as connection:
+        migrations.upgrade(connection, "0004")
+        connection.exec_driver_sql(
+            "INSERT INTO usage (at_ms, request_id, model, dialect, ttft_ms, duration_ms,"
+            " output_tokens) VALUES (60001, 'a', 'demo', 'openai_chat', 100, 190, 10)"
+        )
+    database = Database(path)
+    with database.connect() as connection:
+        found = queries.latency_of_hours(connection, 0)
+    database.close()
+    assert (found.ttft.samples, found.itl.samples) == (1, 1)
+    assert found.ttft.p50_ms == pytest.approx(100, rel=0.045)
+    assert found.itl.p99_ms == pytest.approx(10, rel=0.045)
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastmlx.daemon.store import queries
 from fastmlx.daemon.store.database import Database
-from fastmlx.daemon.store.rows import Page, Percentiles, Totals, UsageRow
+from fastmlx.daemon.store.latency import NOTHING
+from fastmlx.daemon.store.rows import Filters, Latency, Mark, Page, Percentiles, Totals, UsageRow
 from fastmlx.daemon.store.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,20 +110,81 @@ async def test_an_empty_database_answers_with_zeros(store: Store) -> None:
     store.flush()
     assert await store.read(queries.totals, 0) == Totals()
     assert (await store.read(queries.timeline, 0, MINUTE, 60)).series == ()
-    assert await store.read(queries.ttft, 0) == Percentiles(None, None, 0)
+    for query in (queries.latency_now, queries.latency_of_hours):
+        assert await store.read(query, 0) == Latency(NOTHING, NOTHING)
+    assert await store.read(queries.seen, "model") == []
     assert await store.read(queries.recent, 10) == Page([], None)
     assert await store.read(queries.errors, 10) == []
 
 
-async def test_percentiles_are_times_that_were_measured(store: Store, row: MakeRow) -> None:
+async def test_percentiles_of_the_last_hour_are_times_that_were_measured(
+    store: Store, row: MakeRow
+) -> None:
     now = int(time.time() * 1000)
     for number in range(1, 101):
-        store.record(row(at_ms=now + number, ttft_ms=float(number)))
+        times = {"ttft_ms": float(number), "duration_ms": 3.0 * number, "output_tokens": 3}
+        store.record(row(at_ms=now + number, **times))
     store.record(row(at_ms=now + 200))  # failed before its first token: not a measurement
     store.flush()
-    assert await store.read(queries.ttft, now) == Percentiles(50.0, 95.0, 100)
-    assert await store.read(queries.ttft, now, newest=10) == Percentiles(95.0, 100.0, 10)
-    assert await store.read(queries.ttft, now + 100) == Percentiles(100.0, 100.0, 1)
+    everything = Percentiles(50.0, 95.0, 99.0, 100)
+    assert await store.read(queries.latency_now, now) == Latency(everything, everything)
+    newest = await store.read(queries.latency_now, now, newest=10)
+    assert newest.ttft == Percentiles(95.0, 100.0, 100.0, 10)
+    assert (await store.read(queries.latency_now, now + 100)).itl.samples == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(times=st.lists(st.floats(0.02, 1e6), min_size=1, max_size=80), cut=st.integers(0, 80))
+def test_percentiles_of_days_are_near_the_times_that_were_measured(
+    tmp_path_factory: pytest.TempPathFactory, times: list[float], cut: int
+) -> None:
+    database = Database(tmp_path_factory.mktemp("store") / "fastmlx.db")
+    rows = [
+        UsageRow(at_ms=i, request_id="r", model="m", dialect="d", ttft_ms=ms, output_tokens=1)
+        for i, ms in enumerate(times)
+    ]
+    for half in (rows[:cut], rows[cut:]):  # counts are added to counts
+        if half:
+            database.write(half)
+    with database.connect() as connection:
+        exact = queries.latency_now(connection, 0).ttft
+        near = queries.latency_of_hours(connection, 0).ttft
+        later = queries.latency_of_hours(connection, 3_600_000)
+    database.close()
+    assert near.samples == exact.samples == len(times)
+    for ours, theirs in zip(near[:3], exact[:3], strict=True):
+        assert ours is not None and theirs is not None
+        assert abs(ours / theirs - 1) < 0.045
+    assert later == Latency(NOTHING, NOTHING)
+
+
+async def test_the_log_is_filtered_by_what_is_asked_for(store: Store, row: MakeRow) -> None:
+    rows = [
+        row(at_ms=1, request_id="chatcmpl-1", model="a", key="laptop", finish_reason="stop"),
+        row(at_ms=2, request_id="chatcmpl-2", model="b", dialect="ollama", error="x: y"),
+        row(at_ms=3, request_id="resp_3%", model="a", finish_reason="cancelled"),
+        row(at_ms=4, request_id="chatcmpl-4", model="a", finish_reason="length"),
+    ]
+    for each in rows:
+        store.record(each)
+    store.flush()
+
+    async def found(**filters: Any) -> list[int]:
+        page = await store.read(queries.recent, 9, None, Filters(**filters))
+        return [each.at_ms for each in page.rows]
+
+    assert await found(model="a") == [4, 3, 1]
+    assert await found(model="a", status="ok") == [4, 1]
+    assert await found(status="cancelled") == [3]
+    assert await found(status="error") == await found(dialect="ollama") == [2]
+    assert await found(key="laptop") == [1]
+    assert await found(id="chatcmpl-") == [4, 2, 1]
+    assert await found(id="resp_3%") == [3]
+    assert await found(id="%") == []
+    assert await found(since_ms=2, until_ms=4) == [3, 2]
+    assert await store.read(queries.seen, "model") == ["a", "b"]
+    assert await store.read(queries.seen, "key") == ["laptop"]
+    assert await store.read(queries.request, "resp_3%") == [rows[2]]
 
 
 async def test_errors_and_pages_of_requests_come_newest_first(store: Store, row: MakeRow) -> None:
@@ -131,7 +194,7 @@ async def test_errors_and_pages_of_requests_come_newest_first(store: Store, row:
     assert [r.at_ms for r in await store.read(queries.errors, 3)] == [15, 10, 5]
     assert [r.at_ms for r in await store.read(queries.errors, 9, since_ms=10)] == [15, 10]
     seen: list[int] = []
-    mark: int | None = None
+    mark: Mark | None = None
     for _ in range(3):
         page = await store.read(queries.recent, 8, mark)
         seen += [r.at_ms for r in page.rows]
@@ -150,7 +213,7 @@ def test_a_bucket_that_cuts_a_minute_is_refused() -> None:
 
 def test_no_question_walks_the_whole_table(path: Path) -> None:
     database = Database(path)
-    plans: list[str] = []  # the first page of `recent` is a scan by id that LIMIT ends
+    plans: list[str] = []
 
     class Explaining:
         """Answers with the plan instead of the rows."""
@@ -168,15 +231,20 @@ def test_no_question_walks_the_whole_table(path: Path) -> None:
 
         execute = _explain
 
-        def scalars(self, query):
-            return self._explain(query).scalars()
+        def scalar(self, query):
+            return self._explain(query).scalar()
 
     with database.connect() as connection:
         explaining: Connection = Explaining(connection)  # type: ignore[assignment]
         queries.totals(explaining, 5 * MINUTE)
         queries.timeline(explaining, 0, MINUTE, 60)
-        queries.ttft(explaining, 5 * MINUTE)
-        queries.recent(explaining, 10, 99)
+        queries.latency_now(explaining, 5 * MINUTE)
+        queries.latency_of_hours(explaining, 5 * MINUTE)
+        queries.request(explaining, "r")
+        queries.seen(explaining, "model")
+        for filters in (Filters(), Filters(model="m"), Filters(status="error"), Filters(id="r")):
+            queries.recent(explaining, 10, None, filters)
+            queries.recent(explaining, 10, Mark(5 * MINUTE, 99), filters)
         queries.errors(explaining, 10)
     database.close()
     walks = [plan for plan in plans if plan.startswith("SCAN") and "USING" not in plan]
