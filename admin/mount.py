@@ -8,7 +8,7 @@ from sanic.response import HTTPResponse
 from ..daemon.protocol.errors import FastMLXError, Forbidden
 from .actions import Actions
 from .forms import is_same_origin
-from .pages import cache, config, mcp, models, overview, requests
+from .pages import cache, config, mcp, models, overview, requests, running
 from .render import respond
 from .static_files import static_file
 
@@ -31,6 +31,7 @@ def blueprint() -> Blueprint:
     actions = Actions()
     overview.add(pages, actions)
     models.add(pages, actions)
+    running.add(pages)
     requests.add(pages)
     cache.add(pages)
     mcp.add(pages)

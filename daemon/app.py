@@ -191,6 +191,7 @@ def build(
     from .tasks.front import Front
     from .tasks.generate import Generator
     from .tasks.rerank import Ranker
+    from .tasks.running import RunningRequests
     from .tasks.texts import Texts
     from .tasks.tokens import TokenTools
 
@@ -209,17 +210,19 @@ def build(
         home=home, memory_limit_bytes=memory_limit_bytes(config.settings), on_change=drop_texts
     )
     metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
-    embedder = Embedder(config, supervisor, texts, record, door.begin)
+    running = RunningRequests()
+    embedder = Embedder(config, supervisor, texts, record, door.begin, running)
     front = Front(
         home=home,
         config=config,
         supervisor=supervisor,
         store=store,
-        generator=Generator(config, supervisor, texts, record, door.begin),
+        generator=Generator(config, supervisor, texts, record, door.begin, running),
         embedder=embedder,
-        ranker=Ranker(config, supervisor, texts, record, embedder, door.begin),
+        ranker=Ranker(config, supervisor, texts, record, embedder, door.begin, running),
         token_tools=TokenTools(config, texts),
         access=door,
+        running=running,
         version=version("fastmlx"),
         url=url,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...daemon.tasks.front import Front
     from ..actions import Actions
 
-BLOCKS = ("banner", "models", "activity", "log")
+BLOCKS = ("banner", "models", "running", "activity", "log")
 VIEWS = ("plot", "table")
 
 
@@ -35,6 +35,8 @@ def add(pages: Blueprint, actions: Actions) -> None:
         values: dict[str, Any] = {"here": f"/admin/?range={chosen.key}&view={view}"}
         if block in (None, "models"):
             values |= _models(front, actions)
+        if block in (None, "running"):
+            values["requests"] = front.running.look()
         if block in (None, "activity"):
             values |= await _activity(front, reader, chosen, view)
         if block in (None, "log"):

@@ -120,6 +120,13 @@ class Conflict(FastMLXError):
     retriable = True
 
 
+class RequestCancelled(FastMLXError):
+    """Somebody ended the request on the dashboard. 499: clients do not try again by themselves."""
+
+    status = 499
+    code = "cancelled"
+
+
 class TooLarge(FastMLXError):
     """The body exceeds `server.max_request_size`."""
 

@@ -97,6 +97,12 @@ class Generation(AsyncIterator[wire.TokenRow]):
             self._on_abort(self)
             self._wake()
 
+    def give_up(self, error: Exception) -> None:
+        """As `abort`, but whoever waits gets `error`."""
+        if not self._done:
+            self._error = error
+            self.abort()
+
     # ---- for the engine process that feeds it
 
     def push(self, row: wire.TokenRow) -> None:

@@ -43,6 +43,11 @@ class Lease:
         self._turn = turn
         self._jobs: list[Generation | Single[Any]] = []
 
+    @property
+    def stats(self) -> wire.Stats | None:
+        """What its engine said last; None while a new one starts."""
+        return self._engine.stats
+
     def generate(
         self,
         prompt: list[int],

@@ -67,6 +67,12 @@ class Single(Generic[Answer]):
             self._future.cancel()
             self._on_abort(self)
 
+    def give_up(self, error: Exception) -> None:
+        """As `abort`, but whoever waits gets `error`."""
+        if not self._done:
+            self.fail(error)
+            self._on_abort(self)
+
     # ---- for the engine process that carries it out
 
     def finish(self, answer: Answer) -> None:

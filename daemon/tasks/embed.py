@@ -34,6 +34,7 @@ class Embedder(Task):
     async def embed(self, request: EmbeddingRequest) -> Vectors:
         """Raises FastMLXError. Cancel it to give the request up."""
         books = Books(request.model, request.meta)
+        self._running.add(books)
         try:
             self._begin(request.meta)
             name, spec = find_model(self._config.settings, request.model)
@@ -54,11 +55,12 @@ class Embedder(Task):
             lasting = self._supervisor.lease(
                 name, keep_alive_s=request.keep_alive_s, turn=books.turn
             )
-            async with lasting as lease:
+            async with books.using(lasting) as lease:
                 inputs = _fitted(inputs, lease.ready.context, request, side)
                 num_tokens = sum(map(len, inputs))
-                books.engine_took_it(num_tokens, [])
-                answer = await lease.embed(inputs, request.dimensions).answer()
+                job = lease.embed(inputs, request.dimensions)
+                books.engine_took_it(num_tokens, [], [job])
+                answer = await job.answer()
             if request.dimensions is not None and answer.dimensions < request.dimensions:
                 raise BadRequest(
                     f"dimensions must be at most {answer.dimensions}, the model's own.",
@@ -70,6 +72,7 @@ class Embedder(Task):
             books.failed(error)
             raise
         finally:
+            self._running.remove(books)
             self._record(books.row())
 
 

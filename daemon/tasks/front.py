@@ -12,6 +12,7 @@ import msgspec
 from ..mcp.servers import McpServers
 from ..protocol import caller
 from . import mcp_loop
+from .running import RunningRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,6 +46,7 @@ class Front:
     ranker: Ranker = field(kw_only=True)
     token_tools: TokenTools = field(kw_only=True)
     access: Access = field(kw_only=True)
+    running: RunningRequests = field(default_factory=RunningRequests, kw_only=True)
     version: str
     url: str = ""  # http://host:port as this machine reaches it
     started_at: float = field(default_factory=time.time)  # seconds since the epoch

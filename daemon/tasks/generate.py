@@ -29,6 +29,7 @@ from ..text.stream import Echoed, TextStream
 from .books import Books
 from .lookup import find_model
 from .merge import merge
+from .running import RunningRequests
 from .sampling import ban, check, check_vocabulary, choose_seed, resolve, room
 from .task import LONG_TEXT, Task, no_bounds
 from .texts import ModelSide, Texts
@@ -86,14 +87,15 @@ class Generator(Task):
         texts: Texts,
         record: Callable[[UsageRow], None],
         begin: Callable[[RequestMeta], None] = no_bounds,
+        running: RunningRequests | None = None,
     ) -> None:
-        super().__init__(config, supervisor, texts, record, begin)
+        super().__init__(config, supervisor, texts, record, begin, running)
         self._recent: dict[str, RecentPrompts] = {}  # by the model's name
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
         any two. Close the generator (`aclosing`) to give the request up."""
-        return self._run(_chat_plan(request), Books(request.model, request.meta))
+        return self._run(_chat_plan(request), Books(request.model, request.meta, request.sampling))
 
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that `chat` would send for this request. Needs the tokenizer alone:
@@ -153,9 +155,10 @@ class Generator(Task):
             wishes=((request.grammar, request.grammar_param),) if request.grammar else (),
             keep_alive_s=request.keep_alive_s,
         )
-        return self._run(plan, Books(request.model, request.meta))
+        return self._run(plan, Books(request.model, request.meta, request.sampling))
 
     async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
+        self._running.add(books)
         try:
             self._begin(books.meta)
             check(plan.sampling)
@@ -176,11 +179,13 @@ class Generator(Task):
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)
-            async with self._supervisor.lease(
+            lasting = self._supervisor.lease(
                 served, keep_alive_s=plan.keep_alive_s, turn=books.turn
-            ) as lease:
+            )
+            async with books.using(lasting) as lease:
                 generations, streams = self._start(plan, prompts, lease, side)
-                books.engine_took_it(sum(len(prompt.tokens) for prompt in prompts), streams)
+                num_tokens = sum(len(prompt.tokens) for prompt in prompts)
+                books.engine_took_it(num_tokens, streams, generations)
                 if len(streams) == 1:
                     rows = _one(generations[0], streams[0], books)
                 else:
@@ -193,6 +198,7 @@ class Generator(Task):
             books.failed(error)
             raise
         finally:
+            self._running.remove(books)
             self._record(books.row())
 
     def _note(self, name: str, prompts: list[Prompt]) -> Divergence | None:

@@ -20,6 +20,7 @@ from ..text.pairs import pairs_of
 from ..text.tokenizer import Pair
 from .books import Books
 from .lookup import find_model
+from .running import RunningRequests
 from .task import LONG_TEXT, Task, no_bounds
 from .texts import ModelSide, Texts
 
@@ -50,8 +51,9 @@ class Ranker(Task):
         record: Callable[[UsageRow], None],
         embedder: Embedder,
         begin: Callable[[RequestMeta], None] = no_bounds,
+        running: RunningRequests | None = None,
     ) -> None:
-        super().__init__(config, supervisor, texts, record, begin)
+        super().__init__(config, supervisor, texts, record, begin, running)
         self._embedder = embedder
 
     async def score(self, request: ScoreRequest) -> Scores:
@@ -72,22 +74,26 @@ class Ranker(Task):
                     "config.yaml may say kind: reranker (Qwen3-Reranker) or kind: embedding.",
                     param="model",
                 )
+            self._running.add(books)
             limit = side.limit(spec)
             asked = await _made(request, side, limit)
-            async with self._supervisor.lease(name, turn=books.turn) as lease:
+            lasting = self._supervisor.lease(name, turn=books.turn)
+            async with books.using(lasting) as lease:
                 if max(len(pair.tokens) for pair in asked.pairs) > lease.ready.context:
                     asked = await _made(request, side, lease.ready.context)
                 inputs = [pair.tokens for pair in asked.pairs]
                 num_tokens = sum(map(len, inputs))
-                books.engine_took_it(num_tokens, [])
                 seconds = [pair.second for pair in asked.pairs]
-                scores = (await lease.score(inputs, seconds, asked.labels).answer()).scores
+                job = lease.score(inputs, seconds, asked.labels)
+                books.engine_took_it(num_tokens, [], [job])
+                scores = (await job.answer()).scores
             books.finish_reason = "stop"
             return Scores(scores if request.raw else list(map(_sigmoid, scores)), num_tokens)
         except BaseException as error:
             books.failed(error)
             raise
         finally:
+            self._running.remove(books)
             if not embeds:  # else the embedder's row is the request's
                 self._record(books.row())
 

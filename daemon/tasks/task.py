@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .running import RunningRequests
 from .texts import Texts
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def no_bounds(_: RequestMeta) -> None:
 
 
 class Task:
-    """Carries out requests. `record` gets a usage row for each, however it ended; `begin` is asked
-    before the work, and raises FastMLXError for a request that may not begin."""
+    """Carries out requests. `record` gets a usage row for each, however it ended; until then it is
+    among those that are `running`. `begin` is asked before the work, and raises FastMLXError for a
+    request that may not begin."""
 
     def __init__(
         self,
@@ -31,9 +33,11 @@ class Task:
         texts: Texts,
         record: Callable[[UsageRow], None],
         begin: Callable[[RequestMeta], None] = no_bounds,
+        running: RunningRequests | None = None,
     ) -> None:
         self._config = config
         self._supervisor = supervisor
         self._texts = texts
         self._record = record
         self._begin = begin
+        self._running = running or RunningRequests()

@@ -29,8 +29,16 @@ class Budgeted(AsyncIterator[TokenRow]):
         self._stream = stream
         self._end = end  # tokens
         self._taken: list[int] = []
+        self._error: Exception | None = None
+
+    @property
+    def id(self) -> int:
+        """Of the sequence that runs now."""
+        return self._generation.id
 
     async def __anext__(self) -> TokenRow:
+        if self._error is not None:
+            raise self._error
         if self._stream.over_budget:
             return self._end_thinking()
         row = await anext(self._generation)
@@ -40,6 +48,11 @@ class Budgeted(AsyncIterator[TokenRow]):
     def abort(self) -> None:
         """As `Generation.abort`."""
         self._generation.abort()
+
+    def give_up(self, error: Exception) -> None:
+        """As `Generation.give_up`."""
+        self._error = error
+        self._generation.give_up(error)
 
     def _end_thinking(self) -> TokenRow:
         """Tokens behind the budget that were already there are dropped."""

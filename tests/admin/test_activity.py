@@ -8,7 +8,8 @@ from datetime import datetime
 
 import pytest
 from fastmlx.admin.activity import RANGES, Range, Recorded, bucket_label, draw, span_start_ms
-from fastmlx.daemon.store.rows import Percentiles, Series, Timeline, Totals
+from fastmlx.daemon.store.latency import NOTHING
+from fastmlx.daemon.store.rows import Latency, Series, Timeline, Totals
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def test_now_is_in_the_last_bucket_and_buckets_are_whole_minutes(now_ms: int, sp
 
 def test_buckets_begin_where_local_clocks_are_round() -> None:
     now = datetime(2026, 11, 18, 14, 47, 12).timestamp() * 1000
-    for key, begin in (("1h", "14:47"), ("24h", "14:30"), ("7d", "12:00")):
+    for key, begin in (("1h", "14:47"), ("24h", "14:30"), ("7d", "12:00"), ("30d", "12:00")):
         span = RANGES[key]
         last = span_start_ms(span, int(now)) + (span.buckets - 1) * span.bucket_ms
         assert datetime.fromtimestamp(last / 1000).strftime("%H:%M") == begin
@@ -41,8 +42,9 @@ def test_buckets_begin_where_local_clocks_are_round() -> None:
 
 def test_labels_name_the_bucket() -> None:
     at = int(datetime(2026, 11, 18, 12, 0).timestamp() * 1000)
-    labels = [bucket_label(at, RANGES[key].bucket_ms) for key in ("1h", "24h", "7d")]
-    assert labels == ["12:00", "12:00–12:30", "Wed 18 Nov 12:00–15:00"]
+    labels = [bucket_label(at, RANGES[key].bucket_ms) for key in RANGES]
+    whole = ["12:00", "12:00–12:30", "Wed 18 Nov 12:00–15:00", "Wed 18 Nov 12:00–00:00"]
+    assert labels == whole
 
 
 def series(*names: str) -> Recorded:
@@ -50,7 +52,7 @@ def series(*names: str) -> Recorded:
     ones = (1,) * buckets
     return Recorded(
         Totals(),
-        Percentiles(None, None, 0),
+        Latency(NOTHING, NOTHING),
         [],
         Timeline(0, 60_000, buckets, tuple(Series(name, ones, ones, ones, ones) for name in names)),
     )

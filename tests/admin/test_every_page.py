@@ -3,11 +3,15 @@ width of a phone, both colour schemes, a small weight, the same content without 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import axe_playwright_python
+import msgspec
 import pytest
 from fastmlx.admin.nav import PAGES
+from fastmlx.daemon.store.database import Database
+from fastmlx.daemon.store.rows import UsageRow
 from live import LiveDaemon
 from playwright.sync_api import Page, ViewportSize, expect
 
@@ -16,7 +20,7 @@ from .conftest import NewPage
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 MOST_BYTES = 150_000
 PHONE: ViewportSize = {"width": 390, "height": 844}
-ADDRESSES = [entry.address for entry in PAGES]
+ADDRESSES = [entry.address for entry in PAGES] + ["/admin/requests/request-1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,6 +31,12 @@ def traffic(front: LiveDaemon) -> None:
         for model in ("tiny", "gone"):
             body = {"model": model, "messages": messages, "max_tokens": 4}
             http.post("/v1/chat/completions", json=body)
+        database = Database(front.home / "fastmlx.db")
+        times = {"load_ms": 9.0, "queue_ms": 10.0, "ttft_ms": 90.0, "duration_ms": 900.0}
+        now_ms = int(time.time() * 1000)
+        row = UsageRow(at_ms=now_ms, request_id="request-1", model="tiny", dialect="x", **times)
+        database.write([row, msgspec.structs.replace(row, at_ms=now_ms + 2000)])
+        database.close()
         front.wait_until(lambda: ">gone<" in http.get("/admin/requests").text, 30)
 
 

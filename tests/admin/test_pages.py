@@ -198,11 +198,53 @@ def test_requests_can_be_paged_through(http: httpx.Client, front: LiveDaemon) ->
     while address:
         page = http.get(address).text
         seen += re.findall(r'title="r(\d+)"', page)
-        older = re.search(r'href="(/admin/requests\?before=\d+)">Older', page)
+        older = re.search(r'href="(/admin/requests\?before=[\d.]+)">Older', page)
         address = older[1] if older else ""
     assert [int(number) for number in seen] == list(range(120, -1, -1))
     assert "engine_died: &lt;i&gt;twice&lt;/i&gt;" in http.get("/admin/requests").text
     assert http.get("/admin/requests?before=nonsense").status_code == 200
+
+
+def test_the_log_can_be_filtered_by_a_form_that_is_an_address(
+    http: httpx.Client, front: LiveDaemon
+) -> None:
+    database = Database(front.home / "fastmlx.db")
+    database.write([row(i, request_id=f"find-{i}", dialect="ollama_chat") for i in range(60)])
+    database.write([row(7, request_id="find-x", key="laptop & co", finish_reason="cancelled")])
+    database.close()
+
+    def found(query: str) -> list[str]:
+        return re.findall(r'title="(find-\w+)"', http.get(f"/admin/requests?{query}").text)
+
+    assert len(found("dialect=ollama_chat")) == 50
+    page = http.get("/admin/requests?dialect=ollama_chat&since=2020-01-01T00:00").text
+    older = re.search(r'href="/admin/requests\?([^"]+before=[^"]+)">Older', page)
+    assert older is not None
+    assert len(found(html.unescape(older[1]))) == 10
+    assert "<option selected>ollama_chat</option>" in page
+    assert 'value="2020-01-01T00:00"' in page
+    assert found("key=laptop+%26+co") == found("status=cancelled&id=find") == ["find-x"]
+    assert found("id=find-x&model=other") == found("until=2020-01-01") == []
+    assert "No such requests." in http.get("/admin/requests?model=other").text
+    assert len(found("since=nonsense&status=nonsense&before=1.x")) == 50
+
+
+def test_a_request_has_a_page_with_its_timeline(http: httpx.Client, front: LiveDaemon) -> None:
+    with front.openai() as client:
+        answer = client.chat.completions.create(
+            model="tiny",
+            messages=[{"role": "user", "content": "Hello"}],
+            max_tokens=8,
+            temperature=0.5,
+            extra_body={"ignore_eos": True},
+        )
+    address = f"/admin/requests/{answer.id}"
+    front.wait_until(lambda: http.get(address).status_code == 200)
+    page = http.get(address).text
+    for text in ("decode", "8 tokens", "prefill", "temperature 0.5", "max_tokens 8"):
+        assert text in page
+    assert ask(http, address, "request").text.startswith('<div id="request" data-live')
+    assert http.get("/admin/requests/no%2Fsuch").status_code == 404
 
 
 def test_a_real_request_shows_up_in_figures_plots_and_tables(

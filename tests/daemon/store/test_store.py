@@ -130,4 +130,5 @@ def test_the_database_has_no_place_for_texts_of_prompts() -> None:
         *("at_ms", "request_id", "model", "dialect", "key", "client"),
         *("prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"),
         *("queue_ms", "ttft_ms", "duration_ms", "finish_reason", "error", "stream"),
+        *("load_ms", "sampling"),
     }
