@@ -8,7 +8,7 @@ from sanic.response import HTTPResponse
 from ..daemon.protocol.errors import FastMLXError, Forbidden
 from .actions import Actions
 from .forms import is_same_origin
-from .pages import cache, config, mcp, models, overview, requests, running
+from .pages import cache, config, mcp, models, overview, requests, running, usage
 from .render import respond
 from .static_files import static_file
 
@@ -33,6 +33,7 @@ def blueprint() -> Blueprint:
     models.add(pages, actions)
     running.add(pages)
     requests.add(pages)
+    usage.add(pages)
     cache.add(pages)
     mcp.add(pages)
     config.add(pages)

@@ -21,7 +21,10 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ),
     (
         "Activity",
-        (Entry("/admin/requests", "Requests"),),
+        (
+            Entry("/admin/requests", "Requests"),
+            Entry("/admin/usage", "Usage"),
+        ),
     ),
     (
         "Setup",
