@@ -8,7 +8,7 @@ from sanic.response import HTTPResponse
 from ..daemon.protocol.errors import FastMLXError, Forbidden
 from .actions import Actions
 from .forms import is_same_origin
-from .pages import cache, config, mcp, models, overview, requests, running, usage
+from .pages import cache, config, logs, mcp, models, overview, requests, running, usage
 from .render import respond
 from .static_files import static_file
 
@@ -34,6 +34,7 @@ def blueprint() -> Blueprint:
     running.add(pages)
     requests.add(pages)
     usage.add(pages)
+    logs.add(pages)
     cache.add(pages)
     mcp.add(pages)
     config.add(pages)

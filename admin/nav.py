@@ -24,6 +24,7 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("/admin/requests", "Requests"),
             Entry("/admin/usage", "Usage"),
+            Entry("/admin/logs", "Logs"),
         ),
     ),
     (

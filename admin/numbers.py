@@ -83,6 +83,17 @@ def clock(at_ms: float, now: datetime | None = None) -> str:
     return f"{at.day} {at.strftime('%b %H:%M')}"
 
 
+def moment(text: str, now: datetime | None = None) -> str:
+    """`14:05:12.123` today, `20 Nov 14:05:12` before, of a time in ISO 8601; others as they are."""
+    try:
+        at = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return text
+    if at.date() == (now or datetime.now()).date():
+        return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
+    return f"{at.day} {at:%b %H:%M:%S}"
+
+
 def iso(at_ms: float) -> str:
     """For the `datetime` attribute of `<time>`."""
     return datetime.fromtimestamp(at_ms / 1000).astimezone().isoformat(timespec="milliseconds")

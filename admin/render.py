@@ -97,7 +97,17 @@ def _make_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for name in ("size", "count", "rate", "duration", "milliseconds", "percent", "clock", "iso"):
+    for name in (
+        "size",
+        "count",
+        "rate",
+        "duration",
+        "milliseconds",
+        "percent",
+        "clock",
+        "iso",
+        "moment",
+    ):
         environment.filters[name] = getattr(numbers, name)
     environment.filters["segment"] = lambda text: quote(text, safe="")
     environment.globals.update(live=live, static=address, htmx_config=HTMX_CONFIG, nav=NAV, len=len)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
 from ..activity import DEFAULT_RANGE, RANGES, ActivityReader, Range
-from ..log_tail import log_tail
 from ..model_row import model_rows
 from ..render import respond, wanted_block
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from ...daemon.tasks.front import Front
     from ..actions import Actions
 
-BLOCKS = ("banner", "models", "running", "activity", "log")
+BLOCKS = ("banner", "models", "running", "activity")
 VIEWS = ("plot", "table")
 
 
@@ -39,8 +37,6 @@ def add(pages: Blueprint, actions: Actions) -> None:
             values["requests"] = front.running.look()
         if block in (None, "activity"):
             values |= await _activity(front, reader, chosen, view)
-        if block in (None, "log"):
-            values["log"] = await asyncio.to_thread(log_tail, front.home.log_file)
         return respond(request, "overview.html", block, values)
 
 

@@ -28,6 +28,18 @@ def backwards(path: Path, wanted: Wanted = EVERYTHING) -> Iterator[Entry]:
     return _entries(_lines_backwards(path), _lines_of_older(path), wanted)
 
 
+def until_now(
+    file: BinaryIO, path: Path, count: int, wanted: Wanted = EVERYTHING
+) -> tuple[list[Entry], int]:
+    """As `last`, of `file`, which `path` led to a moment ago; and where what they are of ends in
+    it: after the last complete line. What comes later begins there."""
+    end = file.seek(0, os.SEEK_END)
+    lines = _split_backwards(file, end)
+    end -= len(next(lines))
+    entries = _entries(lines, _lines_of_older(path), wanted)
+    return list(islice(entries, count))[::-1], end
+
+
 def follow(path: Path, wanted: Wanted = EVERYTHING, count: int = 0) -> Iterator[Entry]:
     """The last `count` entries, then what is appended; goes on in the new file after a rotation,
     from the start after a truncation, and waits for a file that is not there (yet). Never ends."""
@@ -54,11 +66,8 @@ def _followed(path: Path, wanted: Wanted, count: int) -> Iterator[bytes | Entry]
                     first = False  # a file that appears later is new: show it whole
                     continue
                 if first:
-                    end = file.seek(0, os.SEEK_END)
-                    lines = _split_backwards(file, end)
-                    end -= len(next(lines))  # a line that is not complete comes later
-                    entries = _entries(lines, _lines_of_older(path), wanted)
-                    yield from list(islice(entries, count))[::-1]
+                    entries, end = until_now(file, path, count, wanted)
+                    yield from entries
                     file.seek(end)
                 first = False
             pending += file.read()

@@ -111,7 +111,7 @@ def test_a_page_that_nobody_sees_asks_nothing(open_page: NewPage) -> None:
 
 
 def test_text_that_is_being_selected_stays(open_page: NewPage, front: LiveDaemon) -> None:
-    page = open_page()
+    page = open_page("/admin/logs")
     page.locator(".log li").last.evaluate(
         "line => { getSelection().selectAllChildren(line); line.id = 'mine' }"
     )

@@ -18,8 +18,10 @@ from live import LiveDaemon
 from .conftest import NASTY
 
 PAGES = {
-    "/admin/": ("banner", "models", "activity", "log"),
+    "/admin/": ("banner", "models", "running", "activity"),
     "/admin/requests": ("banner", "requests"),
+    "/admin/usage": ("banner", "usage"),
+    "/admin/logs": ("banner", "log"),
     "/admin/mcp": ("banner", "mcp"),
     "/admin/config": ("banner", "source"),
 }
@@ -274,13 +276,18 @@ def test_every_range_and_nonsense_show_a_page(http: httpx.Client, query: str) ->
 
 
 def test_the_log_is_on_the_page_as_it_is_written(http: httpx.Client, front: LiveDaemon) -> None:
-    assert "serves at" in http.get("/admin/").text
+    assert "serves at" in http.get("/admin/logs").text
     with (front.home / "logs" / "fastmlx.log").open("a") as file:
         file.write(
-            '{"time":"","level":"error","logger":"x","message":"<script>alert(1)</script>"}\n'
+            '{"time":"","level":"error","logger":"x","message":"<script>alert(1)</script>",'
+            '"request":"chatcmpl-<7>","trace":"Traceback"}\n'
         )
-    page = http.get("/admin/").text
-    assert '<li class="error">x: &lt;script&gt;' in page
+    for query in ("", "?level=error", "?id=chatcmpl-%3C7%3E", "?text=ALERT", "?level=nonsense"):
+        page = http.get(f"/admin/logs{query}").text
+        assert "&lt;script&gt;alert(1)" in page
+        assert 'href="/admin/requests/chatcmpl-%3C7%3E"' in page
+        assert ("serves at" in page) == (query in ("", "?level=nonsense"))
+    assert "No such entries." in http.get("/admin/logs?model=nothing").text
 
 
 def test_files_are_compressed_kept_for_ever_and_stay_in_their_folder(http: httpx.Client) -> None:
