@@ -1,5 +1,6 @@
-// OpenAI's package for Node against a daemon; prints what it got as one JSON object.
+// OpenAI's and Anthropic's packages for Node against a daemon; prints what they got as one JSON object.
 //   node node_client.mjs URL MODEL EMBEDDER
+import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
 
 const [url, model, embedder] = process.argv.slice(2);
@@ -10,6 +11,7 @@ const said = {};
 
 said.models = [];
 for await (const each of client.models.list()) said.models.push(each.id);
+said.model = (await client.models.retrieve(model)).id;
 
 said.whole = (await client.chat.completions.create(asked)).choices[0].message.content;
 
@@ -64,6 +66,24 @@ const responding = await client.responses.create({
 });
 for await (const event of responding) said.events.push(event.type);
 
+const response = await client.responses.create({
+  model,
+  input: "Hello there",
+  max_output_tokens: 16,
+  temperature: 0,
+});
+said.responded = response.output_text;
+said.helped = (
+  await client.responses
+    .stream({ model, input: "Hello there", max_output_tokens: 16, temperature: 0 })
+    .finalResponse()
+).output_text;
+said.kept = (await client.responses.retrieve(response.id)).output_text;
+said.items = (await client.responses.inputItems.list(response.id)).data.length;
+await client.responses.delete(response.id);
+
+said.text = (await client.completions.create({ ...completion, stream: false })).choices[0].text;
+
 const vectors = await client.embeddings.create({ model: embedder, input: ["one", "two"] });
 said.dimensions = vectors.data.map((each) => each.embedding.length);
 
@@ -71,6 +91,35 @@ try {
   await client.chat.completions.create({ ...asked, model: "nobody" });
 } catch (error) {
   said.error = [error.constructor.name, error.status, error.code];
+}
+
+const claude = new Anthropic({ baseURL: url, apiKey: "unused", maxRetries: 0 });
+const asking = { model, messages, max_tokens: 12, temperature: 0 };
+said.claudes = [];
+for await (const each of claude.models.list()) said.claudes.push([each.type, each.id]);
+said.counted = (await claude.messages.countTokens({ model, messages })).input_tokens;
+const message = await claude.messages.create(asking);
+said.message = [message.content[0].text, message.usage.input_tokens, message.stop_reason];
+said.kinds = [];
+const raw = await claude.messages.create({ ...asking, stream: true });
+for await (const event of raw) said.kinds.push(event.type);
+const helper = claude.messages.stream(asking);
+said.pieces = "";
+helper.on("text", (text) => (said.pieces += text));
+said.final = (await helper.finalMessage()).content[0].text;
+const using = await claude.messages
+  .stream({
+    ...asking,
+    max_tokens: 300,
+    tools: [{ name: "weather", input_schema: parameters }],
+    tool_choice: { type: "tool", name: "weather", disable_parallel_tool_use: true },
+  })
+  .finalMessage();
+said.use = using.content.at(-1);
+try {
+  await claude.messages.create({ ...asking, model: "nobody" });
+} catch (error) {
+  said.refusal = [error.constructor.name, error.status, error.error.error.type];
 }
 
 const controller = new AbortController();

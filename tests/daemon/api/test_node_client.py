@@ -1,4 +1,5 @@
-"""OpenAI's package for Node, from the registry into a folder of this test, against a daemon."""
+"""OpenAI's and Anthropic's packages for Node, from the registry into a folder of this test, drive
+every endpoint of theirs that we have, streaming and not."""
 
 from __future__ import annotations
 
@@ -12,30 +13,30 @@ from typing import Any
 import pytest
 from live import LiveDaemon
 
-PACKAGE = "openai@7"
+PACKAGES = ("openai@7", "@anthropic-ai/sdk@1")
 INSTALL_S = 120
 SCRIPT = Path(__file__).with_name("node_client.mjs")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose scripts may import the package."""
+    """A folder whose scripts may import the packages."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node or npm is not installed")
     folder = tmp_path_factory.mktemp("node")
     options = ["--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=0"]
     try:
         done = subprocess.run(
-            ["npm", "install", *options, "--prefix", str(folder), PACKAGE],
+            ["npm", "install", *options, "--prefix", str(folder), *PACKAGES],
             capture_output=True,
             text=True,
             timeout=INSTALL_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        pytest.skip("npm did not install the package in time")
+        pytest.skip("npm did not install the packages in time")
     if done.returncode:
-        pytest.skip(f"npm could not install {PACKAGE}: {done.stderr.strip()[-200:]}")
+        pytest.skip(f"npm could not install {PACKAGES}: {done.stderr.strip()[-200:]}")
     shutil.copy(SCRIPT, folder)
     return folder
 
@@ -53,7 +54,7 @@ models:
 
 
 @pytest.mark.slow
-def test_the_package_for_node_chats_calls_and_embeds(project: Path, talked: LiveDaemon) -> None:
+def test_the_packages_for_node_drive_every_endpoint(project: Path, talked: LiveDaemon) -> None:
     done = subprocess.run(
         ["node", SCRIPT.name, talked.url, "tiny", "embedder"],
         cwd=project,
@@ -76,6 +77,21 @@ def test_the_package_for_node_chats_calls_and_embeds(project: Path, talked: Live
     assert said["events"][0] == "response.created"
     assert said["events"][-1] in ("response.completed", "response.incomplete")
     assert "response.output_text.delta" in said["events"]
+    assert said["responded"] == said["helped"] == said["kept"] != ""
+    assert said["items"] == 1
+    assert said["model"] == "tiny"
+    assert said["text"]
+    text, prompt_tokens, reason = said["message"]
+    assert text == said["pieces"] == said["final"] != ""
+    assert reason == "max_tokens"
+    assert prompt_tokens <= said["counted"]  # the rest was in the cache
+    assert ["model", "tiny"] in said["claudes"]
+    assert said["kinds"][0] == "message_start"
+    assert said["kinds"][-2:] == ["message_delta", "message_stop"]
+    assert "content_block_delta" in said["kinds"]
+    assert said["use"]["name"] == "weather"
+    assert said["use"]["input"]["city"] in ("Ulm", "Bonn")
+    assert said["refusal"] == ["NotFoundError", 404, "not_found_error"]
     assert said["dimensions"] == [64, 64]
     assert said["error"] == ["NotFoundError", 404, "model_not_found"]
     assert said["aborted"]
