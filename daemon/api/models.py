@@ -38,6 +38,7 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
         if status is not None and status.context is not None:
             context = status.context
         adapted = {f"{name}:{adapter}" for adapter in spec.named_adapters}
+        state = str(status.state) if status is not None else "stopped"
         aliases = [alias for alias in spec.aliases if "*" not in alias]
         for each in (name, *aliases, *sorted(adapted)):
             yield {
@@ -50,7 +51,9 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
                 "aliases": list(spec.aliases),
                 "max_model_len": context,
                 "context_length": context,
-                "state": str(status.state) if status is not None else "stopped",
+                "max_input_tokens": context,
+                "state": state,
+                "loaded": state == "ready",
             }
 
 
