@@ -34,6 +34,7 @@ class ModelCache(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     loaded: bool
+    split: bool = False  # over several processes, which keep no prefixes
     hot_bytes: int = 0
     hot_limit_bytes: int = 0
     cold_bytes: int = 0
@@ -72,9 +73,11 @@ async def books(front: Front) -> CacheBooks:
         if any(model.name == name for model in models):
             continue
         disk = totals.models.get(name)
+        spec = front.config.settings.models.get(name)
         model = ModelCache(
             name=name,
             loaded=name in loaded,
+            split=spec is not None and spec.distributed is not None,
             cold_bytes=disk.size_bytes if disk else 0,
             cold_blocks=disk.blocks if disk else 0,
         )

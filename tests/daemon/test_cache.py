@@ -222,3 +222,10 @@ def test_what_is_left_on_disk_can_be_cleared_when_nothing_is_loaded(live, config
         assert books(daemon)["cold_blocks"] == 0
     assert not list((daemon.home / "cache").rglob("*.safetensors"))
     assert turn(daemon, conversation())[2] == 0
+
+
+def test_a_model_that_is_split_over_processes_is_said_to_keep_no_prefixes(live, config: str):
+    daemon = live(config + "    distributed: {processes: 2}\n")
+    assert books(daemon)["split"]
+    with daemon.http() as http:
+        assert "split over processes: keeps no prefixes" in http.get("/admin/cache").text
