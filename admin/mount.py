@@ -8,7 +8,7 @@ from sanic.response import HTTPResponse
 from ..daemon.protocol.errors import FastMLXError, Forbidden
 from .actions import Actions
 from .forms import is_same_origin
-from .pages import cache, config, logs, mcp, models, overview, requests, running, usage
+from .pages import benchmarks, cache, config, logs, mcp, models, overview, requests, running, usage
 from .render import respond
 from .static_files import static_file
 
@@ -36,6 +36,7 @@ def blueprint() -> Blueprint:
     usage.add(pages)
     logs.add(pages)
     cache.add(pages)
+    benchmarks.add(pages)
     mcp.add(pages)
     config.add(pages)
     pages.add_route(_static, "/static/<name:str>", name="static")

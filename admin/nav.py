@@ -17,7 +17,10 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ),
     (
         "Models",
-        (Entry("/admin/cache", "Cache"),),
+        (
+            Entry("/admin/cache", "Cache"),
+            Entry("/admin/benchmarks", "Benchmarks"),
+        ),
     ),
     (
         "Activity",

@@ -36,6 +36,7 @@ VERBS = {
     "cache": Verb("show or clear what prompts have left for the next ones", "cache"),
     "keys": Verb("make and manage API keys", "keys"),
     "password": Verb("set the dashboard's password", "password"),
+    "bench": Verb("measure how fast a model computes prompts and answers", "bench"),
     "logs": Verb("show the daemon's log, or that of a model's engine", "logs"),
     "install": Verb("start the daemon at every login, as a service", "install"),
     "uninstall": Verb("stop and remove the service", "uninstall"),

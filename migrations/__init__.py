@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEAD = "0005"
+HEAD = "0006"
 
 
 class UnknownRevision(Exception):

@@ -12,6 +12,7 @@ from sanic.response import BaseHTTPResponse
 from ..auth import cors_headers
 from . import (
     anthropic_messages,
+    bench,
     cache,
     conversations,
     errors,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 BLUEPRINTS = (
     native.blueprint,
     cache.blueprint,
+    bench.blueprint,
     hub.blueprint,
     keys.blueprint,
     models.blueprint,

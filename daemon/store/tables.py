@@ -97,6 +97,18 @@ usage_latency = Table(
     sqlite_with_rowid=False,
 )
 
+# What benchmarks measured; see bench_runs.py.
+bench_runs = Table(
+    "bench_runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_ms", Integer, nullable=False),
+    Column("model", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("machine", String, nullable=False),
+    Column("cells", LargeBinary, nullable=False),
+)
+
 # What was said in one response, and after which turn. A turn outlives its response as long as
 # another turn, or a conversation, goes on from it.
 turns = Table(

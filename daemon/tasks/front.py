@@ -12,6 +12,7 @@ import msgspec
 from ..mcp.servers import McpServers
 from ..protocol import caller
 from . import mcp_loop
+from .bench import Benchmarks
 from .running import RunningRequests
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ class Front:
     token_tools: TokenTools = field(kw_only=True)
     access: Access = field(kw_only=True)
     running: RunningRequests = field(default_factory=RunningRequests, kw_only=True)
+    benchmarks: Benchmarks = field(init=False)
     version: str
     url: str = ""  # http://host:port as this machine reaches it
     started_at: float = field(default_factory=time.time)  # seconds since the epoch
     mcp: McpServers = field(init=False)  # connected by whoever calls its `run`
 
     def __post_init__(self) -> None:
+        self.benchmarks = Benchmarks(self.config, self.supervisor, self.store, self.version)
         self.mcp = McpServers(self.home.mcp, self.home.logs)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:

@@ -20,6 +20,7 @@ from .conftest import NASTY
 PAGES = {
     "/admin/": ("banner", "models", "running", "activity"),
     "/admin/requests": ("banner", "requests"),
+    "/admin/benchmarks": ("banner", "progress", "runs"),
     "/admin/usage": ("banner", "usage"),
     "/admin/logs": ("banner", "log"),
     "/admin/mcp": ("banner", "mcp"),

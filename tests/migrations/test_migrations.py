@@ -45,6 +45,7 @@ ROWS["0004"] = [
     "INSERT INTO usage_quarters VALUES (0, 'demo', '', 2, 1, 15, 4, 3)",
 ]
 ROWS["0005"] = [*ROWS["0004"], "INSERT INTO usage_latency VALUES (0, 'ttft', 53, 1)"]
+ROWS["0006"] = [*ROWS["0005"], "INSERT INTO bench_runs VALUES (1, 1, 'demo', '1', 'm', x'5b5d')"]
 
 
 @contextmanager

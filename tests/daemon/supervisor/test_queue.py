@@ -86,9 +86,10 @@ async def test_a_client_with_one_request_need_not_wait_for_another_s_hundred(hou
 
     many = [asyncio.create_task(one("greedy", number)) for number in range(60)]
     await house.until(lambda: len(ended) >= 4)
+    since = len(ended)  # on a busy machine many more than four
     await one("modest", 1)
-    before = ended.index("modest")
-    assert before < 4 + 2 * (2 + AHEAD) + 10, "it waited for all the others"
+    before = ended.index("modest") - since
+    assert before < 2 * (2 + AHEAD) + 10, "it waited for all the others"
     await asyncio.gather(*many)
     assert len(ended) == 61
 
