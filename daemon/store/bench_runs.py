@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select
 
@@ -57,5 +59,6 @@ def forget(connection: Connection, number: int) -> None:
 
 
 def _run(row: Row) -> Run:
-    values = dict(row._mapping)
-    return Run(**values | {"cells": msgspec.json.decode(values["cells"], type=list[Cell])})
+    values: dict[str, Any] = dict(row._mapping)
+    values["cells"] = msgspec.json.decode(values["cells"], type=list[Cell])
+    return Run(**values)

@@ -52,7 +52,7 @@ def used(connection: Connection, starts_ms: Sequence[int]) -> list[Used]:
             .group_by(quarters.model, quarters.key)
             .order_by(quarters.model, quarters.key)
         )
-        found += [Used(start_ms, model, key, Totals(*row)) for model, key, *row in rows]
+        found += [Used(start_ms, row[0], row[1], Totals(*row[2:])) for row in rows]
     return found
 
 
