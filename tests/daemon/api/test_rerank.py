@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import tiny
 from engines import model_at
@@ -127,6 +128,24 @@ def test_a_cross_encoder_ranks_as_transformers_does(
         use_activation=False,
     )
     assert [each["score"] for each in raw["data"]] == pytest.approx(logits[:2], abs=1e-5)
+
+
+def test_coheres_own_client_reads_the_answer(rerankers: LiveDaemon) -> None:
+    import cohere
+
+    asked: Any = {"model": "c", "query": QUERY, "documents": DOCUMENTS, "top_n": 2}
+    with httpx.Client(timeout=60) as http:
+        options: Any = {"api_key": "unused", "base_url": rerankers.url, "httpx_client": http}
+        newer, older = cohere.ClientV2(**options), cohere.Client(**options)
+        for answer in (newer.rerank(**asked), older.rerank(**asked)):
+            assert answer.id
+            assert len(answer.results) == 2
+            assert answer.results[0].relevance_score >= answer.results[1].relevance_score
+            assert answer.meta is not None
+            assert answer.meta.billed_units is not None
+            assert answer.meta.billed_units.search_units == 1
+        with pytest.raises(cohere.NotFoundError):
+            newer.rerank(**asked | {"model": "nobody"})
 
 
 def test_the_best_are_returned_with_their_documents_as_they_came(rerankers: LiveDaemon) -> None:
