@@ -25,13 +25,10 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class CommonFields(msgspec.Struct, kw_only=True):
-    """What both dialects understand; None where the client said nothing."""
+class SamplingFields(msgspec.Struct, kw_only=True):
+    """How tokens are chosen, as all three dialects say it (Responses, too); None where the client
+    said nothing."""
 
-    model: str
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -39,13 +36,27 @@ class CommonFields(msgspec.Struct, kw_only=True):
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
     seed: int | None = None
-    max_tokens: int | None = None
     min_tokens: int | None = None
+    ignore_eos: bool | None = None
+
+    def request(self, **more: Any) -> SamplingRequest:
+        """The same free of the dialect, with the fields that only some have."""
+        said = {name: getattr(self, name) for name in SamplingFields.__struct_fields__}
+        return SamplingRequest(**said | {"ignore_eos": bool(self.ignore_eos)} | more)
+
+
+class CommonFields(SamplingFields, kw_only=True):
+    """What both dialects understand; None where the client said nothing."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    logit_bias: dict[str, float] | None = None
+    max_tokens: int | None = None
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
-    ignore_eos: bool | None = None
     priority: int | None = None  # vLLM: in the queue; smaller comes first
     timings_per_token: bool | None = None  # llama-server: a `timings` object beside `usage`
 
@@ -90,21 +101,11 @@ def sampling(
 ) -> SamplingRequest:
     """The sampling fields free of the dialect. Shapes are checked here, ranges in
     `tasks.sampling`, where the other dialects' requests pass too."""
-    return SamplingRequest(
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        top_k=fields.top_k,
-        min_p=fields.min_p,
-        repetition_penalty=fields.repetition_penalty,
-        presence_penalty=fields.presence_penalty,
-        frequency_penalty=fields.frequency_penalty,
+    return fields.request(
         logit_bias=_logit_bias(fields.logit_bias),
-        seed=fields.seed,
         max_tokens=fields.max_tokens,
-        min_tokens=fields.min_tokens,
         stop=_stops(fields.stop),
         stop_token_ids=tuple(fields.stop_token_ids or ()),
-        ignore_eos=bool(fields.ignore_eos),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         prompt_logprobs=prompt_logprobs,

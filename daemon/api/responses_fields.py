@@ -16,7 +16,7 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from ..text.effort import KEY
 from .body import convert, is_null, one_of, refuse
-from .openai_fields import check_model
+from .openai_fields import SamplingFields, check_model
 from .openai_thinking import MAX_LEVEL
 from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
 from .responses_input import Item, Message, read_items
@@ -44,7 +44,7 @@ class TextFields(msgspec.Struct):
     verbosity: str | None = None
 
 
-class ResponsesFields(msgspec.Struct, kw_only=True):
+class ResponsesFields(SamplingFields, kw_only=True):
     """The fields that we carry out or show again; see UNSUPPORTED for those that we refuse. Any
     other (client_metadata, prompt_cache_options …) changes nothing and is accepted."""
 
@@ -73,18 +73,7 @@ class ResponsesFields(msgspec.Struct, kw_only=True):
     prompt_cache_retention: str | None = None
     service_tier: str | None = None
     top_logprobs: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    # vLLM's
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    min_tokens: int | None = None
-    ignore_eos: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None  # vLLM's
 
 
 class Asked(msgspec.Struct, kw_only=True):
@@ -204,18 +193,8 @@ def _template_kwargs(fields: ResponsesFields) -> dict[str, Any]:
 def _sampling(asked: Asked) -> SamplingRequest:
     fields = asked.fields
     logprobs = asked.includes("message.output_text.logprobs") or bool(fields.top_logprobs)
-    return SamplingRequest(
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        top_k=fields.top_k,
-        min_p=fields.min_p,
-        repetition_penalty=fields.repetition_penalty,
-        presence_penalty=fields.presence_penalty,
-        frequency_penalty=fields.frequency_penalty,
-        seed=fields.seed,
+    return fields.request(
         max_tokens=fields.max_output_tokens,
-        min_tokens=fields.min_tokens,
-        ignore_eos=bool(fields.ignore_eos),
         logprobs=logprobs,
         top_logprobs=(fields.top_logprobs or 0) if logprobs else 0,
     )

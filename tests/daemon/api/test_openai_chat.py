@@ -117,7 +117,6 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"best_of": 3}, "best_of"),
         ({"echo": True}, "echo"),
-        ({"priority": 1}, "priority"),
         ({"n": 0}, "n"),
         ({"n": 17}, "n"),
         ({"stop": ["x"] * 10_000}, "stop"),
