@@ -80,6 +80,13 @@ class ServerSettings(Section):
         unit="seconds",
         default=30.0,
     )
+    exit_when_idle: Seconds = setting(
+        "Without requests for this long the daemon exits, where a connection starts it again "
+        "(fastmlx install --on-demand); never keeps it.",
+        change="live",
+        unit="seconds",
+        default=math.inf,
+    )
     admin: bool = setting("Serve the dashboard at /admin/.", change="restart", default=True)
 
 

@@ -1,6 +1,7 @@
 """The daemon: what is declared → a running front. The only file that knows everybody.
 
-    lock the home → read the config → bind the port → build → serve → drain → stop
+    lock the home → read the config → bind the port, or take the socket that was handed over
+    → build → serve → drain → stop, or start again in the same process with the same socket
 
 What is slow to import (Sanic, SQLAlchemy, the tokenizers) is imported once the port is bound, so
 that clients which come early wait a moment instead of being refused.
@@ -10,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
-import json
 import logging
+import math
 import os
 import signal
-import socket
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -26,28 +25,27 @@ from ..config.load import load, load_file, read_text, write_default
 from ..config.paths import Home
 from ..config.settings import Settings
 from ..config.state import ConfigState
+from ..launchd import activation
 from .access.access import Access
 from .access.exposure import is_exposed, refuse_exposed
 from .logs import write as logs
+from .opening import BACKLOG, StartError, listen, lock, say_where, url_of
 
 if TYPE_CHECKING:
     from sanic import Request, Sanic
     from sanic.response import HTTPResponse
 
     from .api.metrics import Metrics
+    from .idle import Activity
     from .supervisor.supervisor import Supervisor
     from .tasks.front import Front
 
 log = logging.getLogger(__name__)
 
 EX_CONFIG = 78  # sysexits.h: the configuration is wrong
-BACKLOG = 1024  # connections that may wait to be accepted
-CLOSE_S = 2.0  # at stop: for the last bytes of finished responses to leave
+PATIENCE_S = 10.0  # with a daemon that is just ending, where the socket is there already
+LOOK_S = 5.0  # at most, from one look to the next at whether the daemon is idle
 REWATCH_S = 1.0  # until config.yaml is watched again after that failed
-
-
-class StartError(Exception):
-    """The daemon cannot start; the message is one line for the user."""
 
 
 def run(
@@ -59,31 +57,56 @@ def run(
     except ImportError:
         new_event_loop = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(serve(home, host=host, port=port, log_level=log_level))
+        ended = runner.run(serve(home, host=host, port=port, log_level=log_level))
+    if isinstance(ended, activation.HandedOver):
+        try:
+            activation.pass_on(*ended)
+        except OSError as error:
+            log.error("%s cannot be started again: %s", sys.executable, error)
+            return 1
+    return ended
 
 
 async def serve(
     home: Home, *, host: str | None = None, port: int | None = None, log_level: str | None = None
-) -> int:
+) -> int | activation.HandedOver:
     """Run the daemon of `home` until SIGTERM or SIGINT. Returns the exit status: 0 after a clean
-    stop, EX_CONFIG for a broken config.yaml, 1 when another daemon has the home or the port.
+    stop, EX_CONFIG for a broken config.yaml, 1 when another daemon has the home or the port. After
+    SIGUSR2 it returns the socket for the next program.
 
-    What is None comes from config.yaml. Port 0 takes any free one; run/server.json names it.
+    What is None comes from config.yaml. Port 0 takes any free one; run/server.json names it. A
+    socket that launchd or systemd opened goes before both.
     """
     try:
+        handed = activation.take()
         home.create()
-        with lock(home):
+        with lock(home, patience_s=PATIENCE_S if handed else 0.0):
             write_default(home.config)
             text = read_text(home.config)
             settings = load(text, home.config)
             server = settings.server
-            access = Access(home, exposed=is_exposed(host or server.host))
-            refuse_exposed(access, home.config, host or server.host, in_file=host is None)
-            with listen(host or server.host, server.port if port is None else port) as listener:
+            asked = (host or server.host, server.port if port is None else port)
+            if handed is not None and handed.asked not in (None, asked):
+                handed.listener.close()
+                handed = None
+            # What systemd or launchd opened may be open to others than the file says.
+            where = asked[0] if handed is None else handed.listener.getsockname()[0]
+            access = Access(home, exposed=is_exposed(where))
+            refuse_exposed(
+                access, home.config, where, in_file=host is None and where == server.host
+            )
+            if handed is None:
+                handed = activation.HandedOver(listen(*asked), None, asked)
+            with handed.listener:
                 logs.set_up(home, log_level or server.log_level)
                 config = ConfigState(home.config, settings)
-                daemon = _Daemon(home, config, access, fixed_log_level=log_level is not None)
-                await daemon.run(listener, text)
+                fixed = log_level is not None
+                daemon = _Daemon(home, config, access, handed, fixed_log_level=fixed)
+                # Our own, as the server closes the one that it is given.
+                kept = handed.listener.dup()
+                if await daemon.run(text):
+                    return handed._replace(listener=kept)
+                kept.close()
         return 0
     except ConfigError as error:
         print(f"fastmlx: {error}", file=sys.stderr)
@@ -95,62 +118,12 @@ async def serve(
     return 1
 
 
-@contextlib.contextmanager
-def lock(home: Home):
-    """Holds the home for this process; the kernel gives it back whatever happens.
-
-    Raises StartError when another daemon has it.
-    """
-    with (home.run / "daemon.lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StartError(f"another daemon runs on {home.root}{_whose(home)}") from None
-        yield
-
-
-def _whose(home: Home) -> str:
-    try:
-        said = json.loads(home.server_json.read_text("utf-8"))
-        return f" (pid {said['pid']}, {said['url']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises StartError that names the address."""
-    try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-        )
-        # "localhost" means IPv4 to most clients' configuration.
-        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        dual = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(
-            address[:2],  # pyright: ignore[reportArgumentType]
-            family=family,
-            backlog=BACKLOG,
-            dualstack_ipv6=dual,
-        )
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StartError(f"port {port} on {host} cannot be opened: {reason}") from None
-
-
 def calm_collector() -> None:
     """Called once all modules and routes are there: they live until the end, so the garbage
     collector need not look at them again and again. A pass over them stops every stream."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 20, 20)
-
-
-def url_of(listener: socket.socket) -> str:
-    """How this machine reaches the listener."""
-    host: str
-    host, port = listener.getsockname()[:2]
-    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def create_app(front: Front, metrics: Metrics | None = None) -> Sanic[Any, Any]:
@@ -233,24 +206,36 @@ class _Daemon:
     """One run of the daemon, from the bound socket to the last closed connection."""
 
     def __init__(
-        self, home: Home, config: ConfigState, access: Access, *, fixed_log_level: bool
+        self,
+        home: Home,
+        config: ConfigState,
+        access: Access,
+        handed: activation.HandedOver,
+        *,
+        fixed_log_level: bool,
     ) -> None:
         self._home = home
         self._config = config
         self._access = access
+        self._listener = handed.listener
+        self._manager = handed.manager
+        self._again = False  # after the stop
+        self._idle = False  # why it stops
         self._fixed_log_level = fixed_log_level
         self._applying = asyncio.Lock()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
-    async def run(self, listener: socket.socket, config_text: str) -> None:
-        """`config_text` is the text whose settings are in force."""
+    async def run(self, config_text: str) -> bool:
+        """`config_text` is the text whose settings are in force. True: it is to start again."""
+        from .connections import close_all, close_idle, taken_up
         from .tasks.usage import restore_budgets
 
-        front, metrics = build(self._home, self._config, url_of(listener), self._access)
+        url = url_of(self._listener)
+        front, metrics = build(self._home, self._config, url, self._access)
         app = create_app(front, metrics)
         server = await app.create_server(
-            sock=listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
+            sock=self._listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
         )
         assert server is not None
         await server.startup()
@@ -261,7 +246,7 @@ class _Daemon:
         self._handle_signals(front)
         calm_collector()
         self._access.open_to_commands()
-        self._say_where(front.url)
+        say_where(self._home, front.url, os.getpid(), front.started_at)
         log.info("fastmlx %s serves at %s, home %s", front.version, front.url, self._home.root)
         try:
             await self._apply(front, None, self._config.settings)
@@ -269,20 +254,32 @@ class _Daemon:
             tools = asyncio.create_task(front.mcp.run())
             budgets = asyncio.create_task(restore_budgets(self._access.budgets, front.store))
             noting = asyncio.create_task(self._access.run())
+            idle = asyncio.create_task(self._stop_when_idle(front, app.ctx.activity))
             await self._stop.wait()
-            for task in (following, tools, budgets, noting):
+            for task in (following, tools, budgets, noting, idle):
                 task.cancel()
         finally:
-            log.info("stopping")
+            log.info("stopping, to start again" if self._again else "stopping")
             server.server.close()  # pyright: ignore[reportOptionalMemberAccess]
+            # Those that are idle come back with a new connection, which finds the next daemon.
+            closing = asyncio.create_task(close_idle(server.connections))
+            if self._again:
+                say_where(self._home, front.url)
+            if self._again or self._idle:
+                await taken_up(server.connections)
             await self._drain(front.supervisor)
+            closing.cancel()
             await front.mcp.close()
-            await _close_connections(server.connections)
+            await close_all(server.connections)
             await server.after_stop()
             await asyncio.to_thread(front.store.close)
             with contextlib.suppress(OSError):
-                self._home.server_json.unlink()
+                if self._manager is None and not self._again:
+                    self._home.server_json.unlink()
+                else:
+                    say_where(self._home, front.url)
         log.info("stopped")
+        return self._again
 
     # ---- signals
 
@@ -291,10 +288,37 @@ class _Daemon:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload, front)
+        loop.add_signal_handler(signal.SIGUSR2, self._on_restart)
 
     def _on_stop(self) -> None:
-        """The first signal drains, a second one does not wait any longer."""
-        (self._hurry if self._stop.is_set() else self._stop).set()
+        """The first signal drains, a second one does not wait any longer; a restart becomes a
+        stop."""
+        hurries = self._stop.is_set() and not self._again
+        self._again = False
+        (self._hurry if hurries else self._stop).set()
+
+    def _on_restart(self) -> None:
+        """Drain, then start again with the same socket; a daemon that stops already stops."""
+        if not self._stop.is_set():
+            self._again = True
+            self._stop.set()
+
+    async def _stop_when_idle(self, front: Front, activity: Activity) -> None:
+        """`server.exit_when_idle`: only where a connection starts the daemon again."""
+        while True:
+            timeout_s = self._config.settings.server.exit_when_idle
+            if self._manager is None or math.isinf(timeout_s):
+                await asyncio.sleep(LOOK_S)
+                continue
+            if _at_work(front):
+                activity.goes_on()
+            left_s = timeout_s - activity.idle_s
+            if left_s <= 0:
+                log.info("nobody asked for anything for %.0f s", timeout_s)
+                self._idle = True
+                self._stop.set()
+                return
+            await asyncio.sleep(min(left_s, LOOK_S))
 
     def _on_reload(self, front: Front) -> None:
         try:
@@ -344,12 +368,6 @@ class _Daemon:
 
     # ---- files and the end
 
-    def _say_where(self, url: str) -> None:
-        """run/server.json, by which the other verbs find us; whole or not at all."""
-        new = self._home.server_json.with_suffix(".new")
-        new.write_text(json.dumps({"pid": os.getpid(), "url": url}), "utf-8")
-        new.replace(self._home.server_json)
-
     async def _drain(self, supervisor: Supervisor) -> None:
         stopping = asyncio.create_task(supervisor.stop(self._config.settings.server.drain_timeout))
         hurrying = asyncio.create_task(self._hurry.wait())
@@ -363,13 +381,9 @@ class _Daemon:
             log.error("the engines did not stop cleanly", exc_info=error)
 
 
-async def _close_connections(connections: set[Any]) -> None:
-    """Idle ones at once; the others when their response has left, or after CLOSE_S."""
-    now = asyncio.get_running_loop().time
-    deadline = now() + CLOSE_S
-    while connections and now() < deadline:
-        for connection in list(connections):
-            connection.close_if_idle()
-        await asyncio.sleep(0.02)
-    for connection in list(connections):
-        connection.abort()
+def _at_work(front: Front) -> bool:
+    """Requests run or wait, with or without a client; or a model is to stay in memory."""
+    return any(
+        model.requests_running or model.requests_waiting or (model.pinned and model.pid is not None)
+        for model in front.supervisor.status()
+    )

@@ -60,7 +60,7 @@ class LaunchAgent:
         content = plistlib.dumps(agent(program))
         loaded = self._print()
         if loaded is not None and atomic.holds(self.file, content):
-            if _pid(loaded) is not None:
+            if _pid(loaded) is not None or program.on_demand is not None:
                 return False
             checked(self._runner, ["launchctl", "kickstart", self._target])
             return True
@@ -102,7 +102,8 @@ class LaunchAgent:
         home = content.get("EnvironmentVariables", {}).get("FASTMLX_HOME")
         pid = _pid(printed.output) if printed.status == 0 else None
         if printed.status == 0:
-            detail = "running" if pid is not None else "stopped" + _last_exit(printed.output)
+            stopped = "waits for a connection" if "Sockets" in content else "stopped"
+            detail = "running" if pid is not None else stopped + _last_exit(printed.output)
         elif printed.status in (NOT_LOADED, NO_SUCH_DOMAIN):
             detail = "not loaded" if self.file.exists() else "not installed"
         else:
@@ -114,6 +115,7 @@ class LaunchAgent:
             pid=pid,
             home=None if home is None else Path(home),
             detail=detail,
+            on_demand="Sockets" in content,
         )
 
     def _print(self) -> str | None:

@@ -23,6 +23,7 @@ class ServiceState:
     pid: int | None  # of the daemon
     home: Path | None  # FASTMLX_HOME of the installed service
     detail: str  # one plain phrase: "running", "stopped, last exit status 1"
+    on_demand: bool = False  # it starts when somebody connects
 
     def as_dict(self) -> dict[str, Any]:
         """For `status --json`."""
@@ -33,6 +34,7 @@ class ServiceState:
             "pid": self.pid,
             "home": None if self.home is None else str(self.home),
             "detail": self.detail,
+            "on_demand": self.on_demand,
         }
 
 
@@ -54,6 +56,8 @@ class Service(Protocol):
         | installed, same, running      | nothing                               | False   |
         | installed, same, not running  | started                               | True    |
         | installed, another program    | old one stopped; written, started     | True    |
+
+        On demand "started" means that the manager listens.
         """
         ...
 

@@ -9,11 +9,12 @@ import configparser
 from pathlib import Path
 
 from . import atomic
-from .program import OPEN_FILES, Program
+from .program import OPEN_FILES, Address, Program
 from .runner import CommandFailed, Runner
 from .service import NotInstalled, ServiceState
 
 UNIT = "fastmlx.service"
+SOCKET = "fastmlx.socket"
 SYSTEMCTL = ("systemctl", "--user", "--no-pager")
 # From a death to the next start. (launchd's ThrottleInterval is from start to start.)
 RESTART_S = 3
@@ -37,6 +38,24 @@ def quoted(text: str, *, variables: bool = False) -> str:
     return f'"{escaped}"'
 
 
+def socket_unit(address: Address) -> str:
+    """The unit file of the socket on which systemd waits for the daemon."""
+    host = f"[{address.node}]" if address.is_ipv6 else address.node
+    return f"""\
+# Written by `fastmlx install --on-demand`, removed by `fastmlx uninstall`.
+[Unit]
+Description=fastmlx's port
+
+[Socket]
+ListenStream={host}:{address.port}
+Backlog=1024
+NoDelay=true
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
 def unit(program: Program) -> str:
     """The unit file.
 
@@ -48,12 +67,15 @@ def unit(program: Program) -> str:
     environment = "\n".join(
         f"Environment={quoted(f'{name}={value}')}" for name, value in program.environment.items()
     )
+    on_demand = program.on_demand is not None
+    needs = f"\nRequires={SOCKET}\nAfter={SOCKET}" if on_demand else ""
+    login = "" if on_demand else "[Install]\nWantedBy=default.target\n\n"
     stop = "infinity" if program.stop_timeout_s is None else str(program.stop_timeout_s)
     return f"""\
 # Written by `fastmlx install`, removed by `fastmlx uninstall`.
 [Unit]
 Description=fastmlx, a local LLM server
-StartLimitIntervalSec=0
+StartLimitIntervalSec=0{needs}
 
 [Service]
 Type=exec
@@ -68,10 +90,7 @@ TimeoutStopSec={stop}
 KillMode=mixed
 LimitNOFILE={OPEN_FILES}
 
-[Install]
-WantedBy=default.target
-
-[X-FastMLX]
+{login}[X-FastMLX]
 Home={program.home}
 """
 
@@ -82,15 +101,19 @@ def _path(path: Path) -> str:
 
 
 class UserUnit:
-    """`Service` on Linux: one unit in ~/.config/systemd/user."""
+    """`Service` on Linux: one unit in ~/.config/systemd/user, and one for the socket on demand."""
 
     def __init__(self, folder: Path, runner: Runner) -> None:
         self.file = folder / UNIT
+        self._socket = folder / SOCKET
         self._runner = runner
 
     def install(self, program: Program) -> bool:
         program.output.parent.mkdir(parents=True, exist_ok=True)
         changed = atomic.write(self.file, unit(program).encode())
+        if program.on_demand is not None:
+            return self._listen(program.on_demand, changed)
+        changed = self._forget_socket() or changed
         self._systemctl("daemon-reload")
         started = changed or self._show().get("ActiveState") != "active"
         if started:
@@ -98,7 +121,28 @@ class UserUnit:
         self._systemctl("enable", UNIT)
         return started
 
+    def _listen(self, address: Address, changed: bool) -> bool:
+        changed = atomic.write(self._socket, socket_unit(address).encode()) or changed
+        self._systemctl("daemon-reload")
+        started = changed or self._show(SOCKET).get("ActiveState") != "active"
+        if started:
+            self._systemctl("stop", UNIT)  # it holds the port, or the socket of before
+            self._systemctl("restart", SOCKET)
+        self._systemctl("disable", UNIT)
+        self._systemctl("enable", SOCKET)
+        return started
+
+    def _forget_socket(self) -> bool:
+        """False when there was none."""
+        if not self._socket.exists():
+            return False
+        self._systemctl("stop", SOCKET)
+        self._systemctl("disable", SOCKET)
+        self._socket.unlink()
+        return True
+
     def uninstall(self) -> bool:
+        had_socket = self._forget_socket()
         # A unit that systemd cannot read can only be stopped while it still runs.
         stopped = self._show().get("ActiveState", "inactive") not in ("inactive", "failed")
         if stopped:
@@ -111,7 +155,7 @@ class UserUnit:
             self._systemctl("daemon-reload")
             # Without this a unit that crashed stays in systemd's lists as "failed".
             self._runner([*SYSTEMCTL, "reset-failed", UNIT])
-        return stopped or written
+        return stopped or written or had_socket
 
     def restart(self) -> None:
         if not self.file.exists():
@@ -139,9 +183,13 @@ class UserUnit:
             detail = "running"
         else:
             detail = f"{shown.get('ActiveState')} ({shown.get('SubState')})"
+            if self._socket.exists() and self._show(SOCKET).get("ActiveState") == "active":
+                detail = "waits for a connection"
             if shown.get("Result") not in ("success", None):
                 detail += f", {shown['Result']}, last exit status {shown.get('ExecMainStatus')}"
-        return ServiceState("systemd", installed, running, pid, self._home(), detail)
+        return ServiceState(
+            "systemd", installed, running, pid, self._home(), detail, self._socket.exists()
+        )
 
     def _systemctl(self, *words: str) -> str:
         command = [*SYSTEMCTL, *words]
@@ -150,9 +198,9 @@ class UserUnit:
             raise CommandFailed(command, completed, _hint(completed.output))
         return completed.output
 
-    def _show(self) -> dict[str, str]:
+    def _show(self, unit: str = UNIT) -> dict[str, str]:
         """The unit's properties as systemd has them; an unknown unit has LoadState=not-found."""
-        printed = self._systemctl("show", UNIT, f"--property={PROPERTIES}")
+        printed = self._systemctl("show", unit, f"--property={PROPERTIES}")
         return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
 
     def _home(self) -> Path | None:

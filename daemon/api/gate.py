@@ -30,6 +30,7 @@ async def gate(request: Request) -> HTTPResponse | None:
         # Sanic stops reading while a body of 64 KiB or more waits to be consumed. Left so, the
         # end of the connection would go unnoticed, and the request would run for nobody.
         request.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
+    request.app.ctx.activity.asked(request.path)
     log_context.begins(str(request.id)[:LONGEST_ID])
     settings = request.app.ctx.front.config.settings.server
     if request.method == "OPTIONS":

@@ -10,6 +10,7 @@ from sanic import Sanic
 from sanic.response import BaseHTTPResponse
 
 from ..auth import cors_headers
+from ..idle import Activity
 from . import (
     anthropic_messages,
     bench,
@@ -75,6 +76,7 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
     site: Sanic[Any, Any] = Sanic(f"fastmlx-{uuid.uuid4().hex}", configure_logging=False)
     site.ctx.front = front
     site.ctx.metrics = metrics
+    site.ctx.activity = Activity()
     site.config.update(
         {
             "ACCESS_LOG": False,

@@ -16,6 +16,7 @@ from ...config.paths import Home
 from .failure import Failure
 
 CONNECT_S = 10.0  # for answers that take no time
+START_S = 60.0  # Python's and the libraries' first start on a cold disk takes seconds
 # A big model is read from disk for minutes, and a request may wait for others before.
 PATIENCE_S = 3600.0
 
@@ -43,21 +44,28 @@ class Daemon:
         self.url = url
         self.pid = pid  # of the front
         self.token: str | None = None  # this user's, which may do all; see access.Access
+        self.started_at = 0.0  # Unix time
 
     @classmethod
-    def find(cls, home: Home) -> Self:
-        """The daemon that run/server.json names, once it has answered /health.
+    def find(cls, home: Home, *, wake: bool = True) -> Self:
+        """The daemon that run/server.json names, once it has answered /health. One that starts when
+        somebody connects is started, unless `wake` is false.
 
         Raises NotRunning: also when that file is left over from a daemon that was killed.
         """
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, Failure):
             said = json.loads(home.server_json.read_text("utf-8"))
-            found = cls(str(said["url"]).rstrip("/"), int(said["pid"]))
-            if found.get("/health") == {"status": "ok"}:
+            asleep = said["pid"] is None
+            found = cls(str(said["url"]).rstrip("/"), said["pid"])
+            if asleep and not wake:
+                raise NotRunning(home)
+            timeout_s = START_S if asleep else CONNECT_S
+            if found._ask("GET", "/health", None, timeout_s) == {"status": "ok"}:
+                if asleep:  # now it has told its pid
+                    said = json.loads(home.server_json.read_text("utf-8"))
+                found.pid, found.started_at = said["pid"], said.get("started_at", 0.0)
                 found.token = home.local_token.read_text("ascii").strip()
                 return found
-        except (OSError, ValueError, KeyError, TypeError, Failure):
-            pass
         raise NotRunning(home)
 
     def get(self, path: str) -> Any:

@@ -1,6 +1,9 @@
 """Start the daemon now, at every login and after a crash: a LaunchAgent on macOS, a systemd user
 unit on Linux.
 
+With --on-demand nothing runs until somebody connects to server.port; launchd or systemd listens.
+With server.exit_when_idle the daemon then also ends when nobody needs it.
+
 There is one service a user. Installing again changes nothing unless Python, the home or the drain
 time changed; then the service is replaced. PATH, HF_HOME and FASTMLX_SERVER__… are carried over."""
 
@@ -12,16 +15,19 @@ import os
 from ...config.errors import ConfigError
 from ...config.paths import Home
 from .failure import Failure
-from .service import running_pid, service, wait_for_new
+from .service import running, service, wait_for_new
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing but --home."""
+    parser.add_argument(
+        "--on-demand", action="store_true", help="start at the first connection, not at login"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from ...config.load import load_file, write_default
-    from ...launchd.program import Program
+    from ...launchd.program import Address, Program
+    from ..opening import say_where
 
     home = Home.find(args.home)
     home.create()
@@ -31,12 +37,23 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         raise Failure(f"{home.config.parent}{os.sep}{error}") from None
     with service() as installed:
-        state, pid = installed.state(), running_pid(home)
-        if pid is not None and pid != state.pid:
-            raise Failure(f"a daemon already runs on {home.root} (pid {pid}); stop it first")
-        program = Program.of(home, os.environ, drain_timeout_s=settings.server.drain_timeout)
+        state, old = installed.state(), running(home)
+        if old is not None and old.pid != state.pid:
+            raise Failure(f"a daemon already runs on {home.root} (pid {old.pid}); stop it first")
+        server = settings.server
+        program = Program.of(
+            home,
+            os.environ,
+            drain_timeout_s=server.drain_timeout,
+            on_demand=Address(server.host, server.port) if args.on_demand else None,
+        )
         started = installed.install(program)
-        daemon = wait_for_new(home, installed, pid if started else None)
         print(f"installed: {installed.file}")
+        if program.on_demand is not None and (started or old is None):
+            url = program.on_demand.url
+            say_where(home, url)
+            print(f"{state.manager} listens at {url}; the first connection starts the daemon")
+            return 0
+        daemon = wait_for_new(home, installed, old if started else None)
         print(f"{'runs' if started else 'runs already'} at {daemon.url} (pid {daemon.pid})")
     return 0

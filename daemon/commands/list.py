@@ -70,7 +70,7 @@ def _addable(discovered: dict[str, Any]) -> str:
 def _discovered(home: Home) -> dict[str, Any]:
     """The JSON of `GET /api/discovered`."""
     try:
-        return Daemon.find(home).get("/api/discovered")
+        return Daemon.find(home, wake=False).get("/api/discovered")
     except NotRunning:
         pass
     import asyncio
@@ -97,7 +97,7 @@ def _models(home: Home) -> list[dict[str, Any]]:
     except ConfigError as error:
         problem = error
     try:
-        running = Daemon.find(home).get("/api/status")["models"]
+        running = Daemon.find(home, wake=False).get("/api/status")["models"]
     except NotRunning as not_running:
         if settings is None:
             raise Failure(str(problem) if home.config.exists() else str(not_running)) from None

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from ...config.paths import Home
 from ...launchd.runner import CommandFailed
 from ...launchd.service import NotInstalled, Service, Unsupported, for_this_machine
-from .client import Daemon, NotRunning
+from .client import START_S, Daemon, NotRunning
 from .failure import Failure
 
 POLL_S = 0.1
-# Python's and the libraries' first start on a cold disk takes seconds.
-START_S = 60.0
 
 
 @contextlib.contextmanager
@@ -26,28 +24,30 @@ def service() -> Iterator[Service]:
         raise Failure(str(error)) from None
 
 
-def wait_for_new(home: Home, service: Service, old_pid: int | None) -> Daemon:
-    """The service's daemon on `home`, once it answers and is another process than `old_pid`.
+def wait_for_new(
+    home: Home, service: Service, old: Daemon | None, *, drain_s: float = 0.0
+) -> Daemon:
+    """The daemon on `home`, once it answers and is not `old`, which may go on for `drain_s`.
 
     Raises Failure when none does within START_S.
     """
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + START_S + drain_s
     while time.monotonic() < deadline:
         with contextlib.suppress(NotRunning):
-            daemon = Daemon.find(home)
-            if daemon.pid != old_pid:
+            daemon = Daemon.find(home, wake=False)
+            if old is None or daemon.started_at != old.started_at:
                 return daemon
         time.sleep(POLL_S)
     state = service.state()
     raise Failure(
-        f"the service was started but does not answer after {START_S:.0f} s "
+        f"the daemon was started but does not answer after {START_S + drain_s:.0f} s "
         f"({state.manager}: {state.detail}); {home.service_log} may tell why"
     )
 
 
-def running_pid(home: Home) -> int | None:
-    """The pid of the daemon that answers on `home`."""
+def running(home: Home) -> Daemon | None:
+    """The daemon that answers on `home`; one that waits for a connection stays as it is."""
     try:
-        return Daemon.find(home).pid
+        return Daemon.find(home, wake=False)
     except NotRunning:
         return None

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     home = Home.find(args.home)
     try:
-        daemon = Daemon.find(home)
+        daemon = Daemon.find(home, wake=False)
         status = {"running": True, **daemon.get("/api/status")}
     except NotRunning:
         status = _without_daemon(home)
@@ -43,7 +43,9 @@ def for_people(status: dict[str, Any]) -> str:
         up = duration(status.get("uptime_s"))
         lines.append(f"daemon   runs at {status['url']} (pid {status['pid']}, up {up})")
     else:
-        lines.append("daemon   does not run; `fastmlx serve` starts it")
+        on_demand = status["service"]["on_demand"]
+        starts = "the next connection" if on_demand else "`fastmlx serve`"
+        lines.append(f"daemon   does not run; {starts} starts it")
     config = status["config"]
     verdict = "good" if config["ok"] else f"WRONG: {config['error']['text']}"
     lines.append(f"config   {config['path']}: {verdict}")
@@ -81,6 +83,7 @@ def service_state() -> dict[str, Any]:
             "pid": None,
             "home": None,
             "detail": str(unsupported),
+            "on_demand": False,
         }
 
 

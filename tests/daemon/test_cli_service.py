@@ -59,6 +59,7 @@ def test_install_starts_a_daemon_that_answers_and_again_changes_nothing(fastmlx,
         "pid": now["pid"],
         "home": str(home),
         "detail": "running",
+        "on_demand": False,
     }
     assert f"installed: {session.units}/fastmlx.service" in done.output
     assert f"runs at {now['url']} (pid {now['pid']})" in done.output
@@ -82,10 +83,12 @@ def test_a_killed_daemon_comes_back_and_restart_waits_for_the_new_one(fastmlx, s
     while (second := status(fastmlx)["pid"]) in (None, first):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    before = status(fastmlx)["started_at"]
     done = fastmlx("restart")
     assert done.status == 0, done.output
     now = status(fastmlx)
-    assert now["pid"] not in (first, second)
+    assert now["pid"] == second, "it is the same process that starts again"
+    assert now["started_at"] > before
     assert done.output == f"runs at {now['url']} (pid {now['pid']})"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastmlx.config.paths import Home
 from fastmlx.launchd.agent import LaunchAgent
-from fastmlx.launchd.program import Program
+from fastmlx.launchd.program import Address, Program
 from fastmlx.launchd.runner import CommandFailed, Completed
 from fastmlx.launchd.service import NotInstalled
 from launchctl import RecordingLaunchctl
@@ -72,6 +72,23 @@ def test_installing_starts_a_daemon_that_was_stopped(tmp_path, launchctl):
     assert service.install(program(tmp_path)) is True
     assert launchctl.verbs[-1] == "kickstart"
     assert service.state().running
+
+
+def test_on_demand_it_waits_and_is_left_alone(tmp_path, launchctl):
+    service = agent(tmp_path, launchctl)
+    home = Home(tmp_path / "home")
+    asked = Address("127.0.0.1", 6590)
+    made = Program.of(home, {}, drain_timeout_s=30, on_demand=asked)
+    assert service.install(made) is True
+    assert launchctl.pid is None
+    state = service.state()
+    assert (state.on_demand, state.running) == (True, False)
+    assert state.detail.startswith("waits for a connection")
+    launchctl.calls.clear()
+    assert service.install(made) is False
+    assert launchctl.verbs == []
+    assert service.install(program(tmp_path)) is True
+    assert launchctl.pid is not None
 
 
 def test_a_disabled_service_is_enabled_first(tmp_path, launchctl):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fastmlx.config.paths import Home
 from fastmlx.launchd.plist import LABEL, agent
-from fastmlx.launchd.program import Program
+from fastmlx.launchd.program import Address, Program
 
 ENVIRON = {
     "PATH": "/opt/homebrew/bin:/usr/bin",
@@ -40,6 +40,31 @@ def test_it_starts_at_login_and_after_a_crash_but_not_after_a_clean_stop(tmp_pat
     assert plist["RunAtLoad"] is True
     assert plist["KeepAlive"] == {"SuccessfulExit": False}
     assert plist["ThrottleInterval"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("host", "node", "family"),
+    [("localhost", "127.0.0.1", "IPv4"), ("0.0.0.0", "0.0.0.0", "IPv4"), ("::1", "::1", "IPv6")],
+)
+def test_on_demand_launchd_listens_and_nothing_runs(tmp_path, host, node, family):
+    home = Home(tmp_path)
+    program = Program.of(home, ENVIRON, drain_timeout_s=1, on_demand=Address(host, 6590))
+    plist = plistlib.loads(plistlib.dumps(agent(program)))
+    assert plist["RunAtLoad"] is False
+    assert "KeepAlive" not in plist, "it would start it at once"
+    assert plist["Sockets"] == {
+        "Listener": {
+            "SockNodeName": node,
+            "SockServiceName": "6590",
+            "SockType": "stream",
+            "SockFamily": family,
+        }
+    }
+
+
+def test_on_demand_needs_a_port(tmp_path):
+    with pytest.raises(ValueError, match="port is 0"):
+        Program.of(Home(tmp_path), {}, drain_timeout_s=1, on_demand=Address("127.0.0.1", 0))
 
 
 def test_it_is_interactive_and_may_open_many_files(tmp_path):

@@ -8,14 +8,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastmlx.config.paths import Home
-from fastmlx.launchd.program import Program
+from fastmlx.launchd.program import Address, Program
 from fastmlx.launchd.runner import CommandFailed, Completed, run
 from fastmlx.launchd.service import NotInstalled
-from fastmlx.launchd.systemd import UNIT, UserUnit, quoted, unit
+from fastmlx.launchd.systemd import SOCKET, UNIT, UserUnit, quoted, socket_unit, unit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,15 +35,19 @@ def program(tmp_path: Path, *, name: str = "home", drain_s: float = 30) -> Progr
 )
 @pytest.mark.parametrize("name", ["home", ODD])
 @pytest.mark.parametrize("drain_s", [30, math.inf])
-def test_systemd_finds_no_fault_in_the_unit(tmp_path, name, drain_s):
+@pytest.mark.parametrize("on_demand", [None, Address("::1", 6590)])
+def test_systemd_finds_no_fault_in_the_unit(tmp_path, name, drain_s, on_demand):
     file = tmp_path / UNIT
     made = program(tmp_path, name=name, drain_s=drain_s)
+    if on_demand is not None:
+        made = replace(made, on_demand=on_demand)
+        (tmp_path / SOCKET).write_text(socket_unit(on_demand))
     made.home.mkdir()
     file.write_text(unit(made))
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     checked = subprocess.run(
-        ["systemd-analyze", "--user", "verify", str(file)],
+        ["systemd-analyze", "--user", "verify", *map(str, sorted(tmp_path.glob("fastmlx.*")))],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)},
         capture_output=True,
         text=True,
