@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from typing import TYPE_CHECKING
 
 from ...config.errors import ConfigError
 from ...config.paths import Home
-from ...config.settings import Settings
 from .failure import Failure
 from .service import running, service, wait_for_new
+
+if TYPE_CHECKING:
+    from ...config.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -38,6 +38,7 @@ def test_the_first_start_writes_a_config_and_says_where_it_serves(live: Live) ->
     daemon = live()
     assert "models:" in daemon.config_file.read_text()
     said = json.loads((daemon.home / "run" / "server.json").read_text())
+    assert said.pop("started_at") > 0
     assert said == {"pid": daemon.pid, "url": daemon.url}
     assert daemon.stop() == 0
     assert not (daemon.home / "run" / "server.json").exists()

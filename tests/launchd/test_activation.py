@@ -93,7 +93,7 @@ class Libc:
 
     def __init__(self, status: int, numbers: list[int]) -> None:
         self._libc = ctypes.CDLL(None)
-        self.freed = 0
+        self.name = b""
 
         def ask(name: bytes, out: ctypes._Pointer, count: ctypes._Pointer) -> int:
             self.name = name
