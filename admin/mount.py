@@ -5,11 +5,25 @@ from __future__ import annotations
 from sanic import Blueprint, Request, SanicException
 from sanic.response import HTTPResponse
 
-from ..daemon.protocol.errors import FastMLXError, Forbidden
+from ..daemon.protocol.errors import FastMLXError, Forbidden, Unauthorized
 from .actions import Actions
 from .forms import is_same_origin
-from .pages import benchmarks, cache, config, logs, mcp, models, overview, requests, running, usage
+from .pages import (
+    benchmarks,
+    cache,
+    config,
+    keys,
+    login,
+    logs,
+    mcp,
+    models,
+    overview,
+    requests,
+    running,
+    usage,
+)
 from .render import respond
+from .session import to_login
 from .static_files import static_file
 
 HEADERS = {
@@ -38,6 +52,8 @@ def blueprint() -> Blueprint:
     cache.add(pages)
     benchmarks.add(pages)
     mcp.add(pages)
+    keys.add(pages)
+    login.add(pages)
     config.add(pages)
     pages.add_route(_static, "/static/<name:str>", name="static")
     pages.add_route(_missing, "/<page:str>", name="missing")
@@ -78,6 +94,8 @@ async def _add_headers(request: Request, response: HTTPResponse) -> None:
 
 
 async def _error_page(request: Request, error: Exception) -> HTTPResponse:
+    if isinstance(error, Unauthorized) and "authorization" not in request.headers:
+        return to_login(request)
     if isinstance(error, FastMLXError):
         status, message = error.status, error.message
     else:

@@ -33,6 +33,7 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Setup",
         (
+            Entry("/admin/keys", "Keys"),
             Entry("/admin/mcp", "MCP"),
             Entry("/admin/config", "Config"),
         ),

@@ -22,8 +22,11 @@ from markupsafe import Markup
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from ..daemon.protocol import caller
+from ..daemon.protocol.caller import Scope
 from . import numbers
 from .nav import NAV
+from .session import signed_in
 from .static_files import address
 
 if TYPE_CHECKING:
@@ -60,7 +63,16 @@ def respond(
     """The page, or one block of it: 304 when the browser shows that state already."""
     front: Front = request.app.ctx.front
     etags: dict[str, str] = {}
-    values = {"front": front, "here": request.path, **values, "etags": etags}
+    # Who may not see the dashboard still gets its sign-in page, and pages of errors: without a word
+    # about this server.
+    values = {
+        "front": front,
+        "here": request.path,
+        "may_see": caller.current().may(Scope.ADMIN),
+        "signed_in": signed_in(request),
+        **values,
+        "etags": etags,
+    }
     page = _environment.get_template(template)
     if block is None:
         return HTTPResponse(page.render(values), status, content_type="text/html; charset=utf-8")

@@ -42,14 +42,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.05  # between two looks whether access.json has changed
 NOTE_S = 60.0  # between two notes of when keys were last used
 _ALL_BUT_ADMIN = frozenset(Scope) - {Scope.ADMIN}
 
 
 class Access:
-    """Knows keys, password and sessions of a home. Nothing here reads a disk for a request but one
-    `stat` in LOOK_S.
+    """Knows keys, password and sessions of a home. A request costs one `stat`, some microseconds,
+    and no reading: a key that was revoked lets nobody in from that moment on.
 
     `exposed`: the server can be reached from other machines. Raises ConfigError for a damaged
     access.json.
@@ -66,7 +65,6 @@ class Access:
         self._clock = clock
         self._local: str | None = None  # digest
         self._mark = mark_of(home)
-        self._looked = 0.0
         self._used_ms: dict[str, int] = {}  # digest → when, since the start
         self._take(read(home))
 
@@ -77,10 +75,6 @@ class Access:
 
     def refresh(self) -> None:
         """Takes note of a changed access.json; one that cannot be read changes nothing."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_S:
-            return
-        self._looked = now
         mark = mark_of(self.home)
         if mark == self._mark:
             return
@@ -89,11 +83,6 @@ class Access:
             self._take(read(self.home))
         except ConfigError as error:
             log.error("%s; the keys that were known stay in force", error)
-
-    def look(self) -> None:
-        """`refresh` at once: this process has written access.json itself."""
-        self._looked = 0.0
-        self.refresh()
 
     # ---- what is known
 

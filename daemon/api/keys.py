@@ -108,7 +108,6 @@ async def delete(request: Request, name: str) -> HTTPResponse:
     """Forgets a key."""
     access = _access(request)
     await asyncio.to_thread(edits.delete, access.home, unquote(name))
-    access.look()
     return _json({"deleted": True})
 
 
@@ -141,7 +140,6 @@ def _told(access: Access, secret: str, key: Key) -> HTTPResponse:
 
 
 def _shown(access: Access, key: Key) -> dict[str, Any]:
-    access.look()
     spent = access.budgets.spent(key.name)
     today = {"requests": spent.requests, "tokens": spent.tokens}
     return key.public(access.now_ms()) | {"today": today}

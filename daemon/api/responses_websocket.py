@@ -146,6 +146,7 @@ class Connection:
 
     async def _answer(self, raw: dict[str, Any], lane: str | None) -> None:
         context = self._request.app.ctx
+        authorize(self._request, "POST")  # again: the key may have been withdrawn
         asked = read_asked(raw | {"stream": True})
         run = await prepare(
             context.front,

@@ -29,14 +29,7 @@ async def restore_budgets(budgets: Budgets, store: Store) -> None:
         except StoreUnavailable:
             await asyncio.sleep(AGAIN_S)
             continue
-        spent: dict[str, Spent] = {}
-        for each in found:
-            had, totals = spent.get(each.key, Spent()), each.totals
-            spent[each.key] = Spent(
-                had.requests + totals.requests,
-                had.tokens + totals.prompt_tokens + totals.output_tokens,
-            )
-        budgets.restore(day, spent)
+        budgets.restore(day, _by_key(found))
         return
 
 
@@ -56,3 +49,18 @@ def midnights(days: int, now_s: float) -> list[int]:
         int(time.mktime((here.tm_year, here.tm_mon, here.tm_mday + day, 0, 0, 0, 0, 0, -1)) * 1000)
         for day in range(1 - days, 2)
     ]
+
+
+async def used_by_key(store: Store, days: int, now_s: float) -> dict[str, Spent]:
+    """What each key has had in the last days, today included. Raises StoreUnavailable."""
+    starts = midnights(days, now_s)
+    return _by_key(await store.read(queries.used, [starts[0], starts[-1]]))
+
+
+def _by_key(found: list[Used]) -> dict[str, Spent]:
+    spent: dict[str, Spent] = {}
+    for each in found:
+        had, totals = spent.get(each.key, Spent()), each.totals
+        tokens = totals.prompt_tokens + totals.output_tokens
+        spent[each.key] = Spent(had.requests + totals.requests, had.tokens + tokens)
+    return spent

@@ -46,10 +46,8 @@ def test_a_key_is_kept_as_a_digest_that_only_its_user_reads(home: Home) -> None:
 def test_every_edit_is_in_force_in_a_daemon_that_runs(home: Home) -> None:
     access = Access(home)
     first, _ = edits.create(home, "one", Limits(models=("a*",)))
-    access.look()
     assert ask(access, first) == "one"
     second, _ = edits.rotate(home, "ONE")
-    access.look()
     with pytest.raises(Unauthorized, match="not known"):
         ask(access, first)
     assert ask(access, second) == "one"
@@ -57,7 +55,6 @@ def test_every_edit_is_in_force_in_a_daemon_that_runs(home: Home) -> None:
     (key,) = read(home).keys
     assert (key.scopes, key.models, key.tokens_per_day) == ((Scope.ADMIN,), None, 5)
     edits.revoke(home, "one")
-    access.look()
     with pytest.raises(Unauthorized, match="revoked"):
         ask(access, second)
     edits.delete(home, "one")
@@ -128,7 +125,6 @@ def test_a_damaged_file_neither_opens_the_door_nor_is_overwritten(
     secret, _ = edits.create(home, "k", Limits())
     access = Access(home)
     home.access.write_bytes(content)
-    access.look()
     assert ask(access, secret) == "k"  # what was known stays
     with pytest.raises(Unauthorized):
         access.caller("GET", "/v1/models", {}, peer="127.0.0.1", session=None)
@@ -144,7 +140,6 @@ def test_the_commands_token_lasts_and_is_replaced_when_others_could_read_it(home
     token = home.local_token.read_text().strip()
     assert stat.S_IMODE(home.local_token.stat().st_mode) == 0o600
     edits.create(home, "k", Limits())
-    access.look()
     assert ask(access, token) is None
     access.open_to_commands()
     assert home.local_token.read_text().strip() == token
