@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .document import Entry, Problem, Scalar, Table, parse
+from .document import Entry, Problem, Table, parse
 from .emit import Line, Written, emit, inline, key_of
 from .lines import (
     beyond_line,
@@ -265,18 +265,19 @@ def _behind_colon(text: str, entry: Entry, new: str) -> str:
 def _removed(text: str, root: Table | None, table: Table, keys: Keys) -> str:
     """A key with a comment of its own becomes null and keeps it; others go with their lines."""
     entry = table.entries[keys[-1]]
-    if table.is_flow:
-        return _removed_from_braces(text, table, keys[-1])
     end = content_end(text, entry)
     comment, _ = trailing_comment(text, end)
-    if isinstance(entry.value, Scalar) and is_inline(text, entry) and comment:
+    if not table.is_flow and is_inline(text, entry) and comment:
         return _replaced(text, root, table, entry, Written("null"))
     *above_keys, own_key, _ = ("", *keys)
     above, _ = _deepest(root, keys[:-1]) if len(above_keys) > 1 else (None, ())
-    if above is not None and len(table.entries) == 1 and not above.is_flow:
+    if above is not None and len(table.entries) == 1 and own_key in above.entries:
         holder = above.entries[own_key]
-        if not comments_in(text, holder.key_end, beyond_line(text, end), holder.value):
+        stop = end if table.is_flow else beyond_line(text, end)
+        if not comments_in(text, holder.key_end, stop, holder.value):
             return _removed(text, root, above, keys[:-1])
+    if table.is_flow:
+        return _removed_from_braces(text, table, keys[-1])
     start = line_start(text, entry.key_start)
     if text[start : entry.key_start].strip():
         raise EditError("it is written in a way that only a hand can edit")

@@ -6,7 +6,6 @@ Validators that raise ValueError here write messages that continue "models.x.kin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,17 +68,21 @@ def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _choice(available: tuple[str, ...], later: tuple[str, ...]) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value in later:
-            raise ValueError(
-                f"'{value}' is not available in this version: {' or '.join(available)}"
-            )
-        if value not in available:
-            raise ValueError(f"must be {' or '.join(available)}, not '{value}'")
-        return value
+class Choice:
+    """One of the words of `available`; those of `later` are refused in words of their own."""
 
-    return check
+    def __init__(self, available: tuple[str, ...], later: tuple[str, ...]) -> None:
+        self.available = available
+        self._later = later
+
+    def __call__(self, value: str) -> str:
+        if value in self._later:
+            raise ValueError(
+                f"'{value}' is not available in this version: {' or '.join(self.available)}"
+            )
+        if value not in self.available:
+            raise ValueError(f"must be {' or '.join(self.available)}, not '{value}'")
+        return value
 
 
 def _drain_timeout(seconds: float) -> float:
@@ -173,10 +176,10 @@ OneOrMany = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 AdapterName = Annotated[str, AfterValidator(_adapter_name)]
 ModelKind = Annotated[
-    str, AfterValidator(_choice(("auto", "text", "embedding", "reranker"), _LATER_KINDS))
+    str, AfterValidator(Choice(("auto", "text", "embedding", "reranker"), _LATER_KINDS))
 ]
-Codec = Annotated[str, AfterValidator(_choice(("none",), _LATER_CODECS))]
-DraftKind = Annotated[str, AfterValidator(_choice(("auto", "none"), _LATER_DRAFTS))]
+Codec = Annotated[str, AfterValidator(Choice(("none",), _LATER_CODECS))]
+DraftKind = Annotated[str, AfterValidator(Choice(("auto", "none"), _LATER_DRAFTS))]
 Folder = Annotated[Path, PlainSerializer(str)]
 TierSize = SizeValue
 CallTimeout = Annotated[Seconds, AfterValidator(_call_timeout)]

@@ -64,6 +64,13 @@ def change(text: str, *keys: str, value: Any) -> str:
         (("server", "log_level"), "debug", "1'}", "1', log_level: debug}"),
         (("defaults", "idle_timeout"), "1h", "15m  ", "1h  "),
         (("defaults", "idle_timeout"), None, "15m", "null"),
+        (("server",), None, "{port: 6590, host: '127.0.0.1'}", "null"),
+        (
+            ("models", "c", "chat_template_args", "deep", "er"),
+            None,
+            "        chat_template_args:\n            deep: {er: [1, 2]}\n",
+            "",
+        ),
         (("defaults", "max_waiting"), None, "    max_waiting: 5\n", ""),
         (("defaults", "max_gap"), "auto", "waiting: 5\n", "waiting: 5\n    max_gap: auto\n"),
         (("models", "a", "path"), "org/d", '"org/a"', "org/d"),
