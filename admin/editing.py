@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,12 +18,14 @@ from ..config.errors import ConfigError
 from ..config.load import check
 from ..config.save import FileChanged, current_text, save
 from ..config.settings import Settings
+from ..daemon.protocol.errors import BadRequest
 from .differences import DiffLine, EditedTexts
 from .fields import Field, Group, changes, shown
 
 if TYPE_CHECKING:
     from ..daemon.tasks.front import Front
 
+TRIES = 5  # of a button, when others save at the same time
 IN_FORCE_S = 3.0  # a saved file is applied within a second; nobody waits longer for it
 
 texts = EditedTexts()
@@ -41,7 +44,8 @@ class Problems(NamedTuple):
 NO_PROBLEMS = Problems({}, [])
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form:
     """All that a template needs to show a form."""
 
     groups: tuple[Group, ...]
@@ -49,10 +53,10 @@ class Form(NamedTuple):
     was: str  # JSON of the contents that the file has
     base: str  # fingerprint of the text that they come from
     problems: Problems = NO_PROBLEMS
-    theirs: dict[str, str] = {}  # inputs that both changed → the file's content
-    diff: list[DiffLine] = []
+    theirs: dict[str, str] = field(default_factory=dict)  # what both changed → the file's content
+    diff: list[DiffLine] = field(default_factory=list)
     is_late: bool = False  # the file was changed since the form was made
-    variables: dict[str, str] = {}  # inputs that a variable of the environment overrides → its name
+    variables: dict[str, str] = field(default_factory=dict)  # overridden input → by which variable
 
 
 class Sent(NamedTuple):
@@ -71,26 +75,27 @@ def sent(form: Mapping[str, Any] | None, fields: tuple[Field, ...]) -> Sent:
     except msgspec.DecodeError:
         was = {}
     now = {f.name: values[f"f.{f.name}"] for f in fields if f"f.{f.name}" in values}
-    # Browsers leave out nothing; whoever sends one field alone means only that.
+    # A browser sends all inputs; who sends one alone means that one.
     return Sent(values.get("base", ""), was, now)
 
 
 def empty_form(groups: tuple[Group, ...], text: str, values: dict[str, str]) -> Form:
     """For something that is not in the file yet."""
-    blank = {field.name: values.get(field.name, "") for group in groups for field in group.fields}
+    blank = {each.name: values.get(each.name, "") for each in _fields(groups)}
     return Form(groups, blank, "{}", texts.keep(text))
 
 
 def form_of(groups: tuple[Group, ...], above: Keys, text: str, path: Path) -> Form:
     """What the file says. Raises Problem when it cannot be read as YAML."""
     values = shown(_fields(groups), above, text, written(text))
-    return Form(groups, values, _json(values), texts.keep(text)).with_variables(above, path)  # pyright: ignore
+    variables = {} if above else variables_of(groups, path)
+    return Form(groups, values, _json(values), texts.keep(text), variables=variables)
 
 
 def changed_form(form: Form, came: Sent, problems: Problems, *, is_late: bool, text: str) -> Form:
     """`form`, which shows the file as it is now, with what the person had typed, who changed the
     inputs that differ from `came.was`. What both changed is the person's, and said."""
-    was = {field.name: came.was.get(field.name, "") for field in _fields(form.groups)}
+    was = {each.name: came.was.get(each.name, "") for each in _fields(form.groups)}
     mine = {
         name: typed
         for name, typed in came.now.items()
@@ -101,7 +106,8 @@ def changed_form(form: Form, came: Sent, problems: Problems, *, is_late: bool, t
         for name in mine
         if is_late and form.values[name] not in (was[name], _lines(mine[name]))
     }
-    return form._replace(
+    return replace(
+        form,
         values=form.values | mine,
         problems=problems,
         theirs=theirs,
@@ -145,16 +151,23 @@ def placed(found: list[ConfigError], above: Keys, fields: tuple[Field, ...]) -> 
 
 
 def _input_at(loc: tuple[str | int, ...], fields: tuple[Field, ...]) -> str | None:
-    for field in fields:
-        if loc and (loc[: len(field.keys)] == field.keys or field.keys[: len(loc)] == loc):
-            return field.name
+    for each in fields:
+        if loc and (loc[: len(each.keys)] == each.keys or each.keys[: len(loc)] == loc):
+            return each.name
     return None
 
 
 async def submit(
-    front: Front, came: Sent, wanted: Mapping[str, Change], above: Keys, groups: tuple[Group, ...]
+    front: Front,
+    came: Sent,
+    wanted: Mapping[str, Change],
+    above: Keys,
+    groups: tuple[Group, ...],
+    *,
+    first: Callable[[str], str] | None = None,
 ) -> Problems | FileChanged | None:
-    """Save what a form changes; None when it is saved and in force.
+    """Save what a form changes; None when it is saved and in force. `first` changes the text before
+    the inputs do, and may raise EditError.
 
     Raises ConfigError (the file cannot be read) and OSError (it cannot be written).
     """
@@ -162,6 +175,10 @@ async def submit(
     text = await asyncio.to_thread(current_text, path)
     if came.base != texts.keep(text):
         return FileChanged(text)
+    try:
+        text = first(text) if first is not None else text
+    except EditError as error:
+        return Problems({"": [str(error)]}, [])
     result = attempt(text, wanted, above, groups, path)
     if isinstance(result, Problems):
         return result
@@ -172,6 +189,51 @@ async def submit(
         return late
     await in_force(front, settings)
     return None
+
+
+def returned(
+    front: Front,
+    came: Sent,
+    outcome: Problems | FileChanged,
+    groups: tuple[Group, ...],
+    above: Keys,
+    text: str,
+) -> tuple[Form, int]:
+    """The form that was not saved, to be sent again, and the HTTP status. `text` is the file's."""
+    is_late = isinstance(outcome, FileChanged)
+    problems = NO_PROBLEMS if is_late else outcome
+    path = front.config.path
+    try:
+        form = form_of(groups, above, text, path)
+    except Problem:
+        found = check(text, path)
+        broken = Problems({}, found if isinstance(found, list) else [])
+        return replace(empty_form(groups, text, came.now), problems=broken), 409
+    return changed_form(form, came, problems, is_late=is_late, text=text), 409 if is_late else 422
+
+
+async def change_now(front: Front, make: Callable[[str], str]) -> None:
+    """Save what `make` makes of the file's text, for buttons, which do not depend on what the rest
+    of the file says.
+
+    Raises BadRequest with a sentence for the user.
+    """
+    path = front.config.path
+    for _ in range(TRIES):
+        try:
+            text = await asyncio.to_thread(current_text, path)
+            new = make(text)
+            found = check(new, path)
+            if not isinstance(found, Settings):
+                raise found[0]
+            await asyncio.to_thread(save, path, texts.keep(text), new)
+        except FileChanged:
+            continue
+        except (ConfigError, EditError, OSError) as error:
+            raise BadRequest(f"{path.name} was not changed. {error}") from error
+        await in_force(front, found)
+        return
+    raise BadRequest(f"{path.name} was not changed: it is being edited all the time.")
 
 
 async def in_force(front: Front, settings: Settings) -> None:
@@ -188,7 +250,7 @@ def wanted_changes(came: Sent, above: Keys, groups: tuple[Group, ...]) -> dict[s
 
 
 def _fields(groups: tuple[Group, ...]) -> tuple[Field, ...]:
-    return tuple(field for group in groups for field in group.fields)
+    return tuple(each for group in groups for each in group.fields)
 
 
 def _json(values: dict[str, str]) -> str:
@@ -205,8 +267,5 @@ def variables_of(groups: tuple[Group, ...], path: Path) -> dict[str, str]:
         over = overrides(os.environ, path)
     except ConfigError:
         return {}
-    names = {field.name: over.variable_at(field.keys) for field in _fields(groups)}
+    names = {each.name: over.variable_at(each.keys) for each in _fields(groups)}
     return {name: variable for name, variable in names.items() if variable is not None}
-
-
-__all__ = ["Problem"]

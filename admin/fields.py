@@ -176,9 +176,10 @@ def _shown(field: Field, above: Keys, text: str, tree: Any) -> str:
         return ""
     if field.kind is Kind.YAML:
         return _lf(source_of(text.removeprefix("\ufeff"), (*above, *field.keys)) or inline(value))
-    if field.kind is Kind.LINES and isinstance(value, list):
-        if all(isinstance(item, str) and "\n" not in item for item in value):
-            return "\n".join(value) if value else "[]"
+    if field.kind is Kind.LINES and value == []:
+        return "[]"
+    if field.kind is Kind.LINES and isinstance(value, list) and all(map(_is_line, value)):
+        return "\n".join(value)
     if isinstance(value, str):
         return _lf(value)
     return inline(value)
@@ -213,6 +214,10 @@ def value_of(field: Field, typed: str) -> Any:
             return []
         return [line.strip() for line in typed.split("\n") if line.strip()]
     return typed if field.kind is Kind.TEXT else resolve(typed)
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and "\n" not in value
 
 
 def _lf(text: str) -> str:

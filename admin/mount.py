@@ -16,10 +16,13 @@ from .pages import (
     login,
     logs,
     mcp,
+    model_card,
+    model_form,
     models,
     overview,
     requests,
     running,
+    settings,
     usage,
 )
 from .render import respond
@@ -46,6 +49,8 @@ def blueprint() -> Blueprint:
     overview.add(pages, actions)
     models.add(pages, actions)
     running.add(pages)
+    model_form.add(pages)
+    model_card.add(pages, actions)
     requests.add(pages)
     usage.add(pages)
     logs.add(pages)
@@ -54,6 +59,7 @@ def blueprint() -> Blueprint:
     mcp.add(pages)
     keys.add(pages)
     login.add(pages)
+    settings.add(pages)
     config.add(pages)
     pages.add_route(_static, "/static/<name:str>", name="static")
     pages.add_route(_missing, "/<page:str>", name="missing")

@@ -18,6 +18,7 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Models",
         (
+            Entry("/admin/models", "Models"),
             Entry("/admin/cache", "Cache"),
             Entry("/admin/benchmarks", "Benchmarks"),
         ),
@@ -35,6 +36,7 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("/admin/keys", "Keys"),
             Entry("/admin/mcp", "MCP"),
+            Entry("/admin/settings", "Settings"),
             Entry("/admin/config", "Config"),
         ),
     ),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..config.errors import ConfigError
 from ..config.load import read_text
 
-MAX_LINES = 5_000
+AROUND = 4  # lines before and behind an error
 
 # A key at the beginning of a line, and a comment: `#` at the beginning or after a blank, outside
 # of quotes as far as one line shows. Colours only; the parser is `config.load`.
@@ -29,24 +29,25 @@ class SourceLine(NamedTuple):
 
 
 class Source(NamedTuple):
-    lines: list[SourceLine]
+    lines: list[SourceLine]  # around the error; none when there is no error in the text
     problem: str | None  # why the file cannot be read
-    is_cut: bool  # too long to show whole
 
 
-def source(path: Path, error: ConfigError | None) -> Source:
-    """Blocks while it reads the file."""
+def excerpt(path: Path, error: ConfigError | None) -> Source:
+    """The line of the error with those around it. Blocks while it reads the file."""
     try:
         text = read_text(path)
     except ConfigError as unreadable:
-        return Source([], str(unreadable), False)
-    lines = text.splitlines()
-    where = error.line if error is not None else None
+        return Source([], str(unreadable))
+    if error is None or error.line is None:
+        return Source([], None)
+    lines = text.split("\n")
+    first = max(1, error.line - AROUND)
     shown = [
-        split(number, line, error.column if error is not None and number == where else None)
-        for number, line in enumerate(lines[:MAX_LINES], 1)
+        split(number, line.rstrip("\r"), error.column if number == error.line else None)
+        for number, line in enumerate(lines[first - 1 : error.line + AROUND], first)
     ]
-    return Source(shown, None, len(lines) > MAX_LINES)
+    return Source(shown, None)
 
 
 def split(number: int, line: str, column: int | None) -> SourceLine:

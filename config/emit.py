@@ -11,7 +11,7 @@ from .scalars import FORBIDDEN, resolve
 SHORT = 72  # characters of a list in brackets; longer ones get a line for each item
 
 # Certainly a plain scalar, also inside brackets; what is not gets quotes.
-_PLAIN = re.compile(r"[\w./~%+$(-](?:[\w./~%+@=$()*!;?<>&|^-]|:(?=[\w/])| (?=[\w./(]))*", re.ASCII)
+_PLAIN = re.compile(r"[\w./~+$(-](?:[\w./~%+@=$()*!;?<>&|^-]|:(?=[\w/])| (?=[\w./(]))*", re.ASCII)
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPED = re.compile('[\\\\"\n\r\t\x85\u2028\u2029]')
 _DASHES = re.compile(r"[-?](?:\s|$)|---|\.\.\.")

@@ -29,6 +29,7 @@ VERBS = {
     "check": Verb("say whether a config.yaml is right, and where it is not", "check"),
     "status": Verb("show the daemon, its models and the service", "status"),
     "list": Verb("list the declared models", "list"),
+    "info": Verb("show a model's card: what it is, and what memory it takes", "info"),
     "pull": Verb("fetch a model from the Hugging Face Hub", "pull"),
     "load": Verb("load a model now", "load"),
     "unload": Verb("unload a model and give its memory back", "unload"),

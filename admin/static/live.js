@@ -22,6 +22,19 @@
     for (const block of document.querySelectorAll("[data-live]")) htmx.trigger(block, "look");
   });
 
+  // From an error to its place in the editor.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-goto]");
+    const area = link && document.getElementById("text");
+    if (!area) return;
+    event.preventDefault();
+    const at = Number(link.dataset.goto);
+    area.focus();
+    area.setSelectionRange(at, at + 1);
+    const line = area.value.slice(0, at).split("\n").length;
+    area.scrollTop = Math.max(0, (line - 8) * parseFloat(getComputedStyle(area).lineHeight));
+  });
+
   const setOffline = (offline) => {
     document.getElementById("offline").hidden = !offline;
     document.documentElement.classList.toggle("is-offline", offline);

@@ -45,12 +45,12 @@ def read_weights(folder: Path) -> Weights:
 
     Raises ModelFailed: none, one that the index names is missing, one is damaged or cut short.
     """
-    shards = _shards(folder)
-    if not shards:
+    files = shards(folder)
+    if not files:
         raise ModelFailed(f"{folder} has no weights: there is no {PATTERN} in it.")
     dtypes: dict[str, int] = {}
     num_tensors = 0
-    for shard in shards:
+    for shard in files:
         for tensor in read_header(shard).values():
             begin, end = tensor.data_offsets
             dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + end - begin
@@ -100,8 +100,8 @@ def read_header(path: Path) -> dict[str, _Tensor]:
     return tensors
 
 
-def _shards(folder: Path) -> list[Path]:
-    """The weight files, all of them there."""
+def shards(folder: Path) -> list[Path]:
+    """The weight files, all of them there. Raises ModelFailed."""
     present = sorted(folder.glob(PATTERN))
     index = folder / INDEX
     try:

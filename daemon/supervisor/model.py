@@ -298,6 +298,8 @@ class Model:
             tokens_per_s=engine.output.per_s(),
             max_concurrent=self.declared.max_concurrent,
             max_waiting=self.declared.max_waiting,
+            batches=engine.ready.batches if engine.ready is not None else None,
+            notes=engine.ready.notes if engine.ready is not None else (),
         )
 
 

@@ -53,3 +53,5 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: float  # output, over the last few seconds
     max_concurrent: int
     max_waiting: int
+    batches: bool | None = None  # False: its rows run one at a time; None until it is loaded
+    notes: tuple[str, ...] = ()  # what a person should know of the loaded model

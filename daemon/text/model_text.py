@@ -97,8 +97,8 @@ class ModelText:
         return cls(
             tokenizer,
             templates,
-            tool_parser=_choose(TOOL_PARSERS, spec.tool_parser, joined),
-            reasoning_parser=_choose(REASONING_PARSERS, spec.reasoning_parser, joined),
+            tool_parser=choose_parser(TOOL_PARSERS, spec.tool_parser, joined),
+            reasoning_parser=choose_parser(REASONING_PARSERS, spec.reasoning_parser, joined),
             system_prompt=spec.system_prompt,
             template_args=dict(spec.chat_template_args),
         )
@@ -332,8 +332,8 @@ def _is_system(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") in ("system", "developer")
 
 
-def _choose(registry: Registry, name: str, chat_template: str) -> ModuleType | None:
-    """The module that the spec names, or that recognises the template."""
+def choose_parser(registry: Registry, name: str, chat_template: str) -> ModuleType | None:
+    """The module that the spec names, or that recognises the template. Raises ModelFailed."""
     if name == "none":
         return None
     if name != "auto":

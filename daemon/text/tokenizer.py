@@ -7,7 +7,6 @@ large, never comes into the front.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from ..protocol.errors import ModelFailed
+from .chat_templates import chat_templates, read_json
 from .detokenizer import ByteDetokenizer, ByteTable, Detokenizer, WindowDetokenizer
 from .token_bytes import token_bytes
 
@@ -83,11 +83,11 @@ class Tokenizer:
             raise
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelFailed(f"The tokenizer in {file} cannot be read: {error}") from error
-        config = _read_json(folder / "tokenizer_config.json")
+        config = read_json(folder / "tokenizer_config.json")
         return cls(
             backend,
             config=config,
-            chat_templates=_chat_templates(folder, config),
+            chat_templates=chat_templates(folder, config),
             eos_token_ids=_listed_eos_token_ids(folder),
         )
 
@@ -190,53 +190,13 @@ def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
 
 def _listed_eos_token_ids(folder: Path) -> set[int]:
     ids: set[int] = set()
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     text_config = config.get("text_config")
-    for source in (config, text_config, _read_json(folder / "generation_config.json")):
+    for source in (config, text_config, read_json(folder / "generation_config.json")):
         listed = source.get("eos_token_id") if isinstance(source, dict) else None
         listed = listed if isinstance(listed, list) else [listed]
         ids.update(id_ for id_ in listed if isinstance(id_, int))
     return ids
-
-
-def _chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    """In transformers' order: chat_template.jinja, then the older JSON file, then the config."""
-    templates: dict[str, str] = {}
-    for listed in (config.get("chat_template"), _read_json(folder / "chat_template.json")):
-        if isinstance(listed, dict):
-            listed = listed.get("chat_template")
-        if isinstance(listed, str):
-            templates["default"] = listed
-        elif isinstance(listed, list):
-            for entry in listed:
-                match entry:
-                    case {"name": str(name), "template": str(template)}:
-                        templates[name] = template
-    for file in (folder / "additional_chat_templates").glob("*.jinja"):
-        templates[file.stem] = _read_text(file)
-    file = folder / "chat_template.jinja"
-    if file.exists():
-        templates["default"] = _read_text(file)
-    return templates
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise ModelFailed(f"{file} cannot be read: {error}") from error
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    try:
-        content = json.loads(_read_text(file))
-    except ValueError as error:
-        raise ModelFailed(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelFailed(f"{file} does not hold a JSON object.")
-    return content
 
 
 def _converted(folder: Path) -> str:

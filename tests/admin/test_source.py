@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fastmlx.admin.source import source, split
+from fastmlx.admin.source import excerpt, split
 from fastmlx.config.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,11 +36,11 @@ def test_no_character_of_a_line_is_lost(line: str) -> None:
 def test_the_pointer_stands_under_the_column_of_the_error(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("server:\n\tporrt: 1\n  x: 1\n")
-    shown = source(path, ConfigError(path, 2, 4, "server.porrt", "unknown key"))
+    shown = excerpt(path, ConfigError(path, 2, 4, "server.porrt", "unknown key"))
     assert [line.pointer for line in shown.lines] == [None, "\t  ", None]
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").mkdir()
-    problem = source(tmp_path / "config.yaml", None).problem
+    problem = excerpt(tmp_path / "config.yaml", None).problem
     assert problem is not None and "folder" in problem
