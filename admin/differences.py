@@ -35,6 +35,38 @@ def _lines(old: str, new: str) -> Iterator[DiffLine]:
             yield DiffLine(kinds[line[0]], line[1:])
 
 
+def merged(base: str, mine: str, theirs: str) -> str | None:
+    """Both changes of `base`, line by line; None where both changed the same lines otherwise."""
+    old, ours, others = (text.splitlines(keepends=True) for text in (base, mine, theirs))
+    in_ours, in_others = _places(old, ours), _places(old, others)
+    result: list[str] = []
+    at = at_ours = at_others = 0  # all before is merged
+    for index in [*(i for i in range(len(old)) if i in in_ours and i in in_others), None]:
+        ends = (
+            (len(old), len(ours), len(others))
+            if index is None
+            else (index, in_ours[index], in_others[index])
+        )
+        before = old[at : ends[0]]
+        mine_here, theirs_here = ours[at_ours : ends[1]], others[at_others : ends[2]]
+        if theirs_here in (before, mine_here):
+            result += mine_here
+        elif mine_here == before:
+            result += theirs_here
+        else:
+            return None
+        if index is not None:
+            result.append(old[index])
+            at, at_ours, at_others = (end + 1 for end in ends)
+    return "".join(result)
+
+
+def _places(old: list[str], new: list[str]) -> dict[int, int]:
+    """Line of `old` → where `new` has it; both ascend."""
+    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return {block.a + i: block.b + i for block in blocks for i in range(block.size)}
+
+
 class EditedTexts:
     """The texts that forms were made from, so that a form that comes back late can be shown what
     changed since."""
@@ -55,3 +87,8 @@ class EditedTexts:
         """What changed since the text called `name`; nothing when it is forgotten."""
         old = self._texts.get(name)
         return [] if old is None else differences(old, now)
+
+    def merged(self, name: str, mine: str, theirs: str) -> str | None:
+        """`merged` with the text called `name` as the base; None when it is forgotten, too."""
+        old = self._texts.get(name)
+        return None if old is None else merged(old, mine, theirs)

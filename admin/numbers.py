@@ -16,7 +16,7 @@ def size(num_bytes: float | None) -> str:
         return "0"
     value, unit = float(num_bytes), "bytes"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < (1024 if unit != "bytes" else 1000):
+        if value < (1024 if unit != "bytes" else 999.5):
             break
         value, unit = value / 1024, larger
     return f"{_three_digits(value) if unit != 'bytes' else round(value)} {unit}"

@@ -189,7 +189,8 @@ def _inserted(text: str, root: Table | None, table: Table, key: str, value: Any)
     end = content_end(text, last) if last is not None and last.end == table.end else table.end
     newline = newline_of(text)
     below = emit({key: value}, step_of(text, root)).body
-    at = beyond_line(text, end)
+    # A new section goes to the end of the file: comments there may belong to the last one.
+    at = len(text) if table is root else beyond_line(text, end)
     begin = newline if at and text[at - 1] != "\n" else ""
     return text[:at] + begin + "".join(_indented(indent, below, newline)) + text[at:]
 

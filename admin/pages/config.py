@@ -41,6 +41,7 @@ class Editor(NamedTuple):
     is_checked: bool = False  # `mistakes` are of this text
     mistakes: tuple[Mistake, ...] = ()
     is_late: bool = False  # the file was changed since
+    is_merged: bool = False  # and the text holds that change already
     diff: tuple[DiffLine, ...] = ()
     problem: str | None = None  # why there is no text, or why it was not saved
 
@@ -110,14 +111,13 @@ async def _opened(front: Front) -> Editor:
         text = await asyncio.to_thread(current_text, front.config.path)
     except ConfigError as error:
         return Editor("", "", problem=str(error))
-    return Editor(text.removeprefix("\ufeff"), texts.keep(text))
+    return Editor(_as_typed(text), texts.keep(text))
 
 
 def _sent(request: Request) -> tuple[str, str]:
     """(what was typed, the fingerprint of what was edited)."""
     form = request.get_form(keep_blank_values=True) or {}
-    typed = str(form.get("text", "")).replace("\r\n", "\n").replace("\r", "\n")
-    return typed, str(form.get("base", ""))
+    return _as_typed(str(form.get("text", ""))), str(form.get("base", ""))
 
 
 def as_in_file(typed: str, now: str) -> str:
@@ -127,11 +127,18 @@ def as_in_file(typed: str, now: str) -> str:
 
 
 def _late(front: Front, typed: str, base: str, now: str) -> Editor:
-    """Saving again is saving over what is shown."""
-    found = check(typed, front.config.path)
-    mistakes = () if isinstance(found, Settings) else _mistakes(typed, found)
+    """The text that was too late with the other's change in it, where that can be; else saving it
+    again is saving over what is shown."""
+    both = texts.merged(base, as_in_file(typed, now), now)
+    text = typed if both is None else _as_typed(both)
+    found = check(text, front.config.path)
+    mistakes = () if isinstance(found, Settings) else _mistakes(text, found)
     diff = tuple(texts.since(base, now))
-    return Editor(typed, texts.keep(now), True, mistakes, is_late=True, diff=diff)
+    return Editor(text, texts.keep(now), True, mistakes, True, both is not None, diff)
+
+
+def _as_typed(text: str) -> str:
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _mistakes(text: str, errors: list[ConfigError]) -> tuple[Mistake, ...]:

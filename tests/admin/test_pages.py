@@ -160,7 +160,7 @@ def test_a_broken_edit_is_on_every_page_until_it_is_mended(
         assert "line 2, column 3" in text
         assert "did you mean 'idle_timeout'?" in text
     shown = http.get("/admin/config").text
-    assert re.search(r'<li id="error" class="wrong"><code>  <b>idel_timeout</b>', shown)
+    assert re.search(r' id="error" class="wrong"><code>  <b>idel_timeout</b>', shown)
     answer = http.get("/admin/config", headers={"accept": "application/json"}).json()
     assert not answer["ok"]
     assert (answer["error"]["line"], answer["error"]["column"]) == (2, 3)
