@@ -51,7 +51,7 @@ def add(pages: Blueprint) -> None:
             text = await asyncio.to_thread(current_text, front.config.path)
             form = form_of(GROUPS, ("models", model), text, front.config.path)
         except (Problem, ConfigError) as error:
-            return _page(request, model, model, None, 409, str(error))
+            return _page(request, model, model, None, 200, str(error))
         return _page(request, model, model, form, 200)
 
     @pages.post("/models/<name:path>/edit", name="save_model")

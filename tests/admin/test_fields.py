@@ -119,7 +119,7 @@ def test_what_is_typed_is_in_the_file_and_in_force_and_shown_again(
         extra = {"path": "x"} if cls is ModelSpec else {}
         extra |= {"processes": 2} if field.name == "distributed.mode" else {}
         assert value_at(declared, (*above, *field.keys)) == getattr(
-            cls(**(extra | meant)), field.keys[-1]
+            cls.model_validate(extra | meant), field.keys[-1]
         )
 
     # Shown again.
