@@ -11,6 +11,7 @@ from .forms import is_same_origin
 from .pages import (
     benchmarks,
     cache,
+    chat,
     config,
     keys,
     login,
@@ -48,6 +49,7 @@ def blueprint() -> Blueprint:
     actions = Actions()
     overview.add(pages, actions)
     models.add(pages, actions)
+    chat.add(pages)
     running.add(pages)
     model_form.add(pages)
     model_card.add(pages, actions)

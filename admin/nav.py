@@ -13,7 +13,7 @@ class Entry(NamedTuple):
 NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "",
-        (Entry("/admin/", "Overview"),),
+        (Entry("/admin/", "Overview"), Entry("/admin/chat", "Chat")),
     ),
     (
         "Models",

@@ -25,6 +25,7 @@ from sanic.response import HTTPResponse
 from ..daemon.protocol import caller
 from ..daemon.protocol.caller import Scope
 from . import numbers
+from .markdown import to_html
 from .nav import NAV
 from .session import signed_in
 from .static_files import address
@@ -84,6 +85,12 @@ def respond(
     return HTTPResponse(body, status, headers, content_type="text/html; charset=utf-8")
 
 
+def block_of(template: str, block: str, values: dict[str, Any]) -> str:
+    """One block by itself, without a page around it."""
+    page = _environment.get_template(template)
+    return "".join(page.blocks[block](page.new_context(values)))
+
+
 @pass_context
 def live(context: Context, block: str, every_s: int, caller: Callable[[], Markup]) -> Markup:
     """The element around a block's content that keeps it fresh.
@@ -121,6 +128,7 @@ def _make_environment() -> Environment:
         "moment",
     ):
         environment.filters[name] = getattr(numbers, name)
+    environment.filters["markdown"] = lambda text, coloured: to_html(text, coloured=coloured)
     environment.filters["segment"] = lambda text: quote(text, safe="")
     environment.globals.update(live=live, static=address, htmx_config=HTMX_CONFIG, nav=NAV, len=len)
     return environment

@@ -269,6 +269,7 @@ class _Daemon:
                 await taken_up(server.connections)
             await self._drain(front.supervisor)
             closing.cancel()
+            await front.chat_room.close()
             await front.mcp.close()
             await close_all(server.connections)
             await server.after_stop()

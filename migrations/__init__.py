@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEAD = "0006"
+HEAD = "0007"
 
 
 class UnknownRevision(Exception):

@@ -7,7 +7,7 @@ the same per quarter of an hour, model and API key; every time zone's days begin
 `usage_latency` is a histogram an hour, in the same way.
 
 `responses`, `turns` and `conversations` are what /v1/responses keeps for its clients; see
-`responses.py`.
+`responses.py`. `chats` and `chat_messages` are the dashboard's; see `chats.py`.
 """
 
 from __future__ import annotations
@@ -138,3 +138,24 @@ conversations = Table(
     Column("body", LargeBinary, nullable=False),
 )
 Index("conversations_head", conversations.c.head)
+
+chats = Table(
+    "chats",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("updated_ms", Integer, nullable=False),
+    Column("title", String, nullable=False),
+    Column("leaf", String),  # the message at which it is shown to end
+    Column("body", LargeBinary, nullable=False),
+)
+Index("chats_updated", chats.c.updated_ms)
+
+chat_messages = Table(
+    "chat_messages",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("chat", String, nullable=False),
+    Column("created_ms", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("chat_messages_chat", chat_messages.c.chat, chat_messages.c.created_ms)

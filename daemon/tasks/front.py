@@ -13,6 +13,7 @@ from ..mcp.servers import McpServers
 from ..protocol import caller
 from . import mcp_loop
 from .bench import Benchmarks
+from .chat_room import ChatRoom
 from .running import RunningRequests
 
 if TYPE_CHECKING:
@@ -53,10 +54,12 @@ class Front:
     url: str = ""  # http://host:port as this machine reaches it
     started_at: float = field(default_factory=time.time)  # seconds since the epoch
     mcp: McpServers = field(init=False)  # connected by whoever calls its `run`
+    chat_room: ChatRoom = field(init=False)
 
     def __post_init__(self) -> None:
         self.benchmarks = Benchmarks(self.config, self.supervisor, self.store, self.version)
         self.mcp = McpServers(self.home.mcp, self.home.logs)
+        self.chat_room = ChatRoom(self.store, self.chat)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """`Generator.chat`, with the tools of MCP servers where the request asks for them.

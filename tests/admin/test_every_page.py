@@ -33,7 +33,12 @@ def traffic(front: LiveDaemon) -> None:
             body = {"model": model, "messages": messages, "max_tokens": 4}
             http.post("/v1/chat/completions", json=body)
         database = Database(front.home / "fastmlx.db")
-        times: dict[str, Any] = {"load_ms": 9.0, "queue_ms": 10.0, "ttft_ms": 90.0, "duration_ms": 900.0}
+        times: dict[str, Any] = {
+            "load_ms": 9.0,
+            "queue_ms": 10.0,
+            "ttft_ms": 90.0,
+            "duration_ms": 900.0,
+        }
         now_ms = int(time.time() * 1000)
         row = UsageRow(at_ms=now_ms, request_id="request-1", model="tiny", dialect="x", **times)
         database.write([row, msgspec.structs.replace(row, at_ms=now_ms + 2000)])

@@ -46,6 +46,11 @@ ROWS["0004"] = [
 ]
 ROWS["0005"] = [*ROWS["0004"], "INSERT INTO usage_latency VALUES (0, 'ttft', 53, 1)"]
 ROWS["0006"] = [*ROWS["0005"], "INSERT INTO bench_runs VALUES (1, 1, 'demo', '1', 'm', x'5b5d')"]
+ROWS["0007"] = [
+    *ROWS["0006"],
+    "INSERT INTO chats VALUES ('chat-1', 1, 'A title', 'm1', x'78')",
+    "INSERT INTO chat_messages VALUES ('m1', 'chat-1', 1, x'78')",
+]
 
 
 @contextmanager

@@ -122,7 +122,11 @@ async def test_percentiles_of_the_last_hour_are_times_that_were_measured(
 ) -> None:
     now = int(time.time() * 1000)
     for number in range(1, 101):
-        times: dict[str, Any] = {"ttft_ms": float(number), "duration_ms": 3.0 * number, "output_tokens": 3}
+        times: dict[str, Any] = {
+            "ttft_ms": float(number),
+            "duration_ms": 3.0 * number,
+            "output_tokens": 3,
+        }
         store.record(row(at_ms=now + number, **times))
     store.record(row(at_ms=now + 200))  # failed before its first token: not a measurement
     store.flush()
