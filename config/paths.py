@@ -73,6 +73,11 @@ class Home:
         return self.run / "local.token"
 
     @property
+    def downloads(self) -> Path:
+        """Which downloads there are, and which of them go on after a restart."""
+        return self.root / "downloads.json"
+
+    @property
     def models(self) -> Path:
         """Downloads that are not in the Hub's own cache."""
         return self.root / "models"

@@ -255,6 +255,7 @@ class _Daemon:
             budgets = asyncio.create_task(restore_budgets(self._access.budgets, front.store))
             noting = asyncio.create_task(self._access.run())
             idle = asyncio.create_task(self._stop_when_idle(front, app.ctx.activity))
+            front.downloads.restore()
             await self._stop.wait()
             for task in (following, tools, budgets, noting, idle):
                 task.cancel()
@@ -267,7 +268,7 @@ class _Daemon:
                 say_where(self._home, front.url)
             if self._again or self._idle:
                 await taken_up(server.connections)
-            await self._drain(front.supervisor)
+            await asyncio.gather(front.downloads.close(), self._drain(front.supervisor))
             closing.cancel()
             await front.chat_room.close()
             await front.mcp.close()
@@ -383,8 +384,8 @@ class _Daemon:
 
 
 def _at_work(front: Front) -> bool:
-    """Requests run or wait, with or without a client; or a model is to stay in memory."""
-    return any(
+    """Requests run or wait, with or without a client; a model is to stay in memory; a download."""
+    return front.downloads.goes_on or any(
         model.requests_running or model.requests_waiting or (model.pinned and model.pid is not None)
         for model in front.supervisor.status()
     )

@@ -20,7 +20,6 @@ from sanic.response import HTTPResponse
 
 from ...config.paths import looks_like_folder
 from ..hub.catalog import BUILTIN, HUB_ID, resolve
-from ..hub.download import pull
 from ..protocol.errors import BadRequest
 from .body import convert, read_json
 from .errors import reply_to
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from sanic import Request
 
     from ...config.settings import Settings
+    from ..hub.downloads import Downloads
     from ..tasks.front import Front
 
 blueprint = Blueprint("ollama_pull")
@@ -65,7 +65,7 @@ async def pull_model(request: Request) -> HTTPResponse | None:
     front: Front = request.app.ctx.front
     fields = convert(read_json(request.body), OllamaPullFields)
     wanted = find_wanted(front.config.settings, fields.model or fields.name)
-    lines = _lines(wanted)
+    lines = _lines(front.downloads, wanted)
     if fields.stream is False:
         last: dict[str, Any] = {}
         async with aclosing(lines):
@@ -105,11 +105,11 @@ def find_wanted(settings: Settings, asked: str | None) -> Wanted:
     return Wanted(name, None, False)
 
 
-async def _lines(wanted: Wanted) -> AsyncGenerator[dict[str, Any], None]:
-    """Raises ModelFailed."""
+async def _lines(downloads: Downloads, wanted: Wanted) -> AsyncGenerator[dict[str, Any], None]:
+    """Raises FastMLXError."""
     yield {"status": "pulling manifest"}
     if wanted.on_the_hub:
-        async for done, total in _download(wanted):
+        async for done, total in _download(downloads, wanted):
             yield {
                 "status": f"pulling {wanted.path}",
                 "digest": wanted.path,
@@ -126,32 +126,22 @@ async def _lines(wanted: Wanted) -> AsyncGenerator[dict[str, Any], None]:
     yield {"status": "success"}
 
 
-class _GivenUp(Exception):
-    """The client went away."""
-
-
-async def _download(wanted: Wanted) -> AsyncGenerator[tuple[int, int], None]:
-    """(bytes here, bytes in all), now and then and at the end. Closing the generator ends the
-    download at its next piece; what is here already is kept for the next one."""
-    seen = (0, 0)
-    given_up = False
-
-    def progress(done: int, total: int) -> None:  # from several threads
-        nonlocal seen
-        if given_up:
-            raise _GivenUp
-        seen = (done, total)
-
-    fetching = asyncio.create_task(asyncio.to_thread(pull, wanted.path, wanted.revision, progress))
-    told = (0, 0)
+async def _download(downloads: Downloads, wanted: Wanted) -> AsyncGenerator[tuple[int, int], None]:
+    """(bytes here, bytes in all), now and then and at the end. Closing the generator pauses what
+    nobody had begun before; the next pull goes on from there."""
+    running = {each.record.id for each in downloads.all if each.record.state.goes_on}
+    download = await downloads.start(wanted.path, wanted.revision)
+    finished = asyncio.create_task(downloads.finished(download))
+    told = -1
     try:
-        while not fetching.done():
-            await asyncio.wait({fetching}, timeout=TELL_EVERY_S)
-            if seen != told:
-                told = seen
-                yield seen
-        fetching.result()
+        while not finished.done():
+            await asyncio.wait({finished}, timeout=TELL_EVERY_S)
+            if (done := download.done_bytes) != told:
+                told = done
+                yield done, download.plan.total_bytes
+        finished.result()
     finally:
-        given_up = True
-        if not fetching.done():
-            fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if not finished.done():
+            finished.cancel()
+            if download.record.state.goes_on and download.record.id not in running:
+                downloads.pause(download.record.id)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...config.paths import looks_like_folder
 from ..protocol.errors import ModelFailed
+from .cache_folder import folder_name
 
 BUILTIN = "builtin:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -52,7 +53,7 @@ def _snapshot(id: str, revision: str | None) -> Path:
 
     if not HUB_ID.fullmatch(id) or ".." in id:
         raise ModelFailed(f"'{id}' is neither a folder nor a Hub id.")
-    repository = Path(constants.HF_HUB_CACHE) / f"models--{id.replace('/', '--')}"
+    repository = Path(constants.HF_HUB_CACHE) / folder_name(id)
     name = revision or "main"
     try:
         commit = (repository / "refs" / name).read_text("utf-8").strip()

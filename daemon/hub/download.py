@@ -1,120 +1,200 @@
-"""Fetching a model from the Hugging Face Hub into its own cache."""
+"""One download: what it fetches, how far it is, and its run."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
-from fnmatch import fnmatch
+import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..protocol.errors import ModelFailed
+import msgspec
 
-# What mlx-lm fetches, without code: models come as data here. And sentence-transformers' layers.
-FILES = (
-    "*.json",
-    "*.jsonl",
-    "*.jinja",
-    "*.txt",
-    "*.model",
-    "*.tiktoken",
-    "model*.safetensors",
-    "*_Dense/model.safetensors",
-)
+from ..protocol.errors import DiskFull, FastMLXError
+from .background import in_background
+from .cache_folder import CacheFolder, free_bytes
+from .files import Plan, RemoteFile
+from .on_disk import discard
+from .places import hub_cache
+from .speed import Speed
+from .transfer import Patience, Stopped, Transfer
 
-
-def pull(id: str, revision: str | None, progress: Callable[[int, int], None]) -> Path:
-    """Download the files a model needs and return its snapshot folder.
-
-    `progress(done_bytes, total_bytes)` is called from several threads, never backwards. Files that
-    are already complete are not fetched again; a download that broke off goes on. Blocking.
-
-    Raises ModelFailed: no such model, no access, no network, disk full.
-    """
-    from huggingface_hub import snapshot_download
-
-    where: dict[str, Any] = {"revision": revision, "allow_patterns": list(FILES)}
-    try:
-        plan = snapshot_download(id, dry_run=True, **where)
-        if not any(fnmatch(file.filename, "model*.safetensors") for file in plan):
-            raise ModelFailed(f"{id} has no MLX weights: there is no model*.safetensors in it.")
-        total = sum(file.file_size or 0 for file in plan)
-        here = sum(file.file_size or 0 for file in plan if not file.will_download)
-        meter = Meter(here, total, progress)
-        return Path(snapshot_download(id, tqdm_class=meter.bar_class(), **where))
-    except ModelFailed:
-        raise
-    except Exception as error:  # the client lets errors of its HTTP library through, too
-        raise ModelFailed(_why(id, revision, error)) from error
+FILES_AT_ONCE = 4
+SPARE_BYTES = 512 << 20  # of the disk, that downloads leave alone
+STOP_S = 5.0  # a thread looks up when its next bytes come
 
 
-def _why(id: str, revision: str | None, error: Exception) -> str:
-    """The client's error in words for the user."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FAILED = "failed"  # what is here stays; it can be resumed
+    DONE = "done"
 
-    # A dry run and a failed look-up wrap what happened: the innermost says it best.
-    chain: list[BaseException] = [error]
-    while cause := chain[-1].__cause__:
-        chain.append(cause)
-
-    def among(kind: type[Exception]) -> bool:
-        return any(isinstance(each, kind) for each in chain)
-
-    if among(HFValidationError):
-        return f"'{id}' is not a Hub id: it looks like organisation/name."
-    if among(GatedRepoError):  # a RepositoryNotFoundError, too
-        return (
-            f"{id} is only for those whom its owner admitted: ask for access on its page, then set "
-            "HF_TOKEN."
-        )
-    if among(RepositoryNotFoundError):
-        return f"There is no model {id} on the Hub, or it is private and HF_TOKEN is not set."
-    if among(RevisionNotFoundError):
-        return f"{id} has no revision {revision}."
-    reason = str(chain[-1]).strip() or repr(chain[-1])
-    return f"{id} could not be fetched: {reason.splitlines()[0]}"
+    @property
+    def goes_on(self) -> bool:
+        """Also after a restart."""
+        return self in (State.QUEUED, State.RUNNING)
 
 
-class Meter:
-    """Adds up what the Hub's client shows in its progress bars."""
+class Record(msgspec.Struct, kw_only=True):
+    """What is kept of a download across restarts."""
 
-    def __init__(self, here: int, total: int, progress: Callable[[int, int], None]) -> None:
+    id: str
+    plan: Plan
+    state: State = State.QUEUED
+    error: str | None = None
+    done_bytes: int = 0  # when it was written
+    started_ms: int
+    ended_ms: int | None = None
+
+
+class Download:
+    """Changed by the event loop alone, but for the figures that transfers report."""
+
+    def __init__(self, record: Record, patience: Patience) -> None:
+        self.record = record
+        self.failure: FastMLXError | None = None  # of this run of the daemon
+        self._patience = patience
+        self._folder: CacheFolder | None = None
+        self._here: dict[str, int] = {}  # digest → bytes
+        self._speed = Speed()
         self._lock = threading.Lock()
-        self._here = here
-        self._total = total
-        self._shown = -1
-        self._progress = progress
-        self._report(0)
+        self._stop = threading.Event()
+        self._threads: set[asyncio.Task[None]] = set()
 
-    def bar_class(self) -> type[Any]:
-        """A silent progress bar that reports here. The client makes several: of files, of bytes
-        from the network, of bytes on disk; of the latter two the one that is ahead counts."""
-        from tqdm.auto import tqdm
+    @property
+    def plan(self) -> Plan:
+        return self.record.plan
 
-        report = self._report
+    @property
+    def folder(self) -> CacheFolder:
+        """Where it goes. The cache's place is known once the Hub's client is imported."""
+        if self._folder is None:
+            self._folder = CacheFolder(hub_cache(), self.plan.model)
+        return self._folder
 
-        class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                kwargs.pop("name", None)
-                self._in_bytes = kwargs.get("unit") == "B"
-                self._fetched = 0
-                super().__init__(*args, **(kwargs | {"disable": True}))
+    @property
+    def snapshot(self) -> Path:
+        return self.folder.snapshot(self.plan.commit)
 
-            def update(self, n: float | None = 1) -> None:
-                if self._in_bytes:
-                    self._fetched += int(n or 0)
-                    report(self._fetched)
+    @property
+    def done_bytes(self) -> int:
+        return sum(self._here.values()) if self._here else self.record.done_bytes
 
-        return Bar
+    def as_json(self) -> dict[str, Any]:
+        """One entry of `GET /api/downloads`."""
+        record, plan, now_s = self.record, self.plan, time.monotonic()
+        done, total = self.done_bytes, plan.total_bytes
+        is_running = record.state is State.RUNNING
+        speed = self._speed.per_s(done, now_s) if is_running else 0.0
+        blobs = plan.blobs
+        return {
+            "id": record.id,
+            "model": plan.model,
+            "revision": plan.revision,
+            "commit": plan.commit,
+            "state": record.state.value,
+            "error": record.error,
+            "done_bytes": done,
+            "total_bytes": total,
+            "files": len(blobs),
+            "files_done": sum(self._here.get(d) == f.size_bytes for d, f in blobs.items())
+            if self._here
+            else len(blobs) * (record.state is State.DONE),
+            "bytes_per_s": round(speed),
+            "eta_s": round((total - done) / speed) if speed else None,
+            "started_ms": record.started_ms,
+            "ended_ms": record.ended_ms,
+            "folder": str(self.snapshot),
+        }
 
-    def _report(self, fetched: int) -> None:
+    async def run(self) -> None:
+        """Fetch what is missing. Cancel the task to stop it, then await `stopped`.
+
+        Raises FastMLXError.
+        """
+        # Its own: the run before may still be ending when this one begins.
+        stop = self._stop = threading.Event()
+        missing = await in_background(self.look)
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(FILES_AT_ONCE, len(missing))):
+                    workers.create_task(self._work(missing, stop))
+        except ExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            stop.set()
+        await in_background(self.folder.finish, self.plan)
+
+    async def stopped(self, timeout_s: float = STOP_S) -> None:
+        """Once nothing writes any more, or time is over: a thread may wait for a dead network."""
+        self._stop.set()
+        if self._threads:
+            await asyncio.wait(self._threads, timeout=timeout_s)
+
+    def discard(self, shared: set[str]) -> None:
+        """Delete what it has fetched, but for the digests that others fetch, too. Blocking."""
+        discard(self.folder, self.plan.commit, self.plan.blobs.keys() - shared)
+
+    def look(self) -> list[RemoteFile]:
+        """What is here already, and is there room for the rest? Returns what is missing. Blocking.
+
+        Raises DiskFull.
+        """
+        plan, folder = self.plan, self.folder
         with self._lock:
-            done = min(self._here + fetched, self._total)
-            if done > self._shown:
-                self._shown = done
-                self._progress(done, self._total)
+            self._here = {d: folder.here_bytes(plan.commit, f) for d, f in plan.blobs.items()}
+        self._speed = Speed()
+        rest = plan.total_bytes - self.done_bytes
+        free = free_bytes(folder.cache)
+        if rest and rest + SPARE_BYTES > free:
+            raise DiskFull(
+                f"{plan.model} needs {_gib(rest)} more, and the disk of {folder.cache} has "
+                f"{_gib(free)} free, {_gib(SPARE_BYTES)} of which are left alone."
+            )
+        folder.prepare()
+        return [file for file in plan.blobs.values() if not folder.has(plan.commit, file)]
+
+    async def _work(self, missing: list[RemoteFile], stop: threading.Event) -> None:
+        while missing:
+            file = missing.pop(0)
+            transfer = Transfer(
+                self.plan.model,
+                self.plan.commit,
+                file,
+                self.folder,
+                stop,
+                lambda here_bytes, digest=file.digest: self._report(digest, here_bytes),
+                self._patience,
+            )
+            # Shielded: a thread ends when it looks up, not when nobody waits for it any more.
+            thread = asyncio.create_task(in_background(transfer.run))
+            self._threads.add(thread)
+            thread.add_done_callback(self._ended)
+            await asyncio.shield(thread)
+
+    def _ended(self, thread: asyncio.Task[None]) -> None:
+        self._threads.discard(thread)
+        if not thread.cancelled():
+            thread.exception()  # looked at, also when nobody waits for it any more
+
+    def _report(self, digest: str, here_bytes: int) -> None:
+        with self._lock:
+            self._here[digest] = here_bytes
+            self._speed.see(sum(self._here.values()), time.monotonic())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong; the others were stopped because of it."""
+    errors: list[BaseException] = []
+    for each in group.exceptions:
+        errors.append(_first(each) if isinstance(each, BaseExceptionGroup) else each)
+    real = [error for error in errors if not isinstance(error, Stopped)]
+    known = [error for error in real if isinstance(error, FastMLXError)]
+    return (known or real or errors)[0]
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / (1 << 30):.1f} GiB"

@@ -57,9 +57,13 @@ def load_bytes(info: ModelInfo, context: int | None, *, processes: int = 1, here
     Each of several `processes` has its share of weights and KV; `here` is how many of them run on
     this machine."""
     tokens = min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
-    weights_bytes = info.weights_bytes / processes
-    activations = max(ACTIVATION_MIN_BYTES, int(weights_bytes * ACTIVATION_SHARE))
-    return int(here * (weights_bytes + activations + info.kv.bytes_of(tokens) / processes))
+    weights = weights_need_bytes(info.weights_bytes / processes)
+    return int(here * (weights + info.kv.bytes_of(tokens) / processes))
+
+
+def weights_need_bytes(weights_bytes: float) -> float:
+    """Weights and room for activations: all that can be said of a model that is not here."""
+    return weights_bytes + max(ACTIVATION_MIN_BYTES, int(weights_bytes * ACTIVATION_SHARE))
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -149,6 +149,27 @@ class ModelFailed(FastMLXError):
     code = "model_failed"
 
 
+class DownloadNotFound(FastMLXError):
+    """There is no download of this id (any more)."""
+
+    status = 404
+    code = "download_not_found"
+
+
+class DownloadFailed(FastMLXError):
+    """The Hub cannot be reached, or what it sent cannot be used."""
+
+    status = 502
+    code = "download_failed"
+
+
+class DiskFull(FastMLXError):
+    """There is no room for a download."""
+
+    status = 507
+    code = "disk_full"
+
+
 class EngineDied(FastMLXError):
     """The engine process ended while this request ran, twice: it is not tried a third time."""
 

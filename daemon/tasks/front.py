@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..hub.downloads import Downloads
 from ..mcp.servers import McpServers
 from ..protocol import caller
 from . import mcp_loop
@@ -55,11 +56,13 @@ class Front:
     started_at: float = field(default_factory=time.time)  # seconds since the epoch
     mcp: McpServers = field(init=False)  # connected by whoever calls its `run`
     chat_room: ChatRoom = field(init=False)
+    downloads: Downloads = field(init=False)  # go on once `restore` is called
 
     def __post_init__(self) -> None:
         self.benchmarks = Benchmarks(self.config, self.supervisor, self.store, self.version)
         self.mcp = McpServers(self.home.mcp, self.home.logs)
         self.chat_room = ChatRoom(self.store, self.chat)
+        self.downloads = Downloads(self.home.downloads)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """`Generator.chat`, with the tools of MCP servers where the request asks for them.

@@ -123,8 +123,8 @@ models:
   embedder: {{path: {tiny_model("qwen3")}, kind: embedding, context: 16}}
 """
     folder = tmp_path_factory.mktemp("fuzz")
-    with hub.small_hub(folder / "source") as (url, _):
-        environment = hub.environment(url, folder / "cache")
+    with hub.small_hub(folder / "source") as small:
+        environment = hub.environment(small.url, folder / "cache")
         with LiveDaemon(folder / "home", config, environment=environment) as running:
             yield running
 

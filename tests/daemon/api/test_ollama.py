@@ -44,8 +44,8 @@ models:
   embedder: {{path: {tiny_model("qwen3")}, kind: embedding, context: 8}}
 """
     folder = tmp_path_factory.mktemp("own")
-    with hub.small_hub(folder / "source") as (url, _):
-        environment = hub.environment(url, folder / "cache")
+    with hub.small_hub(folder / "source") as small:
+        environment = hub.environment(small.url, folder / "cache")
         with LiveDaemon(folder / "home", config, environment=environment) as running:
             yield running
 
@@ -259,7 +259,7 @@ def test_a_model_is_fetched_as_the_client_watches(own: LiveDaemon) -> None:
 
         problem(http.post("/api/pull", json={"model": "nothing", "stream": False}), 400)
         assert "org/nobody" in problem(
-            http.post("/api/pull", json={"model": "org/nobody", "stream": False}), 503
+            http.post("/api/pull", json={"model": "org/nobody", "stream": False}), 404
         )
         with pytest.raises(ollama.ResponseError, match="org/nobody"):
             list(client.pull("org/nobody", stream=True))
