@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from .protocol.errors import Forbidden
@@ -102,6 +103,7 @@ def preflight_headers(headers: Mapping[str, str], cors_origins: Collection[str])
     }
 
 
+@lru_cache(maxsize=256)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

@@ -39,6 +39,7 @@ from . import (
 )
 from .gate import gate
 from .metrics import Metrics
+from .signals import QuietSignals
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -75,7 +76,9 @@ BLUEPRINTS = (
 def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
     """An application that answers for `front`; pages of the admin are mounted by the caller."""
     # Sanic keeps its applications by name; tests have several.
-    site: Sanic[Any, Any] = Sanic(f"fastmlx-{uuid.uuid4().hex}", configure_logging=False)
+    site: Sanic[Any, Any] = Sanic(
+        f"fastmlx-{uuid.uuid4().hex}", configure_logging=False, signal_router=QuietSignals()
+    )
     site.ctx.front = front
     site.ctx.metrics = metrics
     site.ctx.activity = Activity()
