@@ -50,7 +50,7 @@ def timeline(rows: Sequence[UsageRow]) -> Timeline:
 def _spans(row: UsageRow, start: float) -> Iterator[Span]:
     prepare = max(0.0, row.queue_ms - row.load_ms)
     if prepare:
-        yield Span("prompt made", "m8", start, prepare)
+        yield Span("prompt made, queued", "m8", start, prepare)
     if row.load_ms:
         yield Span("waited for the model", "m5", start + prepare, row.load_ms)
     given = start + row.queue_ms

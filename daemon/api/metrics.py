@@ -75,6 +75,13 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._queue = Histogram(
+            "fastmlx_queue_seconds",
+            "From a request's arrival until the engine began with it.",
+            by_model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
         registry.register(_Now(status, books))
         registry.register(CacheCollector(caches))
 
@@ -90,6 +97,7 @@ class Metrics:
         self._output.labels(*labels).inc(row.output_tokens)
         if row.ttft_ms is not None:
             self._ttft.labels(*labels).observe(row.ttft_ms / 1000)
+            self._queue.labels(*labels).observe(row.queue_ms / 1000)
         self._duration.labels(*labels).observe(row.duration_ms / 1000)
 
     def render(self) -> tuple[bytes, str]:

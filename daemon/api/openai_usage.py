@@ -20,11 +20,12 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 def timings_object(usage: Usage) -> dict[str, float]:
     """llama-server's `timings`: milliseconds and tokens per second. Waiting is not prefill:
-    `prompt_ms` counts from the moment that the engine took the request."""
+    `queue_ms` ends and `prompt_ms` begins when the request left the last queue."""
     prompt_ms = max(0.0, usage.ttft_s - usage.queue_s) * 1000
     predicted_ms = max(0.0, usage.duration_s - usage.ttft_s) * 1000
     prompt_n = usage.prompt_tokens - usage.cached_tokens
     return {
+        "queue_ms": round(usage.queue_s * 1000, 3),
         "cache_n": usage.cached_tokens,
         "prompt_n": prompt_n,
         "prompt_ms": round(prompt_ms, 3),

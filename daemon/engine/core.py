@@ -150,6 +150,9 @@ class EngineCore:
             self._take_compiled(self._compiling)
         self._leave()
         self.scheduler.admit()
+        now_s = time.perf_counter()
+        for sequence in self.scheduler.prefilling:
+            sequence.admitted_s = sequence.admitted_s or now_s
         if self.reuse is not None:
             self.reuse.take_up()
         plan = self.scheduler.plan(self.pacer.budget(self.scheduler.step_prefill))
@@ -360,13 +363,15 @@ class EngineCore:
         """Waits for a step's tokens and books them."""
         tokens: list[int] = step.sampled.tokens.tolist()  # type: ignore[assignment]
         logprobs = step.sampled.logprob_lists(step.rows)
+        now_s = time.perf_counter()
         rows: list[TokenRow] = []
         for i, (sequence, token) in enumerate(zip(step.rows, tokens, strict=True)):
             if sequence.status is Status.FINISHED:
                 continue  # it ended one token earlier, or was aborted
-            cached, prompt = sequence.news()
+            cached, prompt, took = sequence.news(now_s)
             finish = sequence.accept(token)
-            rows.append(TokenRow(sequence.id, [token], finish, cached, logprobs.get(i), prompt))
+            row = TokenRow(sequence.id, [token], finish, cached, logprobs.get(i), prompt, took)
+            rows.append(row)
             if finish is not None:
                 if sequence.status is Status.WAITING:  # it was preempted meanwhile
                     self.scheduler.drop(sequence)

@@ -43,6 +43,7 @@ class Sequence:
     num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
     cached_tokens: int = 0  # of what must be computed, found in the prefix cache
     first_row_sent: bool = False
+    admitted_s: float | None = None  # when it left the queue, for the first time
     prompt_logprobs: list[list[TokenLogprob]] = field(default_factory=list)
     stop_ids: frozenset[int] = field(default_factory=frozenset)
     prompt_hash: int = 0  # equal for equal prompts of one adapter
@@ -136,13 +137,15 @@ class Sequence:
         """True when max_tokens are submitted: the row can leave before they are read."""
         return self.num_sampled >= self.sampling.max_tokens
 
-    def news(self) -> tuple[int, list[list[TokenLogprob]] | None]:
-        """What goes with its first row alone: cached tokens, the prompt's log probabilities."""
+    def news(self, now_s: float) -> tuple[int, list[list[TokenLogprob]] | None, float]:
+        """What goes with its first row alone: cached tokens, the prompt's log probabilities, and
+        milliseconds since it was admitted."""
         if self.first_row_sent:
-            return 0, None
+            return 0, None, 0
         self.first_row_sent = True
         asked = self.sampling.prompt_logprobs >= 0
-        return self.cached_tokens, self.prompt_logprobs if asked else None
+        since_s = now_s - self.admitted_s if self.admitted_s is not None else 0.0
+        return self.cached_tokens, self.prompt_logprobs if asked else None, round(since_s * 1000, 3)
 
     def accept(self, token: int) -> str | None:
         """Books one token that was read; returns the finish reason when it is the last one."""

@@ -164,7 +164,8 @@ class TokenRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """New tokens of one sequence. With `finish` "stop" the last token is the stop token, which is
     counted but has no text. `logprobs` has one entry a token when asked for: the chosen token
     first, then the likeliest. `prompt_logprobs`, in the first row, has one for each token of the
-    prompt but the first."""
+    prompt but the first. `prefill_ms`, in the first row, is how long it took since the sequence
+    left the engine's queue."""
 
     id: int
     tokens: list[int]
@@ -172,6 +173,7 @@ class TokenRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cached_tokens: int = 0  # set in the first row of a sequence
     logprobs: list[list[TokenLogprob]] | None = None
     prompt_logprobs: list[list[TokenLogprob]] | None = None
+    prefill_ms: float = 0  # 0: not said
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True):

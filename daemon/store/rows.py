@@ -23,7 +23,7 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0  # of the prompt, found in the prefix cache
     output_tokens: int = 0  # reasoning included
     reasoning_tokens: int = 0
-    queue_ms: float = 0.0  # arrival until the engine was given it
+    queue_ms: float = 0.0  # arrival until it left the last queue, the engine's
     load_ms: float = 0.0  # of that: waited for the model to be loaded
     ttft_ms: float | None = None  # arrival until the first output token; None when none came
     duration_ms: float = 0.0  # arrival until the last byte

@@ -140,6 +140,8 @@ class Books:
         if self._ttft_s is not None:
             return None
         self._ttft_s = self._elapsed_s()
+        if row.prefill_ms and self._queue_s is not None:  # it waited in the engine's queue, too
+            self._queue_s = max(self._queue_s, self._ttft_s - row.prefill_ms / 1000)
         miss = self.divergence
         if miss and row.cached_tokens * miss.length <= miss.shared * self._prompt_tokens:
             log.info("%s", miss)

@@ -29,7 +29,7 @@ def test_the_parts_of_a_request_follow_each_other() -> None:
         ]
     )
     assert [(span.name, span.start_ms, span.ms) for span in drawn.spans] == [
-        ("prompt made", 0, 10),
+        ("prompt made, queued", 0, 10),
         ("waited for the model", 10, 20),
         ("prefill", 30, 70),
         ("decode", 100, 400),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +168,16 @@ def test_followers_go_on_when_their_leader_is_aborted(folder: Path, step: int) -
     rows = run(core, [blocker, *followers], on_step=abort)
     for i in (1, 2):
         assert_same(tokens_of(rows[i]), *alone(folder, prompt(2, 300), 5))
+
+
+def test_the_first_row_says_how_long_it_took_since_the_sequence_left_the_queue(
+    folder: Path,
+) -> None:
+    core = core_at(folder, max_concurrent=1)
+    start = time.perf_counter()
+    rows = run(core, [Generate(i, prompt(i, 40), sampling=greedy(8)) for i in range(3)])
+    whole_ms = (time.perf_counter() - start) * 1000
+    first = [rows[i][0].prefill_ms for i in range(3)]
+    assert all(first)
+    assert sum(first) < whole_ms, "waiting for another one's tokens is not counted"
+    assert not any(row.prefill_ms for each in rows.values() for row in each[1:])
