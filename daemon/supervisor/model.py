@@ -62,11 +62,7 @@ class Declaration(NamedTuple):
 
     @property
     def processes(self) -> tuple[int, int]:
-        """(of the model's group, of these on this machine)"""
-        if self.spec.distributed is None:
-            return 1, 1
-        hosts = self.spec.distributed.members
-        return len(hosts), 1 + sum(wire.is_here(host) for host in hosts[1:])
+        return processes_of(self.spec)
 
     def tune_message(self) -> wire.Tune:
         """What can change while the engine runs."""
@@ -307,6 +303,14 @@ def engine_kind(spec: ModelSpec, info: ModelInfo) -> wire.EngineKind:
     """What the engine is started to do."""
     kind = declared_kind(spec.kind, info)
     return kind if kind == "embedding" or kind == "reranker" else "text"
+
+
+def processes_of(spec: ModelSpec) -> tuple[int, int]:
+    """(of the model's group, of these on this machine)"""
+    if spec.distributed is None:
+        return 1, 1
+    hosts = spec.distributed.members
+    return len(hosts), 1 + sum(wire.is_here(host) for host in hosts[1:])
 
 
 def inspect(spec: ModelSpec) -> tuple[ModelInfo, Adapters]:

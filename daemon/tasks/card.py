@@ -13,6 +13,7 @@ from ..hub.describe import ModelInfo, declared_kind, describe, read_config
 from ..hub.footprint import RESERVED_TOKENS, load_bytes
 from ..hub.parameters import parameters
 from ..protocol.errors import ModelFailed
+from ..supervisor.model import processes_of
 from ..text.chat_templates import CONFIG, chat_templates, read_json
 from ..text.model_text import REASONING_PARSERS, TOOL_PARSERS, choose_parser
 
@@ -36,6 +37,7 @@ class CardAdapter(msgspec.Struct, frozen=True):
     name: str | None  # None: always applied
     path: str
     problem: str | None  # why it cannot be used
+    num_bytes: int = 0  # of its weights
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +92,9 @@ def card(spec: ModelSpec, limit_bytes: int | None = None) -> Card:
             problems.append(error.message)
             module = None
         parsers.append(module.__name__.rpartition(".")[2] if module is not None else None)
-    needs_bytes = load_bytes(info, context)
+    adapters = [_adapter(each.name, each.path) for each in spec.adapters]
+    memory = _Memory(info, context, spec, sum(each.num_bytes for each in adapters))
+    needs_bytes = memory.needs_bytes
     return Card(
         path=spec.path,
         folder=str(folder),
@@ -104,7 +108,7 @@ def card(spec: ModelSpec, limit_bytes: int | None = None) -> Card:
         own_context=own,
         kv_bytes_per_token=info.kv_bytes_per_token,
         kv_layers=_kv_layers(info),
-        memory=list(_memory(info, context, limit_bytes)),
+        memory=list(memory.by_length(limit_bytes)),
         needs_bytes=needs_bytes,
         limit_bytes=limit_bytes,
         fits=None if limit_bytes is None else needs_bytes <= limit_bytes,
@@ -112,7 +116,7 @@ def card(spec: ModelSpec, limit_bytes: int | None = None) -> Card:
         template_file=str(spec.chat_template) if spec.chat_template is not None else None,
         tool_parser=parsers[0],
         reasoning_parser=parsers[1],
-        adapters=[_adapter(each.name, each.path) for each in spec.adapters],
+        adapters=adapters,
         problems=problems,
     )
 
@@ -135,16 +139,32 @@ def _kv_layers(info: ModelInfo) -> dict[str, int]:
     return found | ({"other": other} if other > 0 else {})
 
 
-def _memory(info: ModelInfo, context: int | None, limit_bytes: int | None) -> Iterator[Need]:
-    """One row for each usual length below the model's, and one for its own."""
-    lengths = [tokens for tokens in CONTEXTS if context is None or tokens < context]
-    base = load_bytes(info, context) - info.kv.bytes_of(
-        min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
-    )
-    for tokens in [*lengths, *([context] if context is not None else [])]:
-        kv_bytes = info.kv.bytes_of(tokens)
-        fits = None if limit_bytes is None else base + kv_bytes <= limit_bytes
-        yield Need(tokens, kv_bytes, base + kv_bytes, fits)
+class _Memory:
+    """What the processes of a model on this machine take, as the supervisor reckons it."""
+
+    def __init__(
+        self, info: ModelInfo, context: int | None, spec: ModelSpec, adapter_bytes: int
+    ) -> None:
+        processes, here = processes_of(spec)
+        self._info = info
+        self._context = context
+        self._share = here / processes
+        need_bytes = load_bytes(info, context, processes=processes, here=here)
+        self.needs_bytes = need_bytes + adapter_bytes
+        at_load = min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
+        self._base_bytes = self.needs_bytes - self._kv_bytes(at_load)
+
+    def _kv_bytes(self, tokens: int) -> int:
+        return int(self._info.kv.bytes_of(tokens) * self._share)
+
+    def by_length(self, limit_bytes: int | None) -> Iterator[Need]:
+        """One row for each usual length below the model's, and one for its own."""
+        own = self._context
+        for tokens in [n for n in CONTEXTS if own is None or n < own] + ([own] if own else []):
+            kv_bytes = self._kv_bytes(tokens)
+            total_bytes = self._base_bytes + kv_bytes
+            fits = None if limit_bytes is None else total_bytes <= limit_bytes
+            yield Need(tokens, kv_bytes, total_bytes, fits)
 
 
 def _adapter(name: str | None, path: str) -> CardAdapter:
@@ -153,7 +173,9 @@ def _adapter(name: str | None, path: str) -> CardAdapter:
         folder = resolve(path)
     except ModelFailed as error:
         return CardAdapter(name, path, error.message)
-    has_weights = any((folder / f"adapter{end}").exists() for end in _ADAPTER_FILES)
+    files = [folder / f"adapter{end}" for end in _ADAPTER_FILES]
+    num_bytes = sum(file.stat().st_size for file in files if file.is_file())
     if not (folder / "adapter_config.json").exists():
         return CardAdapter(name, path, f"{folder} has no adapter_config.json.")
-    return CardAdapter(name, path, None if has_weights else f"{folder} has no weights.")
+    problem = None if num_bytes else f"{folder} has no weights of an adapter."
+    return CardAdapter(name, path, problem, num_bytes)
