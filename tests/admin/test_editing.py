@@ -13,6 +13,7 @@ from live import LiveDaemon
 from playwright.sync_api import Page, expect
 
 from .conftest import NewPage
+from .test_every_page import faults
 
 SCRIPTS = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
 
@@ -165,6 +166,8 @@ def test_two_forms_of_one_file_lose_nothing_silently(
     expect(alert).to_contain_text("config.yaml was changed meanwhile")
     expect(alert.locator("ins")).to_contain_text(["context: 64", "max_waiting: 7"])
     assert now(front) == after_one
+    if scripts:
+        assert faults(two) == []
     # Mine where I changed something, and what the file says else.
     expect(two.get_by_label("max_waiting")).to_have_value("9")
     expect(two.get_by_text("In the file now: 7")).to_be_visible()
@@ -210,6 +213,8 @@ def test_the_text_is_edited_checked_and_saved(
     expect(check).to_contain_text("did you mean 'limit'?")
     press(page, "Save")
     expect(page.get_by_text("this text cannot be saved")).to_be_visible()
+    if scripts:
+        assert faults(page) == []
     assert area.input_value() == wrong
     assert now(front) == text
     if scripts:  # from the error to its place

@@ -21,7 +21,12 @@ from .conftest import NewPage
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 MOST_BYTES = 150_000
 PHONE: ViewportSize = {"width": 390, "height": 844}
-ADDRESSES = [entry.address for entry in PAGES] + ["/admin/requests/request-1"]
+BELOW = [
+    "/admin/requests/request-1",
+    *(f"/admin/models/{page}" for page in ("tiny", "gone", "tiny/edit", "tiny/remove")),
+    *("/admin/add-model", "/admin/add-model?path=/some/folder"),
+]
+ADDRESSES = [entry.address for entry in PAGES] + BELOW
 
 
 @pytest.fixture(scope="module", autouse=True)

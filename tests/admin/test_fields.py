@@ -96,7 +96,7 @@ def submit(text: str, above: tuple[str, ...], **now: str) -> str:
 
 
 @pytest.mark.parametrize(("above", "field"), ALL, ids=lambda x: getattr(x, "name", None))
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_what_is_typed_is_in_the_file_and_in_force_and_shown_again(
     above: tuple[str, ...], field: Field, data: st.DataObject
