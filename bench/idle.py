@@ -2,8 +2,9 @@
 
 Memory and CPU of the front while a browser has the dashboard open (every element that polls is
 fetched as often as its `hx-trigger` says), the time from start to the first byte of /health, and
-to the first token of the built-in demo model, whose engine is cold. OpenBLAS is not preloaded
-here: the daemon runs as users run it.
+to the first token of the built-in demo model, whose engine is cold. What a stopped model's first
+token costs per GB of weights is the difference between a larger and a smaller model; their files
+are in the page cache. OpenBLAS is not preloaded here: the daemon runs as users run it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ AIMS = {
     "front RSS, an idle engine, dashboard open, MB": 150.0,
     "front CPU, an idle engine, dashboard open, % of a core": 1.0,
 }
+PER_GB = "first token of a stopped model, s per GB of weights"
 DASHBOARD = "/admin/"
 MODEL = "demo"  # its name in config.yaml
 START_TIMEOUT_S = 60.0
@@ -188,6 +190,45 @@ def starts(home: Path, times: int) -> tuple[float, float]:
     return median(health), median(token)
 
 
+def stopped(home: Path, sizes: tuple[str, str], times: int) -> tuple[float, float]:
+    """Seconds from a request to the first token of a stopped model: of the larger one of `sizes`,
+    and more per GB of weights than of the smaller one."""
+    gigabytes: list[float] = []
+    seconds: list[float] = []
+    for size in sizes:
+        folder = models.folder_of(size)
+        gigabytes.append(sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 1e9)
+        configure(home, str(folder))
+        taken: list[float] = []
+        with daemon(home) as (_, port, started):
+            first_byte_of_health(port, started)
+            for _ in range(times):
+                taken.append(first_token(port, time.perf_counter()))
+                unload(port)
+        seconds.append(median(taken))
+    more = (seconds[1] - seconds[0]) / (gigabytes[1] - gigabytes[0])
+    return seconds[1], more
+
+
+def configure(home: Path, path: str) -> None:
+    (home / "config.yaml").write_text(f"models:\n  {MODEL}:\n    path: {path}\n")
+
+
+def unload(port: int) -> None:
+    """Returns when the engine is gone."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
+    connection.request("POST", f"/api/models/{MODEL}/unload")
+    answer = connection.getresponse()
+    said = answer.read()
+    assert answer.status == 200, said
+    while True:
+        connection.request("GET", "/api/status")
+        if json.loads(connection.getresponse().read())["models"][0]["state"] == "stopped":
+            break
+        time.sleep(0.02)
+    connection.close()
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--model", help="instead of the demo: folder, or a size of bench/models.py")
@@ -204,14 +245,18 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="fastmlx-bench-") as folder:
         home = Path(folder)
-        (home / "config.yaml").write_text(f"models:\n  {MODEL}:\n    path: {path}\n")
+        configure(home, path)
         figures = [*starts(home, times)]
         for with_engine in (False, True):
             rss_mb, cpu_percent, polled = idle(home, seconds, with_engine=with_engine)
             figures += [rss_mb, cpu_percent]
+        sizes = ("smallest", "small") if options.quick else ("small", "large")
+        taken, per_gb = stopped(home, sizes, times)
     report.notes.append(f"The dashboard polls {', '.join(map(str, polled)) or 'nothing'}.")
     for (what, aim), figure in zip(AIMS.items(), figures, strict=True):
         report.add(what, figure, aim, figure / aim)
+    report.add(f"first token of a stopped {sizes[1]} model, s", taken, None, None)
+    report.add(PER_GB, per_gb, None, None)
     report.finish(options.json)
 
 

@@ -40,6 +40,17 @@ SIZES: dict[str, dict[str, Any]] = {
         "head_dim": 64,
         "max_position_embeddings": 32768,
     },
+    # 107 M parameters, 0.43 GB: to read.
+    "large": {
+        "vocab_size": 2048,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "max_position_embeddings": 32768,
+    },
 }
 
 
