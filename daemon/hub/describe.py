@@ -10,6 +10,7 @@ from typing import Any
 
 from ..protocol.errors import ModelFailed
 from .footprint import KVShape, kv_shape, text_config
+from .inside import check_config, check_files
 from .weights import read_weights
 
 MAX_CONFIG_BYTES = 16 << 20
@@ -60,10 +61,12 @@ def describe(folder: Path) -> ModelInfo:
     """Read `folder`; milliseconds even for large models. Blocking: run it in a thread.
 
     Raises ModelFailed, with a message for the user, when there is no folder, no or a broken
-    config.json, no weights, a weight file shorter than its header says, or an index naming files
-    that are not there.
+    config.json, no weights, a weight file shorter than its header says, an index naming files
+    that are not there, links that lead out of the folder, or code that it wants to run.
     """
     config = read_config(folder)
+    check_files(folder)
+    check_config(folder, config)
     weights = read_weights(folder)
     text = text_config(config)
     layers = text.get("num_hidden_layers")

@@ -6,6 +6,7 @@ Format: 8 bytes little-endian length, that many bytes of JSON, then the data
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from pathlib import Path
@@ -14,10 +15,15 @@ from typing import NamedTuple
 import msgspec
 
 from ..protocol.errors import ModelFailed
+from .inside import no_weights
 
 INDEX = "model.safetensors.index.json"
 PATTERN = "model*.safetensors"  # what mlx-lm loads
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+MAX_DIMENSIONS = 32
+BITS = {"BOOL": 8, "F4": 4, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "C64": 64}
+BITS |= {f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)}
+BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64}
 
 
 class Weights(NamedTuple):
@@ -47,7 +53,7 @@ def read_weights(folder: Path) -> Weights:
     """
     files = shards(folder)
     if not files:
-        raise ModelFailed(f"{folder} has no weights: there is no {PATTERN} in it.")
+        raise no_weights(folder, PATTERN)
     dtypes: dict[str, int] = {}
     num_tensors = 0
     for shard in files:
@@ -90,7 +96,13 @@ def read_header(path: Path) -> dict[str, _Tensor]:
     for name, tensor in tensors.items():
         begin, stop = tensor.data_offsets
         if not 0 <= begin <= stop:
-            raise _damaged(path, f"tensor {name} lies at {begin} to {stop}")
+            raise _damaged(path, f"tensor {name[:100]} lies at {begin} to {stop}")
+        if not _has_its_size(tensor):
+            raise _damaged(
+                path,
+                f"tensor {name[:100]} of {tensor.dtype[:20]} {tensor.shape[:8]} has "
+                f"{stop - begin} bytes",
+            )
         end = max(end, stop)
     whole_bytes = 8 + header_bytes + end
     if file_bytes < whole_bytes:
@@ -98,6 +110,15 @@ def read_header(path: Path) -> dict[str, _Tensor]:
             path, f"it is cut short: {file_bytes} of {whole_bytes} bytes are there; fetch it again"
         )
     return tensors
+
+
+def _has_its_size(tensor: _Tensor) -> bool:
+    """Whether shape and type need as many bytes as there are; types that are new to us may."""
+    bits = BITS.get(tensor.dtype)
+    if len(tensor.shape) > MAX_DIMENSIONS or any(size < 0 for size in tensor.shape):
+        return False
+    begin, end = tensor.data_offsets
+    return bits is None or math.prod(tensor.shape) * bits == 8 * (end - begin)
 
 
 def shards(folder: Path) -> list[Path]:
@@ -114,6 +135,9 @@ def shards(folder: Path) -> list[Path]:
         named = set(msgspec.json.decode(text, type=_Index).weight_map.values())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelFailed(f"{index} is damaged: {error}.") from error
+    for name in named:
+        if Path(name).name != name or name in ("", ".."):
+            raise ModelFailed(f"{index} names {name[:100]!r}, which is not a file beside it.")
     # exists(): a link into a cache whose blob was deleted is a missing file, too.
     missing = sorted(name for name in named if not (folder / name).exists())
     if missing:

@@ -2,26 +2,28 @@
 
 Behaves like `apply_chat_template` of transformers (its chat_template_utils), without importing it:
 the same sandbox, filters, globals and treatment of messages. Templates come with models from the
-Hub, so they are untrusted code; they run in Jinja's immutable sandbox on plain data.
+Hub, so they are untrusted code; they run in a bounded sandbox (`sandbox`) on plain data.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from ..protocol.errors import BadRequest
 from .effort import NEAREST, Effort, effort
 from .messages import Accepts, normalized
+from .sandbox import Sandbox, TooSlow, with_small_numbers, within_bounds
 
 RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 
@@ -42,6 +44,8 @@ class ChatTemplate:
             self._template = _environment.from_string(source)
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno}: {error.message}") from error
+        except (RecursionError, SyntaxError, OverflowError, TemplateError) as error:
+            raise ValueError(f"it cannot be compiled: {error}") from error
         self.source = source
         self.asks_for_date = "strftime_now" in source
         self._special_tokens = special_tokens or {}
@@ -78,7 +82,7 @@ class ChatTemplate:
                 )
         chat = normalized(messages, self._accepts)
         final = _mark_end(chat[-1]) if continue_final_message else ""
-        clock = {} if now is None else {"strftime_now": now.strftime}
+        clock = {} if now is None else {"strftime_now": partial(_strftime, now)}
         text = self._render(
             chat, tools or None, add_generation_prompt, clock | dict(variables or {})
         )
@@ -108,17 +112,16 @@ class ChatTemplate:
         add_generation_prompt: bool,
         variables: Mapping[str, Any],
     ) -> str:
+        values = {
+            **self._special_tokens,
+            **variables,
+            "messages": messages,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
         try:
-            return self._template.render(
-                {
-                    **self._special_tokens,
-                    **variables,
-                    "messages": messages,
-                    "tools": tools,
-                    "documents": None,
-                    "add_generation_prompt": add_generation_prompt,
-                }
-            )
+            return within_bounds(lambda: self._template.render(values))
         except TemplateError as error:  # raise_exception() in the template, among others
             problem = error.message or type(error).__name__
             raise BadRequest(f"The model's chat template: {problem}", param="messages") from error
@@ -132,7 +135,9 @@ class ChatTemplate:
         """The rendering of messages as they are; None when the template refuses them."""
         try:
             return self._render(messages, None, False, {})
-        except BadRequest:
+        except BadRequest as error:
+            if isinstance(error.__cause__, TooSlow):
+                raise ValueError("it takes too long for a word") from error
             return None
 
 
@@ -231,13 +236,17 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
+    return _strftime(datetime.now(), form)
 
 
-_environment = ImmutableSandboxedEnvironment(
-    trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-)
-_environment.filters["tojson"] = _tojson
+def _strftime(now: datetime, form: str) -> str:
+    if len(form) > 200 or re.search(r"\d{3}", form):  # a width of its own
+        raise SecurityError("that is no form of a date")
+    return now.strftime(form)
+
+
+_environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+_environment.filters["tojson"] = with_small_numbers(_tojson)
 _environment.globals |= {
     "raise_exception": _raise_exception,
     "strftime_now": _strftime_now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,71 @@ def test_the_context_of_a_nested_text_model_is_found(tmp_path: Path):
     info = describe(write_model(tmp_path, max_position_embeddings=None, **nested))
     assert (info.context, info.num_layers) == (99, 7)
     assert describe(write_model(tmp_path, max_position_embeddings=None)).context is None
+
+
+# ---- what somebody else has put into the folder
+
+
+def test_links_to_other_places_are_refused_but_from_weights(folder: Path, tmp_path: Path):
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"api": "key"}')
+    (folder / "tokenizer_config.json").symlink_to(secret)
+    with pytest.raises(ModelFailed, match=r"tokenizer_config\.json links to .*outside"):
+        describe(folder)
+
+
+def test_a_snapshot_of_the_hub_may_link_to_its_own_blobs_alone(tmp_path: Path):
+    repository = tmp_path / "models--org--name"
+    snapshot = write_model(repository / "snapshots" / "abc", weights_bytes=100)
+    (repository / "blobs").mkdir()
+    blob = repository / "blobs" / "123"
+    (snapshot / "config.json").rename(blob)
+    (snapshot / "config.json").symlink_to("../../blobs/123")
+    assert describe(snapshot).weights_bytes == 100
+    (snapshot / "chat_template.jinja").symlink_to("../../../elsewhere")
+    (tmp_path / "elsewhere").write_text("x")
+    with pytest.raises(ModelFailed, match="outside"):
+        describe(snapshot)
+
+
+def test_what_is_no_file_is_not_opened(folder: Path):
+    os.mkfifo(folder / "tokenizer.json")
+    with pytest.raises(ModelFailed, match="not a regular file"):
+        describe(folder)
+
+
+def test_code_and_pickles_of_a_model_are_never_run(folder: Path):
+    write_model(folder, model_file="model.py")
+    with pytest.raises(ModelFailed, match="never runs code"):
+        describe(folder)
+    write_model(folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelFailed, match=r"pytorch_model\.bin.*never runs them"):
+        describe(folder)
+    write_model(folder, model_type="../../evil")
+    with pytest.raises(ModelFailed, match="model_type"):
+        describe(folder)
+
+
+@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "a/b.safetensors", ".."])
+def test_an_index_names_files_beside_it(folder: Path, name: str):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(ModelFailed, match="not a file beside it"):
+        describe(folder)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"dtype": "F32", "shape": [10], "data_offsets": [0, 10]},
+        {"dtype": "U8", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 10]},
+        {"dtype": "U8", "shape": [-1], "data_offsets": [0, 10]},
+        {"dtype": "U8", "shape": [1] * 1000, "data_offsets": [0, 1]},
+    ],
+)
+def test_a_header_whose_shapes_lie_is_refused(folder: Path, tensor: dict[str, Any]):
+    text = json.dumps({"w": tensor}).encode()
+    content = struct.pack("<Q", len(text)) + text + bytes(100)
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelFailed, match="damaged"):
+        describe(folder)

@@ -1,0 +1,71 @@
+"""A model folder is somebody else's: what in it must not be opened, and what leads out of it.
+
+The Hub's cache links the files of a snapshot to blobs of the same repository. Weights may lie
+anywhere, as files: people keep them on other disks, and they are numbers. All other files are texts
+that end up in prompts, so a link from them to another place of this machine is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..protocol.errors import ModelFailed
+
+MAX_FILES = 10_000
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_MODEL_TYPE = re.compile(r"[\w.-]{1,100}")
+
+
+def check_files(folder: Path) -> None:
+    """Raises ModelFailed for a link that leads out, and for what is neither file nor folder: to
+    read a pipe would wait for ever."""
+    home = folder.resolve()
+    # …/models--org--name/snapshots/COMMIT
+    home = home.parent.parent if home.parent.name == "snapshots" else home
+    seen = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            seen += 1
+            if seen > MAX_FILES:
+                raise ModelFailed(f"{folder} has more than {MAX_FILES} files: it is no model.")
+            file = Path(place) / name
+            try:
+                mode = file.stat().st_mode
+            except OSError:
+                continue  # a link to nothing: what needs the file says so
+            if not stat.S_ISREG(mode):
+                raise ModelFailed(f"{file} is not a regular file.")
+            if file.is_symlink() and not name.endswith(".safetensors"):
+                target = file.resolve()
+                if not target.is_relative_to(home):
+                    raise ModelFailed(
+                        f"{file} links to {target}, which is outside of the model's folder. Put a "
+                        "copy of the file there."
+                    )
+
+
+def check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises ModelFailed for a model that brings code of its own, which is never run."""
+    if config.get("model_file") is not None:
+        raise ModelFailed(
+            f"{folder} wants to run a program of its own (model_file in its config.json). fastmlx "
+            "never runs code that comes with a model."
+        )
+    if not _MODEL_TYPE.fullmatch(str(config["model_type"])):
+        raise ModelFailed(f"{folder / 'config.json'} names no model_type that there could be.")
+
+
+def no_weights(folder: Path, pattern: str) -> ModelFailed:
+    """What to say of a folder without them."""
+    pickles = sorted(each.name for each in folder.iterdir() if each.suffix in PICKLES)
+    if not pickles:
+        return ModelFailed(f"{folder} has no weights: there is no {pattern} in it.")
+    return ModelFailed(
+        f"{folder} has its weights as pickles ({', '.join(pickles[:3])}). Those are programs, and "
+        "fastmlx never runs them: convert them to safetensors where you trust them."
+    )
