@@ -13,6 +13,7 @@ from .pages import (
     cache,
     chat,
     config,
+    hub,
     keys,
     login,
     logs,
@@ -58,6 +59,7 @@ def blueprint() -> Blueprint:
     logs.add(pages)
     cache.add(pages)
     benchmarks.add(pages)
+    hub.add(pages)
     mcp.add(pages)
     keys.add(pages)
     login.add(pages)

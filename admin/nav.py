@@ -19,6 +19,7 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Models",
         (
             Entry("/admin/models", "Models"),
+            Entry("/admin/hub", "Hub"),
             Entry("/admin/cache", "Cache"),
             Entry("/admin/benchmarks", "Benchmarks"),
         ),

@@ -14,7 +14,7 @@ from ..hub.download import SPARE_BYTES
 from ..hub.footprint import weights_need_bytes
 from ..hub.places import hub_cache
 from ..hub.remote import Format, Result, Sort, ask_search
-from ..protocol.errors import Conflict, DownloadFailed, FastMLXError
+from ..protocol.errors import Conflict, DownloadFailed, FastMLXError, ModelNotFound
 from ..supervisor.status import State
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ class Deletable(msgspec.Struct, frozen=True, kw_only=True):
     model: on_disk.OnDisk
     declared: list[str]  # models of config.yaml
     loaded: list[str]  # those of them whose engine runs
+
+    def frees_bytes(self, commit: str | None) -> int:
+        """When all of it, or this snapshot, is deleted. Raises ModelNotFound."""
+        if commit is None or [commit] == [each.commit for each in self.model.revisions]:
+            return self.model.size_bytes
+        for revision in self.model.revisions:
+            if revision.commit == commit:
+                return revision.frees_bytes
+        raise ModelNotFound(f"{self.model.id} has no snapshot {commit[:80]} on this machine.")
 
 
 async def room(front: Front) -> Room:
