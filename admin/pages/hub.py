@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...daemon.tasks.front import Front
 
 PAGE = "/admin/hub"
-FORMATS = {"mlx": "made for MLX", "safetensors": "any safetensors"}
+FORMATS = {"mlx": "MLX", "safetensors": "safetensors"}
 SORTS = {
     "downloads": "downloads",
     "likes": "likes",

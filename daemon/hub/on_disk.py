@@ -39,6 +39,11 @@ class OnDisk(msgspec.Struct, frozen=True, kw_only=True):
     partial_bytes: int  # of that: downloads that are not finished
     revisions: list[Revision]  # the newest first
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a branch leads to a snapshot: not while the first download goes on."""
+        return any(revision.refs for revision in self.revisions)
+
 
 def on_disk(cache: Path | None = None) -> list[OnDisk]:
     """All models of the cache, the largest first. Blocking: a few `stat`s a file."""

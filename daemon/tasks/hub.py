@@ -71,17 +71,18 @@ async def search(
         found = await asyncio.wait_for(asking, SEARCH_S)
     except TimeoutError:
         raise DownloadFailed(f"The Hub did not answer within {SEARCH_S:g} s.") from None
-    here = {model.id for model in await in_background(on_disk.on_disk)}
+    here = {model.id for model in await in_background(on_disk.on_disk) if model.is_whole}
     space = await room(front)
-    results = [_judged(result, space, here) for result in found]
+    results = [_judged(r, space, here, bool(front.downloads.of(r.id))) for r in found]
     return {"results": results, **msgspec.structs.asdict(space)}
 
 
-def _judged(result: Result, space: Room, here: set[str]) -> dict[str, Any]:
+def _judged(result: Result, space: Room, here: set[str], fetching: bool) -> dict[str, Any]:
     return msgspec.to_builtins(result) | {
         "fits_disk": space.fits_disk(result.weights_bytes),
         "fits_memory": space.fits_memory(result.weights_bytes),
         "here": result.id in here,
+        "fetching": fetching,
     }
 
 
