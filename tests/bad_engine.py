@@ -34,6 +34,7 @@ class Behaviour(msgspec.Struct):
     memory_bytes: int = 1000
     ignore_stop: bool = False
     grandchild: bool = False
+    short: bool = False  # of memory
 
 
 def token_at(prompt: list[int], position: int) -> int:
@@ -137,6 +138,9 @@ class Engine:
         elif isinstance(message, wire.Tune):
             with (self.folder / "tuned.txt").open("a") as file:
                 file.write(f"{message.max_gap_s}\n")
+        elif isinstance(message, wire.MemoryLimit):
+            with (self.folder / "limits.txt").open("a") as file:
+                file.write(f"{message.num_bytes}\n")
         elif isinstance(message, wire.Abort):
             assert message.id not in self.aborted, "aborted twice"
             self.aborted.add(message.id)
@@ -188,6 +192,7 @@ class Engine:
                     steps=0,
                     output_tokens=self.output_tokens,
                     prompt_tokens=0,
+                    short=self.behaviour.short,
                 )
             )
 

@@ -34,6 +34,7 @@ from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
 from .scheduler import Chunk, Plan, Scheduler
 from .sequence import Sequence, Status
+from .share import MemoryShare
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class EngineCore:
             sharing=reuse.sharing if reuse is not None else None,
         )
         self.reuse = reuse  # None: nothing is kept for the prompts to come
+        self.share: MemoryShare | None = None  # None: no limit is ever told
         self.rejected: list[Rejected] = []  # taken by the caller after each step
         self.steps = 0
         self.prompt_tokens = 0
@@ -101,7 +103,7 @@ class EngineCore:
             request,
             vocab_size=self._vocab_size,
             num_adapters=self._runner.num_adapters,
-            max_kv_tokens=self.scheduler.max_kv_tokens,
+            max_kv_tokens=self.scheduler.kv_ceiling,
             grammars=self._compiling is not None,
         )
         if fault is not None:
@@ -200,7 +202,7 @@ class EngineCore:
                 self.reuse.prepare(victim)
         outgrown = self.scheduler.outgrown()
         if outgrown is not None:
-            why = too_long(outgrown.kv_tokens, self.scheduler.max_kv_tokens)
+            why = too_long(outgrown.kv_tokens, self.scheduler.kv_ceiling)
             self.abort(outgrown.id)
             self.rejected.append(Rejected(outgrown.id, why))
         running = self.scheduler.running

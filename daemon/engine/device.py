@@ -27,6 +27,11 @@ def set_limits(memory_limit_bytes: int | None) -> None:
         mx.set_wired_limit(min(recommended, memory_limit_bytes or recommended))
 
 
+def bound_memory(limit_bytes: int) -> None:
+    """Another bound for MLX's allocations; buffers that it keeps for reuse count."""
+    mx.set_memory_limit(limit_bytes)
+
+
 def release_unused_memory() -> None:
     """Gives MLX's freed but kept buffers back to the system."""
     mx.clear_cache()

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # While idle the loop wakes this often to report statistics that changed last.
 IDLE_TICK_S = 0.5
-# Buffers of groups have more columns than the tokens in them.
-KV_PADDING = 1.25
 # To write what is only in memory to the cold tier before the engine ends.
 CLOSE_S = 4.0
 
@@ -80,6 +78,8 @@ def run(connection: socket.socket) -> int:
             rows = core.step()
             if rows:
                 pipe.send(wire.Tokens(rows))
+            if core.share is not None:
+                core.share.keep()
             if core.idle:
                 core.check()
         if core.rejected:
@@ -112,6 +112,10 @@ def handle(core: EngineCore, message: wire.ToEngine) -> bool:
             return False
         case wire.CacheLimits() if core.reuse is not None:
             core.reuse.limit(message)
+            if core.share is not None:
+                core.share.hot_bytes = message.hot_bytes
+        case wire.MemoryLimit(num_bytes=num_bytes) if core.share is not None:
+            core.share.limit(num_bytes)
         case wire.ClearCache(hot=hot, cold=cold) if core.reuse is not None:
             core.reuse.clear(hot=hot, cold=cold)
         case _:
@@ -154,6 +158,7 @@ def prepare(
     from .grammar import GrammarCompiler
     from .runners.text import TextRunner
     from .runners.warmup import warm_up
+    from .share import MemoryShare, kv_tokens
     from .stats import StatsReporter
 
     device.set_limits(load.memory_limit_bytes)
@@ -191,10 +196,18 @@ def prepare(
         vocab_size=warmed.vocab_size,
         max_concurrent=load.max_concurrent,
         step_tokens=load.step_tokens,
-        max_kv_tokens=_kv_tokens(load.kv_limit_bytes, warmed.kv_bytes_per_token),
+        max_kv_tokens=kv_tokens(load.kv_limit_bytes, warmed.kv_bytes_per_token),
         grammars=GrammarCompiler(Path(load.path), warmed.vocab_size),
         reuse=reuse,
     )
+    if lockstep.alone:
+        core.share = MemoryShare(
+            core,
+            weights_bytes=loaded.weights_bytes,
+            kv_bytes_per_token=warmed.kv_bytes_per_token,
+            hot_bytes=load.hot_bytes,
+            set_limit=device.bound_memory,
+        )
     notes = (*loaded.notes, warmed.note) if warmed.note else loaded.notes
     ready = wire.Ready(
         context=loaded.context,
@@ -209,13 +222,6 @@ def prepare(
     gc.collect()
     gc.freeze()
     return core, StatsReporter(core)
-
-
-def _kv_tokens(limit_bytes: int | None, bytes_per_token: int) -> int | None:
-    """How many tokens the running sequences may hold, as far as their caches grow with them."""
-    if limit_bytes is None or not bytes_per_token:
-        return None
-    return max(1, int(limit_bytes / (bytes_per_token * KV_PADDING)))
 
 
 def _receive(inbox: queue.SimpleQueue[wire.ToEngine], *, wait: bool) -> list[wire.ToEngine]:

@@ -64,9 +64,11 @@ class Scheduler:
     ) -> None:
         self.max_concurrent = max_concurrent
         self.step_tokens = step_tokens
-        self.max_kv_tokens = max_kv_tokens
+        self.max_kv_tokens = max_kv_tokens  # now; another engine may need memory for a while
+        self.kv_ceiling = max_kv_tokens  # at best
         self.sharing = sharing  # None: there is no prefix cache
         self.preemptions = 0
+        self.short = False  # of memory, since somebody last asked
         self._arrivals = 0
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
@@ -112,17 +114,18 @@ class Scheduler:
         """It waits again, before all others. A row stays in `running` until the next `reorder`."""
         if victim.status is Status.PREFILL:
             self.prefilling.remove(victim)
+        self.short = True
         victim.preempt()
         self._unfollow(victim)  # it may not come back before they have gone
         self.waiting.appendleft(victim)
         self.preemptions += 1
 
     def outgrown(self) -> Sequence | None:
-        """The sequence that passes the limit although it is alone; it can never end."""
+        """The sequence that passes the ceiling although it is alone; it can never end."""
         members = self._members()
-        if self.max_kv_tokens is None or len(members) != 1:
+        if self.kv_ceiling is None or len(members) != 1:
             return None
-        return members[0] if members[0].kv_tokens > self.max_kv_tokens else None
+        return members[0] if members[0].kv_tokens > self.kv_ceiling else None
 
     def _members(self) -> list[Sequence]:
         """Who holds a cache after this step, the oldest first."""
@@ -141,7 +144,10 @@ class Scheduler:
             min(s.kv_tokens + HEADROOM, len(s.prompt) + s.sampling.max_tokens)
             for s in (*members, sequence)
         )
-        return wanted <= self.max_kv_tokens
+        if wanted > self.max_kv_tokens:
+            self.short = True
+            return False
+        return True
 
     @property
     def step_prefill(self) -> int:

@@ -35,9 +35,11 @@ class StatsReporter:
             steps=core.steps,
             output_tokens=core.output_tokens,
             prompt_tokens=core.prompt_tokens,
+            short=core.scheduler.short,
             prefills=core.prefills(),
             cache=core.reuse.cache.stats() if core.reuse is not None else None,
         )
+        core.scheduler.short = False
         if stats == self._last:
             return None
         self._last = stats

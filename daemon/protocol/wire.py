@@ -123,6 +123,12 @@ class CacheLimits(msgspec.Struct, tag=True, frozen=True):
     write_budget_bytes: int | None = None
 
 
+class MemoryLimit(msgspec.Struct, tag=True, frozen=True):
+    """What the engine may use in all from now on: weights, running sequences and hot tier."""
+
+    num_bytes: int
+
+
 class ClearCache(msgspec.Struct, tag=True, frozen=True):
     """Forget every prefix of these tiers that no running sequence uses."""
 
@@ -130,7 +136,9 @@ class ClearCache(msgspec.Struct, tag=True, frozen=True):
     cold: bool = True
 
 
-ToEngine = Load | Generate | Embed | Score | Tune | Abort | Stop | CacheLimits | ClearCache
+ToEngine = (
+    Load | Generate | Embed | Score | Tune | Abort | Stop | CacheLimits | MemoryLimit | ClearCache
+)
 
 # ---- engine → front
 
@@ -278,6 +286,7 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     steps: int
     output_tokens: int  # since the start
     prompt_tokens: int  # since the start, prefilled
+    short: bool = False  # a sequence waits for memory, or has lost its cache for lack of it
     prefills: list[Prefill] = []
     cache: CacheStats | None = None
 

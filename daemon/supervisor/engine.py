@@ -158,7 +158,7 @@ class EngineProcess:
         """How long requests may wait and run from now on."""
         self._patience = patience
 
-    def tell(self, message: wire.CacheLimits | wire.ClearCache) -> None:
+    def tell(self, message: wire.CacheLimits | wire.MemoryLimit | wire.ClearCache) -> None:
         """Says something to the engine that is ready now; to another one nothing."""
         if self.state is State.READY and self._child is not None:
             self._child.send(message)

@@ -53,6 +53,14 @@ class Room:
             chosen = [i for i, holder in enumerate(holders) if holder.kept_by is None]
         return [models[i] for i in chosen]
 
+    def spare(self, asking: Model) -> Model | None:
+        """The idle model that was used longest ago, for one that runs and is short of memory."""
+        models, holders = self._holders(asking)
+        if self.going():
+            return None  # first see what that gives
+        idle = [i for i, holder in enumerate(holders) if holder.kept_by is None]
+        return models[min(idle, key=lambda i: holders[i].last_used)] if idle else None
+
     def _holders(self, asking: Model | None) -> tuple[list[Model], list[Holder]]:
         counted = self.ledger.counted
         models = [m for m in self.ledger.holders() if m is not asking and not m.is_going]

@@ -21,6 +21,7 @@ from .model import Declaration, Model, inspect
 from .notice import Notice
 from .recovery import Recovery
 from .room import Room
+from .shares import MemoryShares
 from .status import ModelStatus, State
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Supervisor:
         self.cache = CacheShares(CachePlan(0, 0, None, home.cache), self._models, self._restart)
         self._withdrawn: list[Model] = []  # that still finish their requests
         self._stopping = False
-        self._notify = Notice(self.cache.tell, on_change)
+        self._shares = MemoryShares(self._room.ledger, self._models)
+        self._notify = Notice(self.cache.tell, self._shares.tell, on_change)
 
     # ---- what is declared
 
@@ -110,6 +112,7 @@ class Supervisor:
     def set_memory_limit(self, limit_bytes: int) -> None:
         """What all engines together may use; idle ones are evicted when it shrank."""
         self._room.ledger.limit_bytes = limit_bytes
+        self._notify()
         for victim in self._room.overdue():
             logger.info("%s is evicted: the memory limit was lowered", victim.name)
             self._dismiss(victim)
@@ -122,7 +125,7 @@ class Supervisor:
 
     @property
     def reserved_bytes(self) -> int:
-        """What the running and starting engines are counted with."""
+        """Of what the running and starting engines are counted with."""
         return self._room.ledger.used_bytes
 
     # ---- what is used
@@ -373,6 +376,10 @@ class Supervisor:
             self._room.ledger.release(model)
         else:
             self._room.ledger.measure(model, model.engine.memory_bytes)
+            stats = model.engine.stats
+            if stats and stats.short and (idle := self._room.spare(model)) is not None:
+                logger.info("%s makes room for %s", idle.name, model.name)
+                self._dismiss(idle)
         if state is not model.seen:
             if state is State.READY and not model.in_use:
                 model.last_used = time.monotonic()

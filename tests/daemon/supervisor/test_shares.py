@@ -1,0 +1,77 @@
+"""How the memory for all models is divided, and who gives way when it is short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fastmlx.daemon.supervisor.shares import allowances
+from fastmlx.daemon.supervisor.status import State
+from houses import MIB, House, start, tokens_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("limit", "counted", "others", "allowed"),
+    [
+        (100, [], 0, []),
+        (100, [30], 0, [100]),
+        (100, [30, 10], 0, [60, 40]),
+        (100, [30, 10], 40, [40, 20]),
+        (100, [90, 60], 0, [60, 40]),
+        (100, [50], 200, [0]),
+        (100, [0, 0], 0, [50, 50]),
+    ],
+)
+def test_who_may_use_what(limit: int, counted: list[int], others: int, allowed: list[int]):
+    assert allowances(limit, counted, others) == allowed
+
+
+@given(
+    st.integers(0, 10_000),
+    st.lists(st.integers(0, 5_000), max_size=6),
+    st.integers(0, 10_000),
+)
+def test_never_more_than_there_is(limit: int, counted: list[int], others: int):
+    allowed = allowances(limit, counted, others)
+    assert all(each >= 0 for each in allowed)
+    assert sum(allowed) <= max(0, limit - others)
+    if sum(counted) + others <= limit:
+        assert all(a >= c for a, c in zip(allowed, counted, strict=True))
+
+
+def told(house: House, name: str) -> list[int]:
+    path = house.folder(name) / "limits.txt"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_engines_are_told_what_they_may_use_when_others_come_and_go(
+    make_house: Callable[..., House],
+):
+    house = make_house(limit_bytes=1000 * MIB)
+    for name in ("a", "b"):
+        await house.declare(name, behaviour={"memory_bytes": 100 * MIB})
+    await house.supervisor.load("a")
+    await house.until(lambda: told(house, "a")[-1:] == [1000 * MIB])
+    await house.supervisor.load("b")
+    await house.until(lambda: told(house, "a")[-1:] == [500 * MIB] == told(house, "b")[-1:])
+    house.supervisor.set_memory_limit(600 * MIB)
+    await house.until(lambda: told(house, "b")[-1:] == [300 * MIB])
+    await house.supervisor.unload("b")
+    await house.until(lambda: told(house, "a")[-1:] == [600 * MIB])
+
+
+async def test_an_idle_model_goes_for_one_that_is_short_of_memory(
+    make_house: Callable[..., House],
+):
+    house = make_house(limit_bytes=1000 * MIB)
+    for name in ("idle", "pinned", "busy"):
+        await house.declare(name, pinned=name == "pinned", behaviour={"short": name == "busy"})
+    await house.supervisor.load("idle")
+    await house.supervisor.load("pinned")
+    async with house.supervisor.lease("busy") as lease:
+        stream = start(lease, [1], 400)
+        await house.until(lambda: house.status("idle").state is State.STOPPED)
+        assert house.status("pinned").state is State.READY
+        assert len(await tokens_of(stream)) == 400
