@@ -24,6 +24,7 @@ from .pages import (
     overview,
     requests,
     running,
+    service,
     settings,
     usage,
 )
@@ -57,6 +58,7 @@ def blueprint() -> Blueprint:
     requests.add(pages)
     usage.add(pages)
     logs.add(pages)
+    service.add(pages)
     cache.add(pages)
     benchmarks.add(pages)
     hub.add(pages)

@@ -39,6 +39,7 @@ NAV: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("/admin/mcp", "MCP"),
             Entry("/admin/settings", "Settings"),
             Entry("/admin/config", "Config"),
+            Entry("/admin/service", "Service"),
         ),
     ),
 )

@@ -23,6 +23,7 @@ PAGES = {
     "/admin/benchmarks": ("banner", "progress", "runs"),
     "/admin/usage": ("banner", "usage"),
     "/admin/logs": ("banner", "log"),
+    "/admin/service": ("banner", "service"),
     "/admin/mcp": ("banner", "mcp"),
     "/admin/config": ("banner", "source"),
 }
