@@ -28,6 +28,7 @@ PAINT_MS, WEIGHT_KB, CPU_PERCENT = 300.0, 150.0, 2.0
 CONFIG = "models:\n" + "".join(
     f"  {name}:\n    path: builtin:demo\n" for name in ("qwen", "gemma", "embedder")
 )
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 DAY_MS = 86_400_000
 DAYS = 30
 BATCH = 20_000
@@ -85,9 +86,9 @@ def visit(browser: Browser, url: str) -> tuple[float, float]:
     sizes: list[float] = []
     network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
     page.goto(url)
-    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
     weight = sum(sizes)
-    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    while (paint := page.evaluate(PAINTED)) is None:
+        page.wait_for_timeout(20)
     context.close()
     return paint, weight
 

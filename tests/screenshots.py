@@ -1,20 +1,29 @@
-"""Takes the README's pictures of the dashboard: `python tests/screenshots.py`.
+"""Takes the README's pictures of the dashboard: `python tests/screenshots.py [NAME…]`.
 
-A real daemon with the demo model and some traffic, Debian's Chromium, four pictures into
-.github/screenshots/.
+A real daemon with the demo model, a made-up month of requests and some real traffic; Debian's
+Chromium; every page of the navigation, light and dark, into .github/screenshots/.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import math
+import random
 import shutil
+import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import openai
+from fastmlx.admin.nav import PAGES
+from fastmlx.daemon.store.database import Database
+from fastmlx.daemon.store.rows import UsageRow
 from live import LiveDaemon
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 TARGET = Path(__file__).parent.parent / ".github" / "screenshots"
 CONFIG = """\
@@ -37,17 +46,73 @@ QUESTIONS = (
     "How do I unload a model?",
     "What is a pinned model?",
 )
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+REQUESTS = 9_000  # made up, in a month
+# Chromium writes WebP itself, at a quarter of a PNG's size.
+AS_WEBP = """async ([png, quality]) => {
+    const answer = await fetch("data:image/png;base64," + png);
+    const image = await createImageBitmap(await answer.blob());
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    const blob = await canvas.convertToBlob({type: "image/webp", quality});
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}"""
 
 
 def main() -> None:
-    """Writes overview-light.png, overview-dark.png, overview-phone.png and cache-light.png."""
+    """Writes PAGE-light.webp and PAGE-dark.webp of each page, and overview-phone.webp."""
     TARGET.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, LiveDaemon(Path(home), CONFIG) as daemon:
-        for _ in range(3):
-            _traffic(daemon)
-        running = threading.Thread(target=_long_answer, args=(daemon,), daemon=True)
-        running.start()
-        _pictures(daemon.url)
+    wanted = set(sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        database = Database(home / "fastmlx.db")
+        database.write(list(_month()))
+        database.close()
+        with LiveDaemon(home, CONFIG) as daemon:
+            for _ in range(2):
+                _traffic(daemon)
+            _benchmark(daemon)
+            running = [
+                threading.Thread(target=_long_answer, args=(daemon, number), daemon=True)
+                for number in range(2)
+            ]
+            for each in running:
+                each.start()
+            _pictures(daemon.url, wanted)
+
+
+def _month() -> Iterator[UsageRow]:
+    """More by day than by night, growing."""
+    numbers = random.Random(7)
+    now_ms = int(time.time() * 1000)
+    for number in range(REQUESTS):
+        at_ms = now_ms - int(30 * DAY_MS * (1 - math.sqrt(number / REQUESTS)))
+        hour = time.localtime(at_ms / 1000).tm_hour
+        if numbers.random() > 0.15 + 0.85 * max(0.0, math.sin((hour - 6) / 24 * 2 * math.pi)):
+            continue
+        ttft_ms = numbers.lognormvariate(4.6, 0.6)
+        prompt = int(numbers.lognormvariate(6.8, 1.0))
+        output = int(numbers.lognormvariate(4.5, 0.9)) + 2
+        failed = numbers.random() < 0.002
+        yield UsageRow(
+            at_ms=at_ms,
+            request_id=f"chatcmpl-{numbers.getrandbits(96):024x}",
+            model=numbers.choice(("demo", "demo", "demo-json")),
+            dialect=numbers.choice(("openai_chat", "anthropic_messages", "openai_responses")),
+            key=numbers.choice(("laptop", "laptop", "ci", None)),
+            client="127.0.0.1",
+            prompt_tokens=prompt,
+            cached_tokens=int(prompt * numbers.choice((0, 0.6, 0.9, 0.95))),
+            output_tokens=output,
+            queue_ms=1.4,
+            ttft_ms=None if failed else ttft_ms,
+            duration_ms=ttft_ms + output * numbers.lognormvariate(2.4, 0.2),
+            finish_reason=None if failed else "stop",
+            error="context_length_exceeded: The prompt has 34,120 tokens." if failed else None,
+            stream=True,
+        )
 
 
 def _traffic(daemon: LiveDaemon) -> None:
@@ -59,35 +124,71 @@ def _traffic(daemon: LiveDaemon) -> None:
             )
 
 
-def _long_answer(daemon: LiveDaemon) -> None:
+def _benchmark(daemon: LiveDaemon) -> None:
+    with daemon.http() as http:
+        for model in ("demo", "demo-json"):
+            plan = {"model": model, "prompt_tokens": [32, 128], "batches": [1, 4]}
+            http.post("/api/bench", json=plan | {"output_tokens": 32}).raise_for_status()
+            daemon.wait_until(
+                lambda: http.get("/api/bench").json()["current"]["state"] == "done", 120
+            )
+
+
+def _long_answer(daemon: LiveDaemon, number: int) -> None:
     with contextlib.suppress(openai.APIError):  # the daemon stops in the middle of it
         daemon.openai().completions.create(
-            model="demo", prompt="Once", max_tokens=4000, extra_body={"ignore_eos": True}
+            model="demo",
+            prompt=f"Once upon {number}",
+            max_tokens=12_000,
+            extra_body={"ignore_eos": True},
         )
 
 
-def _pictures(url: str) -> None:
+def _pictures(url: str, wanted: set[str]) -> None:
+    shots = [(entry.name.lower(), entry.address) for entry in PAGES]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for name, address, scheme, width, height in (
-            ("overview-light", "", "light", 1280, 900),
-            ("overview-dark", "", "dark", 1280, 900),
-            ("overview-phone", "", "light", 390, 844),
-            ("cache-light", "cache", "light", 1280, 900),
-        ):
-            context = browser.new_context(
-                color_scheme="dark" if scheme == "dark" else "light",
-                viewport={"width": width, "height": height},
-                device_scale_factor=1.5 if width < 600 else 1,
-            )
-            page = context.new_page()
-            page.goto(f"{url}/admin/{address}")
-            page.wait_for_timeout(2500)
-            page.screenshot(path=TARGET / f"{name}.png")
-            context.close()
+        shots.append(("request", _first_request(browser, url)))
+        for name, address in shots:
+            for scheme in ("light", "dark"):
+                if not wanted or name in wanted:
+                    _picture(browser, url + address, f"{name}-{scheme}", scheme, 1280, 880)
+        if not wanted or "overview" in wanted:
+            _picture(browser, url + "/admin/", "overview-phone", "light", 390, 844)
         browser.close()
+
+
+def _first_request(browser: Browser, url: str) -> str:
+    page = browser.new_page()
+    page.goto(f"{url}/admin/requests?dialect=openai_chat")
+    address = page.locator("table.requests a.title").first.get_attribute("href")
+    page.close()
+    assert address is not None
+    return address
+
+
+def _picture(
+    browser: Browser, address: str, name: str, scheme: str, width: int, height: int
+) -> None:
+    context = browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": height},
+        device_scale_factor=1.5 if width < 600 else 1,
+    )
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_timeout(1500)
+    png = page.screenshot()
+    context.close()
+    blank = browser.new_page()
+    (TARGET / f"{name}.webp").write_bytes(_webp(blank, png))
+    blank.close()
+
+
+def _webp(page: Page, png: bytes) -> bytes:
+    return base64.b64decode(page.evaluate(AS_WEBP, [base64.b64encode(png).decode(), 0.86]))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ MINUTE_MS = 60_000
 QUARTER_MS = 900_000
 
 ANY = Filters()
+MANY = 2_000  # ids with one beginning
 
 _ROW = select(*(usage.c[name] for name in UsageRow.__struct_fields__))
 
@@ -137,7 +138,7 @@ def recent(
     """The requests that arrived last; `before` is the `older` mark of the page before."""
     query = (
         _ROW.add_columns(usage.c.id)
-        .where(*_conditions(filters))
+        .where(*_conditions(filters), *_beginning(connection, filters.id))
         .order_by(usage.c.at_ms.desc(), usage.c.id.desc())
         .limit(limit + 1)
     )
@@ -169,11 +170,22 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         conditions.append(usage.c.error.is_(None))
         cancelled = usage.c.finish_reason.is_not_distinct_from("cancelled")
         conditions.append(cancelled if filters.status == "cancelled" else ~cancelled)
-    if filters.id:
-        # What begins with it, as a span of the index; a LIKE would need another collation.
-        conditions.append(usage.c.request_id >= filters.id)
-        conditions.append(usage.c.request_id < filters.id + chr(0x10FFFF))
     return conditions
+
+
+def _beginning(connection: Connection, start: str | None) -> list[ColumnElement[bool]]:
+    """Ids that begin so, as a span: a LIKE would need another collation for the index. Where many
+    do, walking back in time finds some sooner than sorting all of them: `|| ''` keeps SQLite from
+    the index."""
+    if not start:
+        return []
+    column: ColumnElement[str] = usage.c.request_id
+    span = [column >= start, column < start + chr(0x10FFFF)]
+    found = select(usage.c.id).where(*span).limit(MANY).subquery()
+    if connection.scalar(select(func.count()).select_from(found)) == MANY:
+        column = column + ""
+        span = [column >= start, column < start + chr(0x10FFFF)]
+    return span
 
 
 def request(connection: Connection, request_id: str, limit: int = 100) -> list[UsageRow]:
