@@ -10,17 +10,25 @@ time changed; then the service is replaced. PATH, HF_HOME and FASTMLX_SERVER__â€
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
+import time
 
 from ...config.errors import ConfigError
 from ...config.paths import Home
 from .failure import Failure
 from .service import running, service, wait_for_new
 
+END_S = 15.0  # beyond the drain time
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-demand", action="store_true", help="start at the first connection, not at login"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="end a daemon first that was started by hand"
     )
 
 
@@ -38,8 +46,13 @@ def run(args: argparse.Namespace) -> int:
         raise Failure(f"{home.config.parent}{os.sep}{error}") from None
     with service() as installed:
         state, old = installed.state(), running(home)
-        if old is not None and old.pid != state.pid:
-            raise Failure(f"a daemon already runs on {home.root} (pid {old.pid}); stop it first")
+        if old is not None and old.pid is not None and old.pid != state.pid:
+            if not args.replace:
+                raise Failure(
+                    f"a daemon already runs on {home.root} (pid {old.pid}); stop it first"
+                )
+            _end(old.pid, settings.server.drain_timeout)
+            old = None
         server = settings.server
         program = Program.of(
             home,
@@ -57,3 +70,14 @@ def run(args: argparse.Namespace) -> int:
         daemon = wait_for_new(home, installed, old if started else None)
         print(f"{'runs' if started else 'runs already'} at {daemon.url} (pid {daemon.pid})")
     return 0
+
+
+def _end(pid: int, drain_s: float) -> None:
+    """Raises Failure when it has not ended some time after its drain time."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + drain_s + END_S
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.1)
+        raise Failure(f"the daemon that runs (pid {pid}) does not end; nothing was installed")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ SCRIPTS = (
     "cold",
     "agents",
     "dialects",
+    "dashboard",
 )
 
 
@@ -51,6 +53,8 @@ def run(script: str, *arguments: str) -> str:
 def test_a_script_prints_one_table_and_writes_the_same_figures(
     script: str, tmp_path: Path, tiny_model: Callable[..., Path]
 ):
+    if script == "dashboard" and shutil.which("chromium") is None:
+        pytest.skip("needs chromium (Debian: apt install chromium)")
     arguments = ["--quick", "--json", str(tmp_path / "figures.json")]
     if script == "idle":  # the others take a quick model of their own; idle would take the demo
         arguments += ["--model", str(tiny_model("qwen3"))]
