@@ -7,8 +7,9 @@ exclude `until_ms`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, or_, select
@@ -45,7 +46,7 @@ def used(connection: Connection, starts_ms: Sequence[int]) -> list[Used]:
     sums = [func.sum(quarters[name]) for name in Totals._fields]
     found: list[Used] = []
     for start_ms, end_ms in pairwise(starts_ms):
-        rows = connection.execute(
+        rows: Iterable[Any] = connection.execute(
             select(quarters.model, quarters.key, *sums)
             .where(
                 quarters.quarter >= start_ms // QUARTER_MS, quarters.quarter < end_ms // QUARTER_MS

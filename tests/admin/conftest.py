@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from live import LiveDaemon
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 NewPage = Callable[..., Page]
 NASTY = """<img src=x onerror="alert('1')">"""  # an alias may be any text
@@ -59,16 +59,20 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, front: LiveDaemon) -> Iterator[NewPage]:
-    """`open_page(path, **context options)`; whatever the console says is an error at the end."""
+    """`open_page(path, **context options)`; what the console warns of is an error at the end."""
     contexts: list[BrowserContext] = []
     said: list[str] = []
+
+    def hear(path: str, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):  # not hints for developers
+            said.append(f"{path}: {message.text}")
 
     def open_page(path: str = "/admin/", *, quiet: bool = True, **options: object) -> Page:
         context = browser.new_context(**options)  # pyright: ignore[reportArgumentType]
         contexts.append(context)
         page = context.new_page()
         if quiet:
-            page.on("console", lambda message: said.append(f"{path}: {message.text}"))
+            page.on("console", lambda message: hear(path, message))
             page.on("pageerror", lambda error: said.append(f"{path}: {error}"))
         page.goto(front.url + path)
         return page

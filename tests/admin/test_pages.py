@@ -120,7 +120,7 @@ def test_a_form_loads_and_unloads_a_model_by_any_of_its_names(
     front.wait_until(lambda: state(front) == "ready", 60)
     page = http.get("/admin/").text
     assert '<span class="state ready">ready</span>' in page
-    assert "unloads in 10 min" in page
+    assert re.search(r"unloads in (9|10) min", page)
     assert 'action="/admin/models/tiny/unload"' in page
     http.post(f"{address}/unload")
     front.wait_until(lambda: state(front) == "stopped")
