@@ -23,16 +23,25 @@ from .anthropic_models import model_info, page
 if TYPE_CHECKING:
     from sanic import Request
 
+    from ...config.settings import ModelSpec, Settings
     from ..tasks.front import Front
 
 blueprint = Blueprint("models")
 
 
-def model_objects(front: Front) -> Iterator[dict[str, Any]]:
+async def model_objects(front: Front, settings: Settings) -> list[dict[str, Any]]:
     """Declared models in their order, each followed by its aliases and adapters: those that the
     caller may use."""
+    models = allowed_models(settings)
+    capabilities = await front.capabilities.of(models)
+    return list(_objects(front, models, capabilities))
+
+
+def _objects(
+    front: Front, models: dict[str, ModelSpec], capabilities: dict[str, list[str]]
+) -> Iterator[dict[str, Any]]:
     statuses = {status.name: status for status in front.supervisor.status()}
-    for name, spec in allowed_models(front.config.settings).items():
+    for name, spec in models.items():
         status = statuses.get(name)
         context = spec.context if isinstance(spec.context, int) else None
         if status is not None and status.context is not None:
@@ -52,6 +61,7 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
                 "max_model_len": context,
                 "context_length": context,
                 "max_input_tokens": context,
+                "capabilities": capabilities[name],
                 "state": state,
                 "loaded": state == "ready",
             }
@@ -59,8 +69,9 @@ def model_objects(front: Front) -> Iterator[dict[str, Any]]:
 
 @blueprint.get("/v1/models", name="list")
 async def list_models(request: Request) -> HTTPResponse:
-    """What is declared, by every name; in Anthropic\'s shape for its clients."""
-    data = list(model_objects(request.app.ctx.front))
+    """What is declared, by every name; in Anthropic's shape for its clients."""
+    front: Front = request.app.ctx.front
+    data = await model_objects(front, front.config.settings)
     if speaks_anthropic(request.path, request.headers):
         return _json(page(data, request.args))
     return _json({"object": "list", "data": data})
@@ -70,9 +81,9 @@ async def list_models(request: Request) -> HTTPResponse:
 async def one_model(request: Request, model_id: str) -> HTTPResponse:
     """One of them."""
     front: Front = request.app.ctx.front
-    wanted = unquote(model_id)
-    name = find_model(front.config.settings, wanted).name
-    models = {model["id"]: model for model in model_objects(front)}
+    settings, wanted = front.config.settings, unquote(model_id)
+    name = find_model(settings, wanted).name
+    models = {model["id"]: model for model in await model_objects(front, settings)}
     # A name may match an alias with a *, which the list leaves out.
     model = models.get(wanted) or models[name] | {"id": wanted}
     anthropic = speaks_anthropic(request.path, request.headers)

@@ -112,13 +112,9 @@ async def show(request: Request) -> HTTPResponse:
     settings = front.config.settings
     name, spec = find_model(settings, model_name(settings, fields.model or fields.name))
     on_disk = await asyncio.to_thread(_on_disk, spec)
-    side = await front.generator.side(name)
-    text = side.text
+    text = (await front.generator.side(name)).text
     info, context = on_disk.info, spec.context if isinstance(spec.context, int) else None
-    capabilities = ["embedding"]
-    if side.kind != "embedding":
-        can = {"completion": True, "tools": text.calls_tools, "thinking": text.thinks}
-        capabilities = [name for name, true in can.items() if true]
+    capabilities = await front.capabilities.of({name: spec})
     architecture = info.architecture
     parameters = _parameters(spec)
     return _json(
@@ -134,7 +130,7 @@ async def show(request: Request) -> HTTPResponse:
                 f"{architecture}.context_length": context or info.context,
                 f"{architecture}.block_count": info.num_layers,
             },
-            "capabilities": capabilities,
+            "capabilities": capabilities[name],
             "modified_at": on_disk.modified_at,
         }
     )

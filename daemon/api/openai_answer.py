@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from sanic.response import HTTPResponse
 
-from ..protocol.events import ChoiceEvent, Event, McpCall, Prefilled, Usage
+from ..protocol.events import ChoiceEvent, Counted, Event, McpCall, Prefilled, Usage
 from .errors import reply_to
 from .openai_usage import timings_object, usage_object
 from .sse import one_line, send_events
@@ -78,6 +78,7 @@ class Frames(ABC):
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
         self._base = envelope.base(self.kind)
+        self._so_far: dict[str, Any] | None = None  # usage, where every chunk has it
 
     @abstractmethod
     def encode(self, event: Event) -> bytes:
@@ -88,8 +89,10 @@ class Frames(ABC):
         return b"data: " + to_json(reply_to(error, self._envelope.request_id).body) + b"\n\n"
 
     def _choice(self, choice: dict[str, Any]) -> bytes:
-        usage = {"usage": None} if self._envelope.usage else {}
-        return self._frame({"choices": [choice]} | usage)
+        return self._frame({"choices": [choice]} | self._with_usage())
+
+    def _with_usage(self) -> dict[str, Any]:
+        return {"usage": self._so_far} if self._envelope.usage else {}
 
     def _usage(self, usage: Usage) -> bytes:
         rest: dict[str, Any] = {"choices": []}
@@ -116,7 +119,7 @@ class Collected(ABC):
         """Called in order, once an event."""
         if isinstance(event, Usage):
             self._usage = event
-        elif not isinstance(event, Prefilled | McpCall):
+        elif not isinstance(event, Prefilled | McpCall | Counted):
             self._take(event)
 
     @abstractmethod

@@ -53,6 +53,7 @@ class ChatFields(ThinkingFields, kw_only=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    prompt_logprobs: int | None = None  # vLLM's; of an answer that is not streamed
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     mcp: bool | list[str] | None = None  # ours: tools of all MCP servers, or of these
@@ -102,6 +103,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
                 dialect="openai_chat",
                 client=client,
                 stream=stream,
+                counted=stream and common.counted(fields),
                 priority=fields.priority or 0,
             ),
         ),
@@ -118,8 +120,21 @@ def _sampling(fields: ChatFields):
     if fields.top_logprobs and not fields.logprobs:
         raise BadRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
     return common.sampling(
-        fields, logprobs=bool(fields.logprobs), top_logprobs=fields.top_logprobs or 0
+        fields,
+        logprobs=bool(fields.logprobs),
+        top_logprobs=fields.top_logprobs or 0,
+        prompt_logprobs=_prompt_logprobs(fields),
     )
+
+
+def _prompt_logprobs(fields: ChatFields) -> int | None:
+    wanted = fields.prompt_logprobs
+    if wanted is None:
+        return None
+    if fields.stream or fields.mcp:
+        what = "a stream" if fields.stream else "tools of MCP servers"
+        raise BadRequest(f"prompt_logprobs does not go with {what}.", param="prompt_logprobs")
+    return wanted
 
 
 class _ToolChoice(NamedTuple):

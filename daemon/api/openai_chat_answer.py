@@ -12,6 +12,8 @@ from typing import Any
 from ..protocol.events import (
     ChoiceEvent,
     ChosenLogprob,
+    Counted,
+    Echo,
     Event,
     Finished,
     McpCall,
@@ -23,24 +25,9 @@ from ..protocol.events import (
     Usage,
 )
 from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
+from .openai_logprobs import logprobs_object, prompt_logprobs_object
+from .openai_usage import usage_object
 from .sse import json_text
-
-
-def logprob_object(chosen: ChosenLogprob) -> dict[str, Any]:
-    """One entry of `logprobs.content`."""
-    return {
-        "token": chosen.token,
-        "logprob": chosen.logprob,
-        "bytes": list(chosen.token_bytes),
-        "top_logprobs": [
-            {"token": token, "logprob": logprob, "bytes": list(raw)}
-            for token, raw, logprob in chosen.top
-        ],
-    }
-
-
-def logprobs_object(logprobs: Sequence[ChosenLogprob]) -> dict[str, Any]:
-    return {"content": [logprob_object(each) for each in logprobs], "refusal": None}
 
 
 def mcp_call_object(call: McpCall) -> dict[str, Any]:
@@ -78,6 +65,11 @@ class ChatStream(Frames):
         if isinstance(event, Usage):
             return self._usage(event)
         if isinstance(event, Prefilled):
+            return b""
+        if isinstance(event, Counted):
+            self._so_far = usage_object(event.usage)
+            self._text.clear()
+            self._reasoning.clear()
             return b""
         frame = self._call(event) if isinstance(event, McpCall) else self._encode(event)
         if event.index in self._started:
@@ -132,8 +124,8 @@ class ChatStream(Frames):
         """A chunk that changes nothing, with a field that clients of OpenAI do not know: `choices`
         is not left empty, as many programs look at its first entry."""
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}
-        usage = {"usage": None} if self._envelope.usage else {}
-        return self._frame({"choices": [choice], "mcp_call": mcp_call_object(call)} | usage)
+        shown = {"choices": [choice], "mcp_call": mcp_call_object(call)}
+        return self._frame(shown | self._with_usage())
 
     def _cut(self, index: int, delta: dict[str, Any]) -> Any:
         return tuple(self._chunk(index, delta).split(CUT_JSON))
@@ -176,6 +168,7 @@ class ChatAnswer(Collected):
         super().__init__(envelope)
         self._collected: dict[int, _Choice] = {}
         self._calls: list[dict[str, Any]] = []
+        self._prompt: dict[str, Any] = {}
 
     def _take(self, event: ChoiceEvent) -> None:
         choice = self._collected.setdefault(event.index, _Choice())
@@ -192,6 +185,8 @@ class ChatAnswer(Collected):
                 choice.calls[event.call]["arguments"].append(event.arguments)
             case Finished():
                 choice.finish_reason = event.reason
+            case Echo():
+                self._prompt = {"prompt_logprobs": prompt_logprobs_object(event)}
 
     def add(self, event: Event) -> None:
         if isinstance(event, McpCall) and event.status != "running":
@@ -199,7 +194,7 @@ class ChatAnswer(Collected):
         super().add(event)
 
     def _extra(self) -> dict[str, Any]:
-        return {"mcp_calls": self._calls} if self._calls else {}
+        return ({"mcp_calls": self._calls} if self._calls else {}) | self._prompt
 
     def _choices(self) -> list[dict[str, Any]]:
         return [

@@ -27,7 +27,11 @@ blueprint = Blueprint("openai_completions")
 
 MAX_SEQUENCES = 256  # prompts × n
 MAX_TOKENS = 16  # OpenAI's default of this endpoint
-UNSUPPORTED = common.UNSUPPORTED | {"suffix": one_of(""), "prompt_embeds": is_null}
+UNSUPPORTED = common.UNSUPPORTED | {
+    "suffix": one_of(""),
+    "prompt_embeds": is_null,
+    "prompt_logprobs": is_null,  # echo with logprobs gives them
+}
 
 
 class CompletionFields(common.CommonFields, kw_only=True):
@@ -90,6 +94,7 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
                 dialect="openai_completions",
                 client=client,
                 stream=stream,
+                counted=stream and common.counted(fields),
                 priority=fields.priority or 0,
             ),
         ),

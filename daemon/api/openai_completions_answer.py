@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..protocol.events import ChoiceEvent, ChosenLogprob, Echo, Event, Finished, TextDelta, Usage
+from ..protocol.events import (
+    ChoiceEvent,
+    ChosenLogprob,
+    Counted,
+    Echo,
+    Event,
+    Finished,
+    TextDelta,
+    Usage,
+)
 from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
+from .openai_usage import usage_object
 from .sse import json_text
 
 
@@ -67,6 +77,9 @@ class CompletionStream(Frames):
                 return self._chunk(event.index, event.text, logprobs=logprobs)
             case Finished():
                 return self._chunk(event.index, "", finish_reason=event.reason)
+            case Counted():
+                self._so_far = usage_object(event.usage)
+                self._text.clear()
             case Usage():
                 return self._usage(event)
         return b""

@@ -23,6 +23,7 @@ MAX_NAME_LENGTH = 512  # of a model, in characters
 
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None  # vLLM: in every chunk; needs include_usage
 
 
 class SamplingFields(msgspec.Struct, kw_only=True):
@@ -43,7 +44,8 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     def request(self, **more: Any) -> SamplingRequest:
         """The same free of the dialect, with the fields that only some have."""
         said = {name: getattr(self, name) for name in SamplingFields.__struct_fields__}
-        return SamplingRequest(**said | {"ignore_eos": bool(self.ignore_eos)} | more)
+        said |= {"ignore_eos": bool(self.ignore_eos)}
+        return SamplingRequest(**said | more)
 
 
 class CommonFields(SamplingFields, kw_only=True):
@@ -70,7 +72,6 @@ UNSUPPORTED: dict[str, Callable[[Any], bool]] = {
     "include_stop_str_in_output": one_of(False),
     "skip_special_tokens": one_of(True),
     "truncate_prompt_tokens": is_null,
-    "prompt_logprobs": is_null,
     "return_token_ids": one_of(False),
     "return_tokens_as_token_ids": one_of(False),
 }
@@ -94,6 +95,12 @@ def check_model(name: str) -> str:
 def include_usage(fields: CommonFields) -> bool:
     """Whether the stream ends with a chunk of usage."""
     return bool(fields.stream_options and fields.stream_options.include_usage)
+
+
+def counted(fields: CommonFields) -> bool:
+    """Whether every chunk of the stream has the usage so far."""
+    options = fields.stream_options
+    return include_usage(fields) and bool(options and options.continuous_usage_stats)
 
 
 def sampling(

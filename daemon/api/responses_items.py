@@ -8,7 +8,7 @@ import msgspec
 
 from ..protocol.events import McpCall, ReasoningDelta, TextDelta, ToolCallStarted
 from ..text.parsing import new_call_id
-from .openai_chat_answer import logprob_object
+from .openai_logprobs import logprob_object
 from .responses_input import REASONING, item_id
 from .sse import json_text
 

@@ -24,6 +24,7 @@ from ..store import responses as stored
 from ..store.database import StoreUnavailable
 from .responses_input import Item, response_of
 from .responses_object import Response
+from .responses_recall import ToolMemory
 from .responses_seal import Seal
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Keeper:
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self.tools = ToolMemory()
         self._busy: set[str] = set()  # conversations that a request is at work on
 
     @cached_property

@@ -38,7 +38,8 @@ async def read_request(
     check_servers(asked.tools.servers, front.mcp)
     asked.items = await keeper.referred(asked.items, context)
     messages = messages_of([*context.items, *asked.items], asked.tools, keeper.seal)
-    return chat_request(asked, messages, client=client, stream=bool(asked.fields.stream))
+    request = chat_request(asked, messages, client=client, stream=bool(asked.fields.stream))
+    return keeper.tools.recalled(asked.fields.prompt_cache_key, request)
 
 
 async def prepare(
@@ -54,6 +55,7 @@ async def prepare(
     find_model(front.config.settings, asked.fields.model)
     context = await keeper.context(asked, local)
     request = await read_request(front, keeper, asked, context, client)
+    keeper.tools.note(asked.fields.prompt_cache_key, request)
     seal = keeper.seal if asked.includes("reasoning.encrypted_content") else None
     demanded = demanded_tool(asked.choice)
     options = Options(asked.mark, asked.tools, wants_summary(asked), seal, demanded)

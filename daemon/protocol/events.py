@@ -2,7 +2,8 @@
 
 Order for every index: perhaps an `Echo`, any number of deltas, then one `Finished`. Before the
 first generated token: one `Prefilled`. After all choices: one `Usage`. `McpCall` comes only in
-answers to requests that asked for tools of MCP servers, anywhere before `Finished`.
+answers to requests that asked for tools of MCP servers, anywhere before `Finished`; `Counted` only
+where `RequestMeta.counted` says so, before every other event.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Echo(msgspec.Struct, tag=True, frozen=True):
     text: str
     first: str | None = None  # text of the first token; None: no log probabilities
     logprobs: tuple[ChosenLogprob, ...] = ()  # of the others
+    ids: tuple[tuple[int, ...], ...] = ()  # of each of the others, then of its `top`
 
 
 class TextDelta(msgspec.Struct, tag=True, frozen=True, gc=False):
@@ -117,5 +119,11 @@ class Usage(msgspec.Struct, tag=True, frozen=True):
     duration_s: float = 0.0
 
 
+class Counted(msgspec.Struct, tag=True, frozen=True):
+    """The books so far, of all that the next event tells included."""
+
+    usage: Usage
+
+
 ChoiceEvent = Echo | TextDelta | ReasoningDelta | ToolCallStarted | ToolCallArguments | Finished
-Event = ChoiceEvent | Prefilled | Usage | McpCall
+Event = ChoiceEvent | Prefilled | Usage | Counted | McpCall

@@ -44,6 +44,7 @@ class RequestMeta(msgspec.Struct, kw_only=True):
     key: str | None = msgspec.field(default_factory=current_key)  # name of the API key
     client: str | None = None  # peer address
     stream: bool = False  # answered event by event
+    counted: bool = False  # the books so far are told before every event
     priority: int = 0  # in the queue; smaller comes first
 
 

@@ -79,7 +79,7 @@ def card(spec: ModelSpec, limit_bytes: int | None = None) -> Card:
     problems: list[str] = []
     templates: dict[str, str] = {}
     try:
-        templates = _templates(folder, spec)
+        templates = templates_of(folder, spec)
     except ModelFailed as error:
         problems.append(error.message)
     joined = "\n".join(templates[name] for name in ("default", "tool_use") if name in templates)
@@ -121,7 +121,8 @@ def card(spec: ModelSpec, limit_bytes: int | None = None) -> Card:
     )
 
 
-def _templates(folder: Path, spec: ModelSpec) -> dict[str, str]:
+def templates_of(folder: Path, spec: ModelSpec) -> dict[str, str]:
+    """Those of the entry, or else of the folder. Raises ModelFailed."""
     if spec.chat_template is None:
         return chat_templates(folder, read_json(folder / CONFIG))
     try:

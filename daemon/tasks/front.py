@@ -14,6 +14,7 @@ from ..mcp.servers import McpServers
 from ..protocol import caller
 from . import mcp_loop
 from .bench import Benchmarks
+from .capabilities import Capabilities
 from .chat_room import ChatRoom
 from .running import RunningRequests
 
@@ -49,6 +50,7 @@ class Front:
     ranker: Ranker = field(kw_only=True)
     token_tools: TokenTools = field(kw_only=True)
     access: Access = field(kw_only=True)
+    capabilities: Capabilities = field(default_factory=Capabilities, kw_only=True)
     running: RunningRequests = field(default_factory=RunningRequests, kw_only=True)
     benchmarks: Benchmarks = field(init=False)
     version: str

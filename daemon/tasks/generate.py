@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from msgspec.structs import replace
 
 from ..protocol.errors import BadRequest, EngineDied
-from ..protocol.events import Event, Finished
+from ..protocol.events import Counted, Event, Finished
 from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, RequestMeta, SamplingRequest
 from ..protocol.wire import TokenRow
@@ -190,8 +190,11 @@ class Generator(Task):
                     rows = _one(generations[0], streams[0], books)
                 else:
                     rows = _many(generations, streams, books)
+                counted = books.meta.counted
                 async with aclosing(rows):
                     async for event in rows:
+                        if counted:
+                            yield Counted(books.usage())
                         yield event
             yield books.usage()
         except BaseException as error:
@@ -256,11 +259,13 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         made = side.text.prompt_of(request)
         grammar = side.text.grammar(request, made)
         budget = request.thinking_budget
+        scored = request.sampling.prompt_logprobs is not None
         return [
             Prompt(
                 made.tokens,
                 made.reasoning_open,
                 made.continues,
+                echo=Echoed("", made.tokens[0], only=False) if scored else None,
                 text=made.text,
                 grammar=grammar,
                 thinking_budget=made.thinking_budget if budget is None else budget,

@@ -20,7 +20,7 @@ import msgspec
 
 from ..mcp.names import function_names, functions
 from ..protocol.errors import BadRequest, ContextTooLong, FastMLXError
-from ..protocol.events import Event, Finished, McpCall, Usage
+from ..protocol.events import Counted, Event, Finished, McpCall, Usage
 from .mcp_rounds import Call, Round, tool_message, total
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ async def chat(
         try:
             async with aclosing(generator.chat(request)) as events:
                 async for event in events:
-                    if (shown := round_.take(event)) is not None:
+                    if isinstance(event, Counted):
+                        yield Counted(total([*usages, event.usage], time.perf_counter() - since))
+                    elif (shown := round_.take(event)) is not None:
                         yield shown
         except ContextTooLong:
             if not results or all(result["content"] == TOO_LONG for result in results):

@@ -49,7 +49,7 @@ class Texts:
     async def get(self, name: str, spec: ModelSpec) -> ModelSide:
         """Raises ModelFailed when the model's folder or its tokenizer cannot be read; the next call
         tries again."""
-        key = _text_fields(spec)
+        key = text_fields(spec)
         entry = self._entries.get(name)
         if entry is None or entry.key != key:
             loading = asyncio.ensure_future(asyncio.to_thread(_load, spec))
@@ -70,7 +70,8 @@ class Texts:
             del self._entries[name]
 
 
-def _text_fields(spec: ModelSpec) -> tuple[object, ...]:
+def text_fields(spec: ModelSpec) -> tuple[object, ...]:
+    """What of an entry, and of its template's file, the text side depends on."""
     template = spec.chat_template
     try:
         edited = None if template is None else template.stat().st_mtime_ns

@@ -250,11 +250,6 @@ class ModelText:
         """Whether its thinking is told from its answers."""
         return self._reasoning_parser is not None
 
-    @property
-    def calls_tools(self) -> bool:
-        """Whether its calls are told from its text."""
-        return self._tool_parser is not None
-
     def completion_prompt(self, prompt: str | list[int]) -> list[int]:
         """Token ids of a plain prompt, with the model's bos; ids are checked and passed through.
 

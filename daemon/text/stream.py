@@ -30,7 +30,8 @@ from .stops import StopMatcher
 
 
 class Echoed(NamedTuple):
-    """A prompt that its completion begins with."""
+    """A prompt that its completion begins with; without text, one whose log probabilities alone
+    are told."""
 
     text: str
     first_token: int
@@ -136,8 +137,10 @@ class TextStream:
         first = None
         if row.prompt_logprobs is not None:
             first, _ = self._tokenizer.label(echo.first_token)
-        logprobs = tuple(map(self._chosen, row.prompt_logprobs or ()))
-        events.append(Echo(self._index, echo.text, first, logprobs))
+        entries = row.prompt_logprobs or ()
+        logprobs = tuple(map(self._chosen, entries))
+        ids = tuple(tuple(entry.token_id for entry in each) for each in entries)
+        events.append(Echo(self._index, echo.text, first, logprobs, ids))
         if echo.only:
             self.stopped = True
             self._end("length", None, events)

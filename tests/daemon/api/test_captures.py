@@ -109,8 +109,9 @@ def check_chat(events: list[tuple[str | None, str]], body: dict[str, Any]) -> No
     assert len(ends) == 1
     assert ends[0] in ("stop", "length", "tool_calls")
     with_usage = [chunk for chunk in chunks if chunk.get("usage")]
-    if (body.get("stream_options") or {}).get("include_usage"):
-        assert with_usage == chunks[-1:]
+    options = body.get("stream_options") or {}
+    if options.get("include_usage"):
+        assert with_usage == (chunks if options.get("continuous_usage_stats") else chunks[-1:])
         assert chunks[-1]["choices"] == []
         assert choices[-1]["finish_reason"]
     else:

@@ -224,7 +224,9 @@ def test_models_say_what_clients_of_all_kinds_read(http: httpx.Client) -> None:
     (tiny,) = [each for each in listed["data"] if each["id"] == "tiny"]
     assert {"id", "object", "created", "owned_by", "aliases", "loaded"} <= tiny.keys()
     assert tiny["context_length"] == tiny["max_model_len"] == tiny["max_input_tokens"]
-    assert http.get("/v1/models/tiny").json()["id"] == "tiny"
+    assert tiny["capabilities"] == ["completion", "tools", "thinking"]
+    one = http.get("/v1/models/tiny").json()
+    assert (one["id"], one["capabilities"]) == ("tiny", tiny["capabilities"])
     missing = http.get("/v1/models/org%2Fname%3Atag")
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "model_not_found"

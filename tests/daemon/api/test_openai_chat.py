@@ -100,6 +100,7 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
     )
     assert asked.stream
     assert asked.include_usage
+    assert asked.request.meta.counted
     assert asked.request.tools == []
 
 
@@ -123,6 +124,8 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
         ({"stop": "x" * 5000}, "stop"),
         ({"logit_bias": {"word": 1}}, "logit_bias"),
         ({"top_logprobs": 3}, "top_logprobs"),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+        ({"prompt_logprobs": 1, "mcp": True}, "prompt_logprobs"),
         ({"model": ""}, "model"),
         ({"model": "x" * 1000}, "model"),
         ({"messages": []}, "messages"),
