@@ -31,7 +31,8 @@ async def gate(request: Request) -> HTTPResponse | None:
         # end of the connection would go unnoticed, and the request would run for nobody.
         request.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
     request.app.ctx.activity.asked(request.path)
-    log_context.begins(str(request.id)[:LONGEST_ID])
+    theirs = request.headers.get("x-client-request-id", "")[:LONGEST_ID]  # OpenAI's programs'
+    log_context.begins(str(request.id)[:LONGEST_ID], theirs or None)
     settings = request.app.ctx.front.config.settings.server
     if request.method == "OPTIONS":
         allowed = preflight_headers(request.headers, settings.cors_origins)

@@ -35,7 +35,9 @@ def prompt_logprobs_object(prompt: Echo) -> list[dict[str, Any] | None]:
     for a token that is not among the likeliest that were asked for."""
     found: list[dict[str, Any] | None] = [None]
     for token, (own, *ids) in zip(prompt.logprobs, prompt.ids, strict=True):
-        entries = {own: (token.logprob, None, token.token)}
+        entries: dict[int, tuple[float, int | None, str]] = {
+            own: (token.logprob, None, token.token)
+        }
         for rank, (each, (text, _, logprob)) in enumerate(zip(ids, token.top, strict=True), 1):
             entries[each] = (logprob, rank, text)
         found.append(

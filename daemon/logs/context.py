@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 
 class Whose(NamedTuple):
-    """The two names of a request."""
+    """The names of a request."""
 
     request: str | None = None  # as its answer and the usage row say: "chatcmpl-…"
     http: str | None = None  # as the header x-request-id of its response says
+    client: str | None = None  # as its own header x-client-request-id says
 
 
 NOBODY = Whose()
@@ -26,9 +27,9 @@ def whose() -> Whose:
     return _whose.get()
 
 
-def begins(http: str) -> None:
+def begins(http: str, client: str | None = None) -> None:
     """An HTTP request came in; one connection's requests follow each other in one task."""
-    _whose.set(Whose(None, http))
+    _whose.set(Whose(None, http, client))
 
 
 def is_called(request: str) -> None:

@@ -36,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     request: str | None = None  # id of the request that it is about
     http: str | None = None  # the same as the header x-request-id has it
+    client: str | None = None  # and as the client's header x-client-request-id had it
     model: str | None = None  # whose engine it is about, or said it
     trace: str | None = None  # of an exception
 
@@ -44,14 +45,15 @@ class Wanted(NamedTuple):
     """Which entries somebody wants to see."""
 
     level: str = "debug"  # this one and what is worse
-    request: str | None = None  # either id
+    request: str | None = None  # any of its ids
     model: str | None = None
     text: str | None = None  # somewhere in the message or the trace; case does not count
 
     def matches(self, entry: Entry) -> bool:
         if LEVELS.index(entry.level) < LEVELS.index(self.level):
             return False
-        if self.request is not None and self.request not in (entry.request, entry.http):
+        names = (entry.request, entry.http, entry.client)
+        if self.request is not None and self.request not in names:
             return False
         if self.model is not None and self.model != entry.model:
             return False

@@ -76,6 +76,7 @@ def entry_of(record: logging.LogRecord) -> Entry:
         message=shortened(without_secrets(message)),
         request=request,
         http=here.http if request == here.request else None,
+        client=here.client if request == here.request else None,
         model=own.get("model"),
         trace=shortened(without_secrets(trace)) if trace else None,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import httpx2
 import ollama
 import openai
 import pytest
@@ -157,7 +158,7 @@ async def test_callers_of_the_mcp_endpoint_keep_their_own_rights(
     rich, poor = make(scopes=(Scope.ADMIN,)), make(models=("other",))
     for key, models, fails in ((rich, 2, False), (poor, 1, True), (rich, 2, False)):
         async with (
-            httpx.AsyncClient(headers={"x-api-key": key}, timeout=60) as http,
+            httpx2.AsyncClient(headers={"x-api-key": key}, timeout=60) as http,
             Client(streamable_http_client(closed.url + "/mcp", http_client=http)) as client,
         ):
             listed: Any = (await client.call_tool("list_models", {})).structured_content

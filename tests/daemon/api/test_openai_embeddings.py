@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -18,6 +19,7 @@ import tiny
 from fastmlx.daemon.api.openai_embeddings import read_embeddings
 from fastmlx.daemon.protocol.errors import BadRequest
 from live import LiveDaemon
+from mcp import Client
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,13 @@ def test_a_detected_embedder_needs_no_declaration_and_leaves_usage_rows(
     with sqlite3.connect(daemon.home / "fastmlx.db") as database:
         rows = database.execute("SELECT model, dialect, prompt_tokens, error FROM usage").fetchall()
     assert rows == [("minilm", "openai_embeddings", answer.usage.prompt_tokens, None)]
+
+
+async def test_a_client_of_mcp_gets_the_same_vectors(embedder: LiveDaemon) -> None:
+    whole = embedder.openai().embeddings.create(model="e", input=["one", "two"])
+    async with Client(embedder.url + "/mcp") as client:
+        made = await client.call_tool("embed", {"model": "e", "input": ["one", "two"]})
+    assert not made.is_error, made
+    found: Any = made.structured_content
+    for vector, each in zip(found["embeddings"], whole.data, strict=True):
+        assert vector == pytest.approx(each.embedding, abs=1e-5)

@@ -1,9 +1,12 @@
-"""A thinking budget is kept, in both dialects, by a real engine that would think for ever."""
+"""A thinking budget is kept, in both dialects, by a real engine that would think for ever; and what
+a grammar demands of the answer comes behind the thinking."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,12 @@ def thinker(
 ) -> Iterator[LiveDaemon]:
     home = tmp_path_factory.mktemp("thinker")
     (home / "thinks.jinja").write_text(TEMPLATE)
-    config = f"models:\n  m: {{path: {tiny_model('qwen3')}, chat_template: ./thinks.jinja}}\n"
+    folder = tiny_model("qwen3")
+    config = f"""\
+models:
+  m: {{path: {folder}, chat_template: ./thinks.jinja}}
+  plain: {{path: {folder}, chat_template_args: {{enable_thinking: false}}}}
+"""
     with LiveDaemon(home, config) as running:
         yield running
 
@@ -120,3 +128,36 @@ def test_every_choice_keeps_to_the_budget_of_its_effort(thinker: LiveDaemon, n: 
     assert details is not None
     assert 6 * n <= (details.reasoning_tokens or 0) <= 12 * n
     assert budget.usage.completion_tokens == 30 * n
+
+
+WISHES: list[tuple[dict[str, Any], str]] = [
+    ({"structured_outputs": {"json": {"type": "boolean"}}}, "true|false"),
+    ({"structured_outputs": {"regex": "[a-f]{4}"}}, "[a-f]{4}"),
+    ({"structured_outputs": {"choice": ["yes", "no"]}}, "yes|no"),
+    ({"structured_outputs": {"grammar": 'start: "a" /[0-9]/'}}, "a[0-9]"),
+    ({}, "(?s).*"),
+]
+
+
+@pytest.mark.parametrize("model", ["m", "plain"])
+def test_every_wish_is_kept_in_a_batch_of_streams(thinker: LiveDaemon, model: str) -> None:
+    with thinker.openai() as client, ThreadPoolExecutor(len(WISHES)) as pool:
+
+        def ask(wish: tuple[dict[str, Any], str]) -> tuple[str, str, str]:
+            extra: Any = wish[0] | ({"thinking_token_budget": 7} if model == "m" else {})
+            stream = client.chat.completions.create(
+                model=model, messages=ASKED, max_tokens=60, seed=4, stream=True, extra_body=extra
+            )
+            text = thought = reason = ""
+            for chunk in stream:
+                delta: Any = chunk.choices[0].delta
+                text += delta.content or ""
+                thought += getattr(delta, "reasoning_content", None) or ""
+                reason = chunk.choices[0].finish_reason or reason
+            return text, thought, reason
+
+        said = list(pool.map(ask, WISHES))
+    for (text, thought, reason), (fields, pattern) in zip(said, WISHES, strict=True):
+        assert re.fullmatch(pattern, text), (text, fields)
+        assert reason == "stop" or not fields
+        assert bool(thought) == (model == "m")
