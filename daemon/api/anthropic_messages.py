@@ -16,6 +16,7 @@ from sanic.response import HTTPResponse
 
 from .anthropic_answer import PING, Envelope, MessageAnswer, MessageStream
 from .anthropic_request import MessagesFields, read_request
+from .keep_alive import KEPT
 from .sse import send_events
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 blueprint = Blueprint("anthropic_messages")
 
 
-@blueprint.post("/v1/messages", name="messages", ctx_body=MessagesFields)
+@blueprint.post("/v1/messages", name="messages", ctx_body=MessagesFields, ctx_raw=KEPT)
 async def messages(request: Request) -> HTTPResponse | None:
     """Anthropic: the next message of a chat."""
     asked = read_request(request.body, client=request.ip)

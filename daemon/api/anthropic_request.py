@@ -17,6 +17,7 @@ from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from ..text.effort import DO_NOT_THINK, THINK
 from .anthropic_blocks import has_cache_marks, read_messages, read_tools
 from .body import convert, read_json
+from .keep_alive import read_kept
 from .openai_fields import MAX_STOP_LENGTH, MAX_STOPS, check_model
 
 
@@ -84,6 +85,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
                 max_tokens=fields.max_tokens,
                 stop=_stops(fields.stop_sequences),
             ),
+            keep_alive_s=read_kept(raw),
             meta=RequestMeta(
                 request_id=f"msg_{uuid.uuid4().hex}",
                 dialect="anthropic_messages",

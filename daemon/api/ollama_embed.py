@@ -18,7 +18,8 @@ from sanic.response import HTTPResponse
 from ..protocol.errors import BadRequest
 from ..protocol.requests import EmbeddingRequest, RequestMeta
 from .body import convert, read_json
-from .ollama_fields import model_name, read_keep_alive, read_options
+from .keep_alive import read_keep_alive
+from .ollama_fields import model_name, read_options
 from .openai_embeddings import LONG_ANSWER, MAX_INPUTS, check_dimensions
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md and docs/modelfil
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
     from ...config.settings import Settings
 
 LATEST = ":latest"
-FOREVER_S = 365 * 24 * 3600.0  # a longer keep_alive means: until somebody unloads it
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?P<sign>[-+]?)(?P<parts>(?:[0-9.]+(?:ns|us|µs|ms|s|m|h))+)")
-_PART = re.compile(r"(?P<number>[0-9.]+)(?P<unit>ns|us|µs|ms|s|m|h)")
 # The switches of chat templates: Qwen's and most others', DeepSeek's and Granite's.
 _SWITCHES = ("enable_thinking", "thinking")
 EFFORTS = ("low", "medium", "high")
@@ -154,36 +148,6 @@ def read_think(value: Any) -> dict[str, Any]:
     if value in EFFORTS:
         return dict.fromkeys(_SWITCHES, True) | {"reasoning_effort": value}
     raise BadRequest(f"think must be true, false or one of {', '.join(EFFORTS)}.", param="think")
-
-
-def read_keep_alive(value: float | str | None) -> float | None:
-    """Seconds; math.inf for ever. A number is seconds, a text "5m", "1h30m" or "300ms"; anything
-    negative is for ever. Raises BadRequest."""
-    if value is None or isinstance(value, int | float):
-        seconds = value
-    elif re.fullmatch(r"[-+]?\d+", value, re.ASCII):
-        seconds = float(value)
-    else:
-        seconds = _duration_s(value)
-    if seconds is None:
-        return None
-    return math.inf if seconds < 0 or seconds > FOREVER_S else float(seconds)
-
-
-def _duration_s(text: str) -> float:
-    """As Go's time.ParseDuration reads it."""
-    found = _DURATION.fullmatch(text.strip())
-    try:
-        if found is None:
-            raise ValueError
-        parts = _PART.finditer(found["parts"])
-        seconds = sum(float(part["number"]) * _UNITS[part["unit"]] for part in parts)
-    except ValueError:
-        raise BadRequest(
-            'keep_alive must be seconds or a duration such as "5m" or "1h30m"; -1 is for ever.',
-            param="keep_alive",
-        ) from None
-    return -seconds if found["sign"] == "-" else seconds
 
 
 def model_name(settings: Settings, name: str | None) -> str:

@@ -13,11 +13,11 @@ import msgspec
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, CompletionRequest, RequestMeta
 from .body import convert, is_null, one_of, read_json, refuse
+from .keep_alive import read_keep_alive
 from .ollama_fields import (
     Options,
     model_name,
     read_format,
-    read_keep_alive,
     read_options,
     read_think,
     sampling,

@@ -15,6 +15,7 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, McpWanted, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
+from .keep_alive import KEPT, read_kept
 from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
 from .openai_messages import read_messages, read_tools
@@ -97,6 +98,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
             continue_final_message=continues,
             sampling=_sampling(fields),
             n=common.choices(fields),
+            keep_alive_s=read_kept(raw),
             mcp=_mcp(fields),
             meta=RequestMeta(
                 request_id=f"chatcmpl-{uuid.uuid4().hex}",
@@ -195,7 +197,7 @@ def _continues(fields: ChatFields) -> bool:
     name="chat",
     ctx_body=ChatFields,
     ctx_refused=tuple(UNSUPPORTED),
-    ctx_raw=STRUCTURED,
+    ctx_raw=STRUCTURED + KEPT,
 )
 async def chat(request: Request) -> HTTPResponse | None:
     """OpenAI: the next message of a chat."""

@@ -15,6 +15,7 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import CompletionRequest, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
+from .keep_alive import KEPT, read_kept
 from .openai_answer import Envelope, respond
 from .openai_completions_answer import Best, CompletionAnswer, CompletionStream
 from .openai_structured import STRUCTURED, read_structured
@@ -89,6 +90,7 @@ def read_completion(body: bytes, *, client: str | None = None) -> Completion:
                 prompt_logprobs=fields.logprobs if fields.echo else None,
             ),
             n=tries,
+            keep_alive_s=read_kept(raw),
             meta=RequestMeta(
                 request_id=f"cmpl-{uuid.uuid4().hex}",
                 dialect="openai_completions",
@@ -141,7 +143,7 @@ def _are_tokens(value: Any) -> bool:
     name="completions",
     ctx_body=CompletionFields,
     ctx_refused=tuple(UNSUPPORTED),
-    ctx_raw=STRUCTURED,
+    ctx_raw=STRUCTURED + KEPT,
 )
 async def completions(request: Request) -> HTTPResponse | None:
     """OpenAI: how prompts go on."""

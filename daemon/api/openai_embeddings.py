@@ -19,6 +19,7 @@ from sanic.response import HTTPResponse
 from ..protocol.errors import BadRequest
 from ..protocol.requests import EmbeddingRequest, RequestMeta
 from .body import convert, is_null, read_json, refuse
+from .keep_alive import KEPT, read_kept
 from .openai_fields import check_model
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def read_embeddings(body: bytes, *, client: str | None = None) -> Embeddings:
             model=check_model(fields.model),
             inputs=_inputs(fields.input),
             dimensions=fields.dimensions,
+            keep_alive_s=read_kept(raw),
             meta=RequestMeta(
                 request_id=f"embd-{uuid.uuid4().hex}", dialect="openai_embeddings", client=client
             ),
@@ -128,7 +130,11 @@ def _base64(row: bytes) -> str:
 
 
 @blueprint.post(
-    "/v1/embeddings", name="embeddings", ctx_body=EmbeddingFields, ctx_refused=tuple(UNSUPPORTED)
+    "/v1/embeddings",
+    name="embeddings",
+    ctx_body=EmbeddingFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=KEPT,
 )
 async def embeddings(request: Request) -> HTTPResponse:
     front: Front = request.app.ctx.front

@@ -19,6 +19,7 @@ from ..protocol.errors import BadRequest
 from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .body import read_json
+from .keep_alive import KEPT
 from .responses_background import Background
 from .responses_fields import UNSUPPORTED, ResponsesFields, read_asked
 from .responses_input import folded, item_id
@@ -60,7 +61,11 @@ def install(site: Sanic[Any, Any], front: Front) -> None:
 
 
 @blueprint.post(
-    "/v1/responses", name="create", ctx_body=ResponsesFields, ctx_refused=tuple(UNSUPPORTED)
+    "/v1/responses",
+    name="create",
+    ctx_body=ResponsesFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=KEPT,
 )
 async def create(request: Request) -> HTTPResponse | None:
     context = request.app.ctx

@@ -16,6 +16,7 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from ..text.effort import KEY
 from .body import convert, is_null, one_of, refuse
+from .keep_alive import read_kept
 from .openai_fields import SamplingFields, check_model
 from .openai_thinking import MAX_LEVEL
 from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
@@ -86,6 +87,7 @@ class Asked(msgspec.Struct, kw_only=True):
     tools: Tools
     choice: Choice
     conversation: str | None
+    keep_alive_s: float | None = None
 
     @property
     def response_id(self) -> str:
@@ -115,6 +117,7 @@ def read_asked(raw: Mapping[str, Any]) -> Asked:
         tools=tools,
         choice=read_choice(fields.tool_choice, tools),
         conversation=_conversation(fields.conversation),
+        keep_alive_s=read_kept(raw),
     )
     read_format(fields.text and fields.text.format)
     if fields.input is None and not (fields.previous_response_id or asked.conversation):
@@ -177,6 +180,7 @@ def chat_request(
         parallel_tool_calls=fields.parallel_tool_calls is not False,
         mcp=wanted(choice.tools.servers, fields.max_tool_calls),
         sampling=_sampling(asked),
+        keep_alive_s=asked.keep_alive_s,
         meta=RequestMeta(
             request_id=asked.response_id, dialect=DIALECT, client=client, stream=stream
         ),

@@ -253,3 +253,27 @@ def test_a_body_that_is_too_large_is_a_413_in_the_clients_own_shape(http: httpx.
     assert answer.json()["error"]["type"] == "request_too_large"
     for path in ("/health", "/metrics", "/api/hello"):
         assert http.head(path).status_code == 200
+
+
+# ---- how long a model stays
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (CHAT, {"messages": HELLO, "max_tokens": 1}),
+        (COMPLETIONS, {"prompt": "Hello", "max_tokens": 1}),
+        (MESSAGES, {"messages": HELLO, "max_tokens": 1}),
+        (RESPONSES, {"input": "Hello", "max_output_tokens": 1}),
+    ],
+)
+def test_every_dialect_says_how_long_a_model_stays(
+    http: httpx.Client, daemon: LiveDaemon, path: str, asked: dict[str, Any]
+) -> None:
+    def stays_s() -> float:
+        return daemon.model("tiny")["idle_timeout_s"]
+
+    for more, seconds in (({"keep_alive": "2h"}, 7200), ({"ttl": 5000}, 5000)):
+        answer = http.post(path, json={"model": "tiny"} | asked | more)
+        assert answer.status_code == 200, answer.text
+        assert stays_s() == seconds

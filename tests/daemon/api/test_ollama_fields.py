@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from fastmlx.config.settings import ModelSpec, Settings
+from fastmlx.daemon.api.keep_alive import read_keep_alive, read_kept
 from fastmlx.daemon.api.ollama_answer import Answer, Envelope
 from fastmlx.daemon.api.ollama_fields import (
     model_name,
-    read_keep_alive,
     read_options,
     sampling,
 )
@@ -42,6 +42,29 @@ def test_any_other_text_is_refused(said: str) -> None:
     else:
         assert seconds is not None
         assert seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"),
+    [
+        ({}, None),
+        ({"keep_alive": None, "ttl": None}, None),
+        ({"ttl": 90}, 90),
+        ({"ttl": 90, "keep_alive": "5m"}, 300),
+        ({"keep_alive": -1}, math.inf),
+    ],
+)
+def test_the_other_dialects_take_it_and_lm_studios_too(
+    raw: dict[str, Any], seconds: float | None
+) -> None:
+    assert read_kept({"model": "m"} | raw) == seconds
+
+
+@pytest.mark.parametrize("raw", [{"ttl": -1}, {"ttl": "soon"}, {"keep_alive": [1]}])
+def test_what_is_no_time_is_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_kept(raw)
+    assert caught.value.param == next(iter(raw))
 
 
 def test_latest_is_what_a_name_without_a_tag_means() -> None:
