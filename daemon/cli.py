@@ -22,6 +22,7 @@ from .commands.failure import Failure
 class Verb(NamedTuple):
     summary: str  # for `fastmlx --help`
     module: str  # in daemon.commands
+    passes_on: bool = False  # what stands behind -- belongs to another program
 
 
 VERBS = {
@@ -38,10 +39,14 @@ VERBS = {
     "keys": Verb("make and manage API keys", "keys"),
     "password": Verb("set the dashboard's password", "password"),
     "bench": Verb("measure how fast a model computes prompts and answers", "bench"),
+    "launch": Verb("start a coding agent against this server", "launch", passes_on=True),
+    "top": Verb("watch the daemon, live", "top"),
+    "menubar": Verb("show the daemon in macOS's menu bar", "menubar"),
+    "doctor": Verb("look for what is wrong, and say what to do", "doctor"),
     "logs": Verb("show the daemon's log, or that of a model's engine", "logs"),
     "install": Verb("start the daemon at every login, as a service", "install"),
     "uninstall": Verb("stop and remove the service", "uninstall"),
-    "restart": Verb("restart the service", "restart"),
+    "restart": Verb("start the daemon again, refusing nobody meanwhile", "restart"),
 }
 
 DESCRIPTION = "A local LLM server: models declared in config.yaml, served through OpenAI's API."
@@ -54,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parser(words).parse_args(words)
+        words, passed_on = _split(words)
+        args = _parser(words).parse_args(words, argparse.Namespace(passed_on=passed_on))
         status = args.run(args)
         sys.stdout.flush()  # here, where a reader that has gone is no traceback
         return status
@@ -71,6 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}")
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words for us, and those behind --; argparse would mix them up with its own."""
+    passes_on = bool(words) and words[0] in VERBS and VERBS[words[0]].passes_on
+    if not passes_on or "--" not in words:
+        return words, []
+    end = words.index("--")
+    return words[:end], words[end + 1 :]
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

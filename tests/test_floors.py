@@ -2,12 +2,13 @@
 
     6  daemon.__main__  daemon.cli  daemon.commands
     5  daemon.app
-    4  daemon.reconcile  daemon.api  admin
+    4  daemon.reconcile  daemon.api  daemon.doctor  admin
     3  daemon.tasks
     2  daemon.supervisor  daemon.mcp
     1  daemon.hub  daemon.store  daemon.text  daemon.auth  daemon.access  daemon.connections
        daemon.opening  launchd     |  daemon.engine, daemon.demo
-    0  config  migrations  daemon.protocol  daemon.cold  daemon.logs  daemon.idle  daemon.registry
+    0  config  migrations  daemon.protocol  daemon.cold  daemon.logs  daemon.idle  daemon.launch
+       daemon.watching  daemon.registry
 
 Imports inside functions count as well. Those under `if TYPE_CHECKING:` do not load anything, but
 say what a module knows, so they must not lead upwards either.
@@ -31,6 +32,7 @@ FLOORS = {
     "daemon.cli": 6,
     "daemon.commands": 6,
     "daemon.app": 5,
+    "daemon.doctor": 4,
     "daemon.reconcile": 4,
     "daemon.api": 4,
     "admin": 4,
@@ -51,7 +53,9 @@ FLOORS = {
     "migrations": 0,
     "daemon.protocol": 0,
     "daemon.cold": 0,
+    "daemon.launch": 0,
     "daemon.logs": 0,
+    "daemon.watching": 0,
     "daemon.idle": 0,
     "daemon.registry": 0,
 }
