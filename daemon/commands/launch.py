@@ -127,4 +127,4 @@ def _execute(tool: Tool, start: Start) -> int:
     if program is None:
         raise Failure(f"{tool.program} is not on this machine; get it with: {tool.install}")
     environment = {k: v for k, v in os.environ.items() if k not in start.without}
-    os.execve(program, [*start.arguments], environment | start.environment)  # noqa: S606
+    os.execve(program, [*start.arguments], {**environment, **start.environment})  # noqa: S606
