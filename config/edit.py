@@ -17,6 +17,7 @@ from .lines import (
     column,
     comments_in,
     content_end,
+    header_end,
     is_inline,
     line_start,
     newline_of,
@@ -225,7 +226,7 @@ def _replaced(text: str, root: Table | None, table: Table, entry: Entry, value: 
         if merged is not None:
             return merged
     below = emit(value, step_of(text, root))
-    end = content_end(text, entry)
+    end = content_end(text, entry, is_kept=False)
     hoisted: list[str] = []
     newline = newline_of(text)
     key_column = column(text, entry.key_start)
@@ -239,7 +240,7 @@ def _replaced(text: str, root: Table | None, table: Table, entry: Entry, value: 
             comment, stop = trailing_comment(text, end)
             hoisted = comments_in(text, entry.start, end, entry.value)
         else:
-            comment, _ = trailing_comment(text, colon + 1)
+            comment, _ = trailing_comment(text, header_end(text, entry, colon + 1))
             if text[entry.start] not in "|>":
                 _, stop = trailing_comment(text, end)
                 hoisted = comments_in(text, colon + 1, stop, entry.value)

@@ -15,6 +15,7 @@ from .plain import plain
 
 _COMMENT = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|$)")
 _COLON = re.compile(r"[ \t]*:")
+_HEADER = re.compile(r"[|>][-+1-9]*")
 _ITEM = re.compile(r"[ \t]*-[ \t]+")
 
 
@@ -62,8 +63,9 @@ def is_inline(text: str, entry: Entry) -> bool:
     return value.is_flow
 
 
-def content_end(text: str, entry: Entry) -> int:
-    """The end of the value, less the blank lines that the parser counts to a block scalar."""
+def content_end(text: str, entry: Entry, *, is_kept: bool = True) -> int:
+    """The end of the value, less the blank lines that the parser counts to a block scalar; where
+    those belong to it (`|+`), less them only when the value goes (not `is_kept`)."""
     value = entry.value
     while isinstance(value, Table | Sequence) and not value.is_flow and value.start == entry.start:
         if isinstance(value, Sequence) or not value.entries:
@@ -73,7 +75,7 @@ def content_end(text: str, entry: Entry) -> int:
     if not isinstance(value, Scalar) or text[entry.start : entry.start + 1] not in ("|", ">"):
         return entry.end
     header = text[entry.start : text.find("\n", entry.start)]
-    if "+" in header.partition("#")[0]:
+    if is_kept and "+" in header.partition("#")[0]:
         return entry.end
     return entry.start + len(text[entry.start : entry.end].rstrip())
 
@@ -82,6 +84,13 @@ def trailing_comment(text: str, index: int) -> tuple[str, int]:
     """(the comment behind `index` on its line or "", where the comment or the blanks end)."""
     found = _COMMENT.match(text, index)
     return (found[1] or "", found.end()) if found else ("", index)
+
+
+def header_end(text: str, entry: Entry, behind_colon: int) -> int:
+    """Where a comment on the line of the key may begin, of a value in the lines below it: a block
+    scalar has its indicators there."""
+    found = _HEADER.match(text, entry.start)
+    return found.end() if found else behind_colon
 
 
 def value_colon(text: str, entry: Entry) -> int:
