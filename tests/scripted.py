@@ -25,6 +25,7 @@ from fastmlx.daemon.tasks.embed import Embedder
 from fastmlx.daemon.tasks.front import Front
 from fastmlx.daemon.tasks.generate import Generator
 from fastmlx.daemon.tasks.rerank import Ranker
+from fastmlx.daemon.tasks.running import RunningRequests
 from fastmlx.daemon.tasks.texts import Texts
 from fastmlx.daemon.tasks.tokens import TokenTools
 from fastmlx.daemon.text.tokenizer import Tokenizer
@@ -75,17 +76,19 @@ async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Sc
     store = Store.open(home.database)
     texts = Texts()
     embedder = Embedder(config, supervisor, texts, store.record)
+    running = RunningRequests()
     front = Front(
         home,
         config,
         supervisor,
         store,
-        Generator(config, supervisor, texts, store.record),
+        Generator(config, supervisor, texts, store.record, running=running),
         version="1.0",
         embedder=embedder,
         ranker=Ranker(config, supervisor, texts, store.record, embedder),
         token_tools=TokenTools(config, texts),
         access=Access(home),
+        running=running,
     )
     await reconcile(None, config.settings, supervisor)
     listener = socket.create_server(("127.0.0.1", 0))

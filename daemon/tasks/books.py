@@ -53,6 +53,7 @@ class Books:
         self.meta = meta
         self.max_tokens = sampling.max_tokens if sampling is not None else None
         self.at_ms = int(time.time() * 1000)
+        self.runs_tools = False  # between two rounds
         self.leasing = False  # waits for its model
         self.lease: Lease | None = None
         self._sampling = sampling
@@ -87,6 +88,11 @@ class Books:
             self._interrupted.cancel()
         for job in self._jobs:
             job.give_up(_cancelled())
+
+    def running_tools(self, tools: Job) -> None:
+        """This request does nothing but wait for these."""
+        self.runs_tools = True
+        self._jobs = [tools]
 
     @contextlib.asynccontextmanager
     async def using(self, lease: AbstractAsyncContextManager[Lease]) -> AsyncIterator[Lease]:

@@ -10,6 +10,7 @@ engine, and gets its 400 without waiting for one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
@@ -26,7 +27,7 @@ from ..protocol.wire import TokenRow
 from ..text.divergence import Divergence, RecentPrompts
 from ..text.grammar import check as check_grammar
 from ..text.stream import Echoed, TextStream
-from .books import Books
+from .books import Books, Job
 from .lookup import find_model
 from .merge import merge
 from .running import RunningRequests
@@ -96,6 +97,17 @@ class Generator(Task):
         """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
         any two. Close the generator (`aclosing`) to give the request up."""
         return self._run(_chat_plan(request), Books(request.model, request.meta, request.sampling))
+
+    @contextlib.contextmanager
+    def at_tools(self, request: ChatRequest, tools: Job) -> Iterator[None]:
+        """The request is among those that run while tools are run for it, too."""
+        books = Books(request.model, request.meta, request.sampling)
+        books.running_tools(tools)
+        self._running.add(books)
+        try:
+            yield
+        finally:
+            self._running.remove(books)
 
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that `chat` would send for this request. Needs the tokenizer alone:

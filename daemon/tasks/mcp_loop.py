@@ -129,10 +129,12 @@ async def chat(
             return
         calls_left = None if calls_left is None else calls_left - len(calls)
         outputs: dict[int, str] = {}
-        async with aclosing(_run(tools, calls)) as told:
-            async for place, event in told:
-                outputs[place] = event.output
-                yield event
+        work = _Work(tools, calls)
+        with generator.at_tools(request, work):
+            async with aclosing(work.run()) as told:
+                async for place, event in told:
+                    outputs[place] = event.output
+                    yield event
         results = [tool_message(call, outputs[i]) for i, (call, _) in enumerate(calls)]
         request = _continued(request, [round_.message(), *results], left)
 
@@ -145,26 +147,45 @@ async def offered(servers: McpServers, request: ChatRequest) -> ChatRequest:
     return msgspec.structs.replace(request, mcp=None, tools=[*request.tools, *functions(named)])
 
 
-async def _run(
-    tools: Tools, calls: list[tuple[Call, McpCall]]
-) -> AsyncGenerator[tuple[int, McpCall], None]:
-    """Runs all at once; (place, event) when one begins and when it has ended."""
-    for place, (_, event) in enumerate(calls):
-        yield place, event
-    running = {
-        asyncio.create_task(tools.run(call, event)): place
-        for place, (call, event) in enumerate(calls)
-    }
-    try:
-        waiting = set(running)
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield running[task], task.result()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+class _Work:
+    """The calls of one round."""
+
+    id = 0  # no engine knows it
+
+    def __init__(self, tools: Tools, calls: list[tuple[Call, McpCall]]) -> None:
+        self._tools = tools
+        self._calls = calls
+        self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def give_up(self, error: FastMLXError) -> None:
+        """`run` ends with this error; ignored after the end."""
+        if not self._given_up.done():
+            self._given_up.set_exception(error)
+
+    async def run(self) -> AsyncGenerator[tuple[int, McpCall], None]:
+        """Runs all at once; (place, event) when one begins and when it has ended."""
+        for place, (_, event) in enumerate(self._calls):
+            yield place, event
+        running = {
+            asyncio.create_task(self._tools.run(call, event)): place
+            for place, (call, event) in enumerate(self._calls)
+        }
+        try:
+            waiting = set(running)
+            while waiting:
+                await asyncio.wait({*waiting, self._given_up}, return_when=asyncio.FIRST_COMPLETED)
+                if self._given_up.done():
+                    self._given_up.result()
+                done = {task for task in waiting if task.done()}
+                waiting -= done
+                for task in done:
+                    yield running[task], task.result()
+        finally:
+            if not self._given_up.cancel():
+                self._given_up.exception()  # it was told, or nobody listens any more
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _named(

@@ -23,6 +23,7 @@ class Phase(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     COMPUTING = "computing"  # vectors or scores, which come at once
+    TOOLS = "tools"  # of MCP servers, which the daemon runs for it
 
 
 class RunningRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +117,8 @@ def _look(
         max_tokens=books.max_tokens,
     )
     change = msgspec.structs.replace
+    if books.runs_tools:
+        return change(seen, phase=Phase.TOOLS)
     if books.lease is None:
         return change(seen, phase=Phase.LOADING) if books.leasing else seen
     if usage.ttft_s:

@@ -162,6 +162,25 @@ async def test_a_client_that_leaves_stops_the_tool(
             await asyncio.sleep(0.02)
 
 
+async def test_a_request_that_waits_for_tools_is_among_those_that_run_and_can_be_cancelled(
+    daemon: Scripted, client: AsyncOpenAI, tmp_path: Path
+) -> None:
+    arguments = json.dumps({"seconds": 60, "note": str(tmp_path / "note")})
+    daemon.say(called("sums__wait", arguments) + END)
+    asking = asyncio.create_task(
+        client.chat.completions.create(model="m", messages=ASKED, extra_body=MCP)
+    )
+    running = daemon.front.running
+    async with asyncio.timeout(30):
+        while [each.phase for each in running.look()] != ["tools"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert running.cancel(running.look()[0].number)
+    with pytest.raises(APIStatusError) as raised:
+        await asking
+    assert raised.value.status_code == 499
+    assert running.look() == []
+
+
 async def test_what_cannot_be_is_refused(daemon: Scripted, client: AsyncOpenAI) -> None:
     async def refused(**more: Any) -> APIStatusError:
         with pytest.raises(APIStatusError) as caught:
