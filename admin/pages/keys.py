@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from sanic import Blueprint, Request
+from sanic.request import RequestParameters
 from sanic.response import HTTPResponse, redirect
 
 from ...daemon.access import edits
@@ -97,14 +98,16 @@ def add(pages: Blueprint) -> None:
     async def password(request: Request) -> HTTPResponse:
         """Everybody else who is signed in has to sign in again."""
         access = _access(request)
-        form = request.form or {}
+        form = request.form or RequestParameters()
         try:
             if access.password is not None:
                 access.attempts.begin(request.ip, is_local=is_local(request))
-                if not await asyncio.to_thread(is_right, form.get("current", ""), access.password):
+                if not await asyncio.to_thread(
+                    is_right, str(form.get("current", "")), access.password
+                ):
                     raise BadRequest("That is not the password so far.", param="current")
                 access.attempts.succeeded(request.ip)
-            kept = await keep(access, form.get("password", ""), form.get("again", ""))
+            kept = await keep(access, str(form.get("password", "")), str(form.get("again", "")))
         except BadRequest as error:
             return await _page(request, None, KeyForm(), error)
         return begin(request, redirect("/admin/keys?changed=password", status=303), kept)

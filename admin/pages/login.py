@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sanic import Blueprint, Request
+from sanic.request import RequestParameters
 from sanic.response import HTTPResponse, redirect
 
 from ...daemon.access.passwords import is_right
@@ -33,14 +34,14 @@ def add(pages: Blueprint) -> None:
     async def sign_in(request: Request) -> HTTPResponse:
         """With the password, or with the first one, which only this machine may choose."""
         front: Front = request.app.ctx.front
-        form = request.form or {}
-        given, wanted = form.get("password", ""), form.get("next")
+        form = request.form or RequestParameters()
+        given, wanted = str(form.get("password", "")), form.get("next")
         kept = front.access.password
         if kept is None:
             if not is_local(request):
                 return _shown(request, wanted, status=403)
             try:
-                kept = await keep(front.access, given, form.get("again", ""))
+                kept = await keep(front.access, given, str(form.get("again", "")))
             except BadRequest as error:
                 return _shown(request, wanted, error.message, 400)
             return begin(request, redirect(way_back(wanted), status=303), kept)

@@ -13,6 +13,8 @@ from fastmlx.daemon.access.sessions import COOKIE
 from live import LiveDaemon
 from playwright.sync_api import Browser, Page, expect
 
+from .test_every_page import faults
+
 PASSWORD = "correct horse & <battery>"
 
 
@@ -198,3 +200,30 @@ def test_a_password_from_the_terminal_is_in_force_at_once(
     assert main(["password", "--home", str(closed.home)]) == 1
     assert main(["password", "--remove", "--home", str(closed.home)]) == 0
     closed.wait_until(lambda: httpx.get(f"{closed.url}/admin/keys").status_code == 200)
+
+
+def test_axe_finds_nothing_on_the_pages_below_and_before(
+    live: Callable[..., LiveDaemon], browser: Browser
+) -> None:
+    daemon = live("models: {}\n")
+    with browser.new_context(bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto(f"{daemon.url}/admin/keys")
+        page.get_by_label("Name", exact=True).fill("phone")
+        page.get_by_role("button", name="Create key").click()
+        expect(page.get_by_role("textbox", name="Key", exact=True)).to_be_visible()
+        assert faults(page) == []
+        for path in ("keys", "keys/phone"):
+            page.goto(f"{daemon.url}/admin/{path}")
+            assert faults(page) == []
+        page.goto(f"{daemon.url}/admin/keys")
+        page.get_by_label("New password", exact=True).fill(PASSWORD)
+        page.get_by_label("Again", exact=True).fill(PASSWORD)
+        page.get_by_role("button", name="Set password").click()
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Password", exact=True).fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert faults(page) == []
