@@ -31,7 +31,11 @@ class FileChanged(Exception):
 
 def fingerprint(text: str) -> str:
     """Names a text, for the form in which it is edited."""
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    return _fingerprint(text.encode())
+
+
+def _fingerprint(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 def current_text(path: Path) -> str:
@@ -80,13 +84,24 @@ def _written(target: Path, text: str) -> Path:
 
 def _put(new: Path, target: Path, edited: str) -> None:
     """`new` is `target` from now on, if that was still the text that was edited."""
+    ours = _content(new)
     if not target.exists() or not _exchange(new, target):
         new.replace(target)
         return
-    old = read_text(new)
-    if fingerprint(old) != edited:
+    if _fingerprint(_content(new)) == edited:
+        return
+    _exchange(new, target)
+    if _content(new) != ours:  # replaced once more meanwhile: the newest stays
         _exchange(new, target)
-        raise FileChanged(old)
+    raise FileChanged(current_text(target))
+
+
+def _content(path: Path) -> bytes:
+    """b"" for what cannot be read, so that it is no text that was edited."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fastmlx.config.save as saving
 import pytest
+from fastmlx.config.errors import ConfigError
 from fastmlx.config.save import FileChanged, current_text, fingerprint, save
 
 
@@ -60,6 +61,22 @@ def test_an_edit_of_the_last_instant_is_put_back(
         save(file, fingerprint("old\n"), "ours\n")
     assert refused.value.text == "theirs\n"
     assert file.read_text() == "theirs\n"
+
+
+def test_what_others_save_is_put_back_even_when_it_is_no_text(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = saving._exchange
+
+    def late(one: Path, other: Path) -> bool:
+        monkeypatch.setattr(saving, "_exchange", exchange)
+        other.write_bytes(b"\xff")
+        return exchange(one, other)
+
+    monkeypatch.setattr(saving, "_exchange", late)
+    with pytest.raises(ConfigError, match="UTF-8"):
+        save(file, fingerprint("old\n"), "ours\n")
+    assert file.read_bytes() == b"\xff"
 
 
 def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
