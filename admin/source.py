@@ -42,6 +42,8 @@ def excerpt(path: Path, error: ConfigError | None) -> Source:
     if error is None or error.line is None:
         return Source([], None)
     lines = text.split("\n")
+    if not lines[-1] and error.line < len(lines):
+        lines.pop()  # what follows the last line break is a line only where the error is there
     first = max(1, error.line - AROUND)
     shown = [
         split(number, line.rstrip("\r"), error.column if number == error.line else None)

@@ -180,7 +180,7 @@ def test_what_was_said_is_there_after_a_kill(
 
 def test_an_answer_grows_while_one_looks_on(open_page: Callable[..., Page]) -> None:
     page = open_page("/admin/chat")
-    page.get_by_text("Settings", exact=True).first.click()
+    page.locator("main").get_by_text("Settings", exact=True).click()
     page.get_by_label("Temperature").fill("0")
     page.get_by_label("Tokens at most").fill("300")
     page.get_by_label("Begin a conversation").fill("Tell me")
