@@ -84,7 +84,10 @@ def add(pages: Blueprint) -> None:
         models = front.config.settings.models
         taken = {*models, *(alias for spec in models.values() for alias in spec.aliases)}
         name = free_name(found.model.id, taken)
-        change = Change(("models", name), {"path": found.model.id})
+        entry = {"path": found.model.id}
+        if (revision := _sent(request, "revision") or found.model.revision) is not None:
+            entry["revision"] = revision
+        change = Change(("models", name), entry)
         await change_now(front, lambda text: edited(text, [change]))
         return redirect(f"/admin/models/{quote(name, safe='')}", status=303)
 

@@ -40,6 +40,14 @@ class OnDisk(msgspec.Struct, frozen=True, kw_only=True):
     revisions: list[Revision]  # the newest first
 
     @property
+    def revision(self) -> str | None:
+        """What an entry of `models:` has to name beside the id to mean what is here."""
+        refs = [ref for each in self.revisions for ref in each.refs]
+        if "main" in refs or not self.revisions:
+            return None
+        return refs[0] if refs else self.revisions[0].commit
+
+    @property
     def is_whole(self) -> bool:
         """Whether a branch leads to a snapshot: not while the first download goes on."""
         return any(revision.refs for revision in self.revisions)

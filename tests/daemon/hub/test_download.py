@@ -331,15 +331,24 @@ async def test_what_cannot_be_fetched_says_why(
     assert downloads.all == []
 
 
+@pytest.mark.parametrize("stored", [False, True])
 async def test_a_gated_model_wants_a_token_and_is_fetched_with_one(
-    hub: SmallHub, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
+    hub: SmallHub,
+    downloads: Downloads,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: bool,
 ):
     hub.gated.add("org/model")
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(Forbidden, match="ask for access on its page"):
         await downloads.start("org/model")
     assert hub.fetched == []
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    if stored:
+        (tmp_path / "cache").mkdir(exist_ok=True)
+        (tmp_path / "cache/no-token").write_text("hf_secret")  # see `hub.use`
+    else:
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert_whole(await fetched(downloads), hub)
     assert {each.token for each in hub.asked} == {"Bearer hf_secret"}
 

@@ -46,6 +46,15 @@ def test_shared_blobs_count_once(cache: Path):
     assert (found[OLD].refs, found[NEW].refs) == (["refs/pr/1"], ["main"])
 
 
+def test_an_entry_names_the_revision_where_main_is_not_here(cache: Path):
+    refs = cache / "models--org--model/refs"
+    assert on_disk.find("org/model", cache).revision is None
+    (refs / "main").unlink()
+    assert on_disk.find("org/model", cache).revision == "refs/pr/1"
+    (refs / "refs/pr/1").unlink()
+    assert on_disk.find("org/model", cache).revision in (OLD, NEW)
+
+
 def test_deleting_one_snapshot_frees_what_it_said_and_leaves_the_other_whole(cache: Path):
     root = cache / "models--org--model"
     before = used(root)
