@@ -16,7 +16,7 @@ _FIGURES = frozenset({"/metrics", "/api/status", "/api/cache", "/api/usage"})
 _OPEN = frozenset({"/", "/health", "/admin/login"})
 _INFERENCE = ("/v1/", "/v2/")
 _INFERENCE_PATHS = frozenset(
-    {"/tokenize", "/detokenize", "/apply-template", "/openapi.json", "/mcp"}
+    {"/tokenize", "/detokenize", "/apply-template", "/openapi.json", "/version", "/mcp"}
 )
 # Who sends one of these stands behind a proxy: the peer's address is not the client's.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-host")

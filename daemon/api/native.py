@@ -25,6 +25,12 @@ async def health(request: Request) -> HTTPResponse:
     return _json({"status": "ok"})
 
 
+@blueprint.get("/version", name="version")
+async def version(request: Request) -> HTTPResponse:
+    """As vLLM says it; benchmarks note it."""
+    return _json({"version": request.app.ctx.front.version})
+
+
 @blueprint.route("/metrics", methods=["GET", "HEAD"], name="metrics")
 async def metrics(request: Request) -> HTTPResponse:
     text, content_type = request.app.ctx.metrics.render()

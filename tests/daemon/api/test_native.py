@@ -14,6 +14,12 @@ def test_health_answers_get_and_head(daemon: LiveDaemon) -> None:
         assert http.head("/health").status_code == 200
 
 
+def test_the_version_is_the_packages(daemon: LiveDaemon) -> None:
+    with daemon.http() as http:
+        said = http.get("/version").json()
+        assert said == {"version": http.get("/api/version").json()["fastmlx"]}
+
+
 def test_status_has_what_scripts_rely_on(daemon: LiveDaemon) -> None:
     status = daemon.status()
     assert status["pid"] == daemon.pid
