@@ -136,6 +136,9 @@ def test_what_is_wanted():
         ("GET https://user:passw0rd@host/x", "passw0rd"),
         ("password=hunter22 was refused", "hunter22"),
         ("sk-proj-ABCDEFGHIJKLMNOP", "ABCDEF"),
+        ("BEARER abcdefghijkl", "abcdef"),
+        ("set-cookie: session=abcdef", "abcdef"),
+        ("fastmlx-local-ABCDEFGHIJKLMNOP", "ABCDEF"),
     ],
 )
 def test_secrets_are_hidden(text: str, secret: str):
