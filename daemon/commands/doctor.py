@@ -49,6 +49,7 @@ def findings(home: Home, *, quick: bool = False) -> Iterator[Finding]:
     import psutil
 
     from ..doctor import files, machine, running
+    from ..hub.places import hub_cache
     from ..reconcile import cache_plan, memory_limit_bytes
 
     yield machine.python(sys.version_info[:3], sys.platform, platform.machine())
@@ -58,7 +59,7 @@ def findings(home: Home, *, quick: bool = False) -> Iterator[Finding]:
     for folder in dict.fromkeys((home.root, directory)):
         yield machine.disk(folder, _free(folder))
     if home.root.exists():
-        yield from files.folders(files.folders_of(home, settings))
+        yield from files.folders(files.folders_of(home, settings), may_lack=[hub_cache()])
     yield files.database(home.database)
     yield files.cold_tier(directory)
     daemon, status = _daemon(home)

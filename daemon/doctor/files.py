@@ -21,6 +21,7 @@ FOLDER_S = 5.0  # patience with one folder
 # A child process: on an external disk macOS asks the user first, and the call waits for the
 # answer, in the kernel and without a limit.
 LOOK = "import os, sys; next(os.scandir(sys.argv[1]), None)"
+ABSENT = "is not there"
 PRIVACY = (
     "macOS may be waiting for your consent: System Settings, Privacy & Security, Files and Folders "
     "(or Full Disk Access) for the terminal and for Python; or the disk sleeps or is gone"
@@ -55,18 +56,27 @@ def folders_of(home: Home, settings: Settings) -> Iterator[Path]:
             yield Path(place)
 
 
-def folders(places: Iterable[Path], timeout_s: float = FOLDER_S) -> list[Finding]:
-    """One finding for all that are well, and one for each that is not."""
-    wanted = list(dict.fromkeys(places))
+def folders(
+    places: Iterable[Path], timeout_s: float = FOLDER_S, may_lack: Iterable[Path] = ()
+) -> list[Finding]:
+    """One finding for all that are well, and one for each that is not. Those that one `may_lack`
+    are looked at, too: to ask first whether they are there could already take for ever."""
+    optional = set(may_lack)
+    wanted = list(dict.fromkeys([*places, *optional]))
     with ThreadPoolExecutor(max(1, len(wanted))) as pool:
         problems = list(pool.map(lambda place: _why_unreadable(place, timeout_s), wanted))
+    lacking = {
+        place
+        for place, problem in zip(wanted, problems, strict=True)
+        if problem is not None and problem[0] == ABSENT and place in optional
+    }
     found = [
         fault("Folders", f"{place}: {why}", remedy)
         for place, problem in zip(wanted, problems, strict=True)
-        if problem is not None
+        if problem is not None and place not in lacking
         for why, remedy in [problem]
     ]
-    well = len(wanted) - len(found)
+    well = len(wanted) - len(found) - len(lacking)
     return found or [ok("Folders", f"{well} are there and can be read")]
 
 
@@ -89,7 +99,7 @@ def _why_unreadable(place: Path, timeout_s: float) -> tuple[str, str] | None:
         return None
     why = printed.decode(errors="replace").strip().rpartition("\n")[2]
     if "FileNotFoundError" in why:
-        return "is not there", "connect its disk, or change the entry in config.yaml"
+        return ABSENT, "connect its disk, or change the entry in config.yaml"
     if "PermissionError" in why:
         return "may not be read", f"change its permissions; {PRIVACY}"
     return why, "change the entry in config.yaml"

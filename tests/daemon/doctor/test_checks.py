@@ -81,6 +81,7 @@ def test_folders_that_are_there_are_one_line(tmp_path: Path):
     ]
     (found,) = files.folders([tmp_path, tmp_path / "nothing"])
     bad(found, "is not there")
+    assert files.folders([tmp_path], may_lack=[tmp_path / "nothing"])[0].text.startswith("1 are")
     (tmp_path / "file").write_text("")
     (found,) = files.folders([tmp_path / "file"])
     bad(found, "NotADirectoryError")
