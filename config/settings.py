@@ -36,6 +36,7 @@ from .values import (
     ModelName,
     OneOrMany,
     Port,
+    ReceiveTimeout,
     RequestAttempts,
     Text,
     TierSize,
@@ -76,6 +77,19 @@ class ServerSettings(Section):
     )
     drain_timeout: DrainTimeout = setting(
         "At stop, how long running requests may take to finish.",
+        change="live",
+        unit="seconds",
+        default=30.0,
+    )
+    max_connections: Count = setting(
+        "Connections at once; beyond it: 503.",
+        change="live",
+        unit="connections",
+        default=2048,
+    )
+    receive_timeout: ReceiveTimeout = setting(
+        "How long the header of a request may take to arrive; its body has a second more for each "
+        "16 KiB. Then: 408.",
         change="live",
         unit="seconds",
         default=30.0,

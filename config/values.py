@@ -98,6 +98,12 @@ def _call_timeout(seconds: float) -> float:
     return seconds
 
 
+def _receive_timeout(seconds: float) -> float:
+    if not 1 <= seconds <= 3600:
+        raise ValueError("must be at least 1s and at most 1h")
+    return seconds
+
+
 def _limit(value: Any) -> Size | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -184,6 +190,7 @@ Folder = Annotated[Path, PlainSerializer(str)]
 TierSize = SizeValue
 CallTimeout = Annotated[Seconds, AfterValidator(_call_timeout)]
 DrainTimeout = Annotated[Seconds, AfterValidator(_drain_timeout)]
+ReceiveTimeout = Annotated[Seconds, AfterValidator(_receive_timeout)]
 Limit = Annotated[Size | Literal["auto"], PlainValidator(_limit), PlainSerializer(str)]
 Budget = Annotated[
     int | Literal["unlimited"],

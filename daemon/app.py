@@ -28,8 +28,9 @@ from ..config.state import ConfigState
 from ..launchd import activation
 from .access.access import Access
 from .access.exposure import is_exposed, refuse_exposed
+from .findable import stay_findable
 from .logs import write as logs
-from .opening import BACKLOG, StartError, listen, lock, say_where, url_of
+from .opening import BACKLOG, StartError, allow_many_files, listen, lock, say_where, url_of
 
 if TYPE_CHECKING:
     from sanic import Request, Sanic
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 EX_CONFIG = 78  # sysexits.h: the configuration is wrong
 PATIENCE_S = 10.0  # with a daemon that is just ending, where the socket is there already
 LOOK_S = 5.0  # at most, from one look to the next at whether the daemon is idle
-REWATCH_S = 1.0  # until config.yaml is watched again after that failed
+REWATCH_S = 1.0  # until config.yaml is watched again
 
 
 def run(
@@ -77,6 +78,7 @@ async def serve(
     What is None comes from config.yaml. Port 0 takes any free one; run/server.json names it. A
     socket that launchd or systemd opened goes before both.
     """
+    allow_many_files()
     try:
         handed = activation.take()
         home.create()
@@ -228,6 +230,7 @@ class _Daemon:
 
     async def run(self, config_text: str) -> bool:
         """`config_text` is the text whose settings are in force. True: it is to start again."""
+        from .connection import Connection
         from .connections import close_all, close_idle, taken_up
         from .tasks.usage import restore_budgets
 
@@ -235,9 +238,14 @@ class _Daemon:
         front, metrics = build(self._home, self._config, url, self._access)
         app = create_app(front, metrics)
         server = await app.create_server(
-            sock=self._listener, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
+            sock=self._listener,
+            backlog=BACKLOG,
+            protocol=Connection,
+            asyncio_server_kwargs={"start_serving": False},
         )
         assert server is not None
+        metrics.add("connections", "Open connections.", lambda: len(server.connections))
+        metrics.add("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
         await server.startup()
         await server.before_start()
         starting = server.start_serving()
@@ -254,10 +262,13 @@ class _Daemon:
             tools = asyncio.create_task(front.mcp.run())
             budgets = asyncio.create_task(restore_budgets(self._access.budgets, front.store))
             noting = asyncio.create_task(self._access.run())
+            findable = asyncio.create_task(
+                stay_findable(self._home, self._access, url, front.started_at)
+            )
             idle = asyncio.create_task(self._stop_when_idle(front, app.ctx.activity))
             front.downloads.restore()
             await self._stop.wait()
-            for task in (following, tools, budgets, noting, idle):
+            for task in (following, tools, budgets, noting, findable, idle):
                 task.cancel()
         finally:
             log.info("stopping, to start again" if self._again else "stopping")
@@ -368,7 +379,7 @@ class _Daemon:
             for line in report.lines:
                 log.info(line)
 
-    # ---- files and the end
+    # ---- the end
 
     async def _drain(self, supervisor: Supervisor) -> None:
         stopping = asyncio.create_task(supervisor.stop(self._config.settings.server.drain_timeout))

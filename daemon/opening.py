@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import resource
 import socket
 import time
 
 from ..config.paths import Home
 
 BACKLOG = 1024  # connections that may wait to be accepted
+MANY_FILES = (65_536, 10_240)
 
 
 class StartError(Exception):
@@ -43,6 +45,19 @@ def _whose(home: Home) -> str:
         return f" (pid {said['pid']}, {said['url']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def allow_many_files() -> None:
+    """Lets this process, and the engines, open as many files as the system lets it: macOS starts
+    programs with 256, and a connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in MANY_FILES:  # macOS refuses what is beyond its OPEN_MAX
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if soft == resource.RLIM_INFINITY or soft >= most:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            return
 
 
 def listen(host: str, port: int) -> socket.socket:

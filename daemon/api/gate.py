@@ -26,6 +26,8 @@ LONGEST_ID = 128  # characters that the log keeps of an id that the client chose
 async def gate(request: Request) -> HTTPResponse | None:
     """Raises Forbidden and Unauthorized."""
     become(NOBODY)  # connections live longer than requests
+    if request.conn_info is None:  # not even a header could be read: only an error is answered
+        return None
     if request.transport is not None:
         # Sanic stops reading while a body of 64 KiB or more waits to be consumed. Left so, the
         # end of the connection would go unnoticed, and the request would run for nobody.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
@@ -84,6 +84,10 @@ class Metrics:
         )
         registry.register(_Now(status, books))
         registry.register(CacheCollector(caches))
+
+    def add(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """One more gauge, read when it is asked for."""
+        Gauge(f"fastmlx_{name}", text, registry=self._registry).set_function(value)
 
     def observe(self, row: UsageRow) -> None:
         """Counts a finished request."""

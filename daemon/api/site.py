@@ -90,7 +90,6 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
             "TOUCHUP": False,  # it rewrites Sanic's own methods, which works once in a process
             "REQUEST_MAX_SIZE": front.config.settings.server.max_request_size,
             "REQUEST_MAX_HEADER_SIZE": 16384,
-            "REQUEST_TIMEOUT": 60,  # for the header of a request to arrive
             "WEBSOCKET_MAX_SIZE": front.config.settings.server.max_request_size,
             "RESPONSE_TIMEOUT": math.inf,  # a model may load, and think, for as long as it takes
             "KEEP_ALIVE_TIMEOUT": 120,

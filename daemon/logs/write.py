@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -47,6 +48,16 @@ def set_up(home: Home, level: str) -> None:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every event
     for handler in handlers:
         root.addHandler(handler)
+
+
+def reopen() -> None:
+    """Goes on in a new file where the log was deleted."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, RotatingFileHandler) and not Path(handler.baseFilename).exists():
+            with handler.lock or contextlib.nullcontext():
+                if handler.stream is not None:
+                    handler.stream.close()
+                handler.stream = handler._open()
 
 
 class JsonLines(logging.Formatter):

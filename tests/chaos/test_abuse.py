@@ -1,0 +1,275 @@
+"""Clients that mean harm, or behave as if: nobody else notices, and nothing is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from live import LiveDaemon
+from traffic import KINDS, ask
+
+MB = 1024**2
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model: Callable[..., Path]) -> str:
+    return f"models:\n  m: {{path: {tiny_model('qwen3')}, max_concurrent: 32, max_waiting: 200}}\n"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, plain: str) -> Iterator[LiveDaemon]:
+    with LiveDaemon(tmp_path_factory.mktemp("abuse"), plain) as running:
+        with running.http() as http:
+            http.post("/api/models/m/load").raise_for_status()
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(daemon: LiveDaemon, plain: str) -> Iterator[None]:
+    yield
+    put(daemon, plain)
+    daemon.wait_until(lambda: at_work(daemon) == 0, 30, "nothing runs or waits")
+
+
+def put(daemon: LiveDaemon, config: str) -> None:
+    """Saves a configuration and waits until it is in force."""
+    if daemon.config_file.read_text() != config:
+        before = daemon.status()["config"]["loaded_at"]
+        daemon.edit_config(config)
+        daemon.wait_until(lambda: daemon.status()["config"]["loaded_at"] != before, 30)
+
+
+def at_work(daemon: LiveDaemon) -> int:
+    model = daemon.model("m")
+    return model["requests_running"] + model["requests_waiting"]
+
+
+def gauge(daemon: LiveDaemon, name: str) -> int:
+    with daemon.http() as http:
+        found = re.search(rf"^fastmlx_{name} (\S+)$", http.get("/metrics").text, re.MULTILINE)
+    assert found is not None
+    return int(float(found[1]))
+
+
+def connect(daemon: LiveDaemon, receive_buffer: int | None = None) -> socket.socket:
+    host, _, port = daemon.url.removeprefix("http://").partition(":")
+    connection = socket.socket()
+    connection.settimeout(60)
+    if receive_buffer is not None:  # before it is connected: the window never was larger
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def head_and_body(content: bytes) -> bytes:
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(content), content)
+    )
+
+
+def request(tokens: int) -> bytes:
+    """A stream of so many tokens."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    return head_and_body(json.dumps(body | {"ignore_eos": True, "max_tokens": tokens}).encode())
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """What still comes until the other end closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        while more := connection.recv(65536):
+            received += more
+    return received
+
+
+def answers(daemon: LiveDaemon) -> list[str]:
+    async def all_at_once() -> list[str]:
+        async with httpx.AsyncClient(base_url=daemon.url, timeout=120) as client:
+            asking = (ask(client, kind, "m", "Say something", tokens=40) for kind in KINDS)
+            return await asyncio.gather(*asking)
+
+    return asyncio.run(all_at_once())
+
+
+# ---- what is sent too slowly
+
+
+@pytest.mark.parametrize(
+    "part", [b"POST /v1/chat/comp", head_and_body(b"{" * 100)[:-99]], ids=["header", "body"]
+)
+def test_a_request_that_stops_half_way_gets_a_408_and_the_end(
+    daemon: LiveDaemon, plain: str, part: bytes
+) -> None:
+    put(daemon, "server: {receive_timeout: 1s}\n" + plain)
+    with connect(daemon) as connection:
+        connection.sendall(part)
+        received = rest_of(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert "receive_timeout" in json.loads(body)["error"]["message"]
+
+
+@pytest.mark.parametrize("start", [b"GET /", head_and_body(b"{" * 90_000)[:-90_000]], ids=str)
+def test_a_trickle_of_bytes_does_not_hold_a_connection_for_ever(
+    daemon: LiveDaemon, plain: str, start: bytes
+) -> None:
+    put(daemon, "server: {receive_timeout: 1s}\n" + plain)
+    with connect(daemon) as connection:
+        connection.sendall(start)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(600):
+                connection.sendall(b"x")
+                time.sleep(0.1)
+
+
+# ---- too many connections
+
+
+def test_beyond_max_connections_a_503_and_streams_go_on(daemon: LiveDaemon, plain: str) -> None:
+    put(daemon, "server: {max_connections: 6}\n" + plain)
+    daemon.wait_until(lambda: gauge(daemon, "connections") == 1, 30, "the only one is our own")
+    with contextlib.ExitStack() as held:
+        streams = [held.enter_context(connect(daemon)) for _ in range(6)]
+        for stream in streams:
+            stream.sendall(request(200))
+        for stream in streams:
+            assert stream.recv(15) == b"HTTP/1.1 200 OK"
+        with connect(daemon) as one_more:
+            one_more.sendall(HEALTH)
+            received = rest_of(one_more)
+        assert received.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1\r\n" in received
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"
+        for stream in streams:
+            stream.sendall(LAST)
+            assert b"data: [DONE]" in rest_of(stream)
+    assert httpx.get(daemon.url + "/health").status_code == 200
+
+
+def test_a_connection_that_rests_makes_room(daemon: LiveDaemon, plain: str) -> None:
+    put(daemon, "server: {max_connections: 4}\n" + plain)
+    with contextlib.ExitStack() as held:
+        for _ in range(4):
+            connection = held.enter_context(connect(daemon))
+            connection.sendall(HEALTH)
+            connection.recv(4096)
+
+        def let_in() -> bool:
+            with connect(daemon) as another:
+                another.sendall(HEALTH)
+                return another.recv(15) == b"HTTP/1.1 200 OK"
+
+        daemon.wait_until(let_in, 30, "one of those that rest is closed")
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux only")
+def test_without_files_left_clients_are_turned_away_until_there_are_some(
+    daemon: LiveDaemon,
+) -> None:
+    soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    undisturbed = answers(daemon)
+    with connect(daemon) as stream:
+        stream.sendall(request(300))
+        assert stream.recv(15) == b"HTTP/1.1 200 OK"
+        open_files = psutil.Process(daemon.pid).num_fds()
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (open_files, hard))
+        try:
+            for _ in range(20):
+                with connect(daemon) as another:
+                    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                        another.sendall(LAST)
+                    # One that found a file that was just closed is answered.
+                    assert rest_of(another)[:13] in (b"", b"HTTP/1.1 503 ", b"HTTP/1.1 200 ")
+        finally:
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        stream.sendall(LAST)
+        assert b"data: [DONE]" in rest_of(stream)
+    assert answers(daemon) == undisturbed
+
+
+# ---- what is not read, or left
+
+
+def test_a_client_that_stops_reading_costs_nobody_anything(daemon: LiveDaemon) -> None:
+    undisturbed = answers(daemon)
+    front = psutil.Process(daemon.pid)
+    before_bytes = front.memory_info().rss
+    with contextlib.ExitStack() as held:
+        slow = [held.enter_context(connect(daemon, 32 * 1024)) for _ in range(4)]
+        for connection in slow:
+            connection.sendall(request(1500))
+        daemon.wait_until(lambda: daemon.model("m")["requests_running"] == 4, 30)
+        assert answers(daemon) == undisturbed
+        assert front.memory_info().rss - before_bytes < 40 * MB
+        # The engine went on without them: all is there once they read.
+        for connection in slow:
+            connection.sendall(LAST)
+            received = rest_of(connection)
+            assert received.count(b'"content":') >= 1000
+            assert b"data: [DONE]" in received
+
+
+def test_a_thousand_connections_dropped_in_the_middle_leave_nothing(daemon: LiveDaemon) -> None:
+    def drop(number: int) -> None:
+        with contextlib.ExitStack() as held:
+            connections = [held.enter_context(connect(daemon)) for _ in range(number)]
+            for connection in connections:
+                connection.sendall(request(4000))
+            for connection in connections:
+                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        daemon.wait_until(lambda: at_work(daemon) == 0, 30, "the engine is idle")
+
+    def left() -> tuple[int, int, int]:
+        return (gauge(daemon, "connections"), gauge(daemon, "tasks"), front.num_fds())
+
+    front = psutil.Process(daemon.pid)
+    drop(100)  # pools and buffers grow to their size
+    before, before_bytes = left(), front.memory_info().rss
+    for _ in range(10):
+        drop(100)
+    daemon.wait_until(lambda: left() <= before, 30, f"connections, tasks and files as in {before}")
+    assert front.memory_info().rss - before_bytes < 20 * MB
+
+
+# ---- what is no request
+
+
+def test_a_header_has_a_largest_size(daemon: LiveDaemon) -> None:
+    many = b"".join(b"x-%d: y\r\n" % number for number in range(5_000))
+    with connect(daemon) as connection:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + many + b"\r\n")
+        assert rest_of(connection)[:13] in (b"HTTP/1.1 413 ", b"")
+    assert httpx.get(daemon.url + "/health").status_code == 200
+
+
+def test_requests_that_are_sent_ahead_are_answered_in_order(daemon: LiveDaemon) -> None:
+    with connect(daemon) as connection:
+        last = b"GET /v1/nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(request(5) + HEALTH * 3 + last)
+        received = rest_of(connection)
+    statuses = re.findall(rb"HTTP/1\.1 (\d+) ", received)
+    assert statuses == [b"200"] * 4 + [b"404"]
+
+
+def test_garbage_behind_a_request_ends_it(daemon: LiveDaemon) -> None:
+    with connect(daemon) as connection:
+        connection.sendall(request(4000))
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(64):
+                connection.sendall(b"\x00garbage" * 1024)
+        daemon.wait_until(lambda: at_work(daemon) == 0, 30, "the request has ended")
