@@ -19,15 +19,17 @@ LOOK_S = 5.0
 
 async def stay_findable(home: Home, access: Access, url: str, started_at: float) -> None:
     """Does not end. Files that hold what nobody else knows (config.yaml) are not made up."""
+    needed = (home.server_json, home.local_token, home.log_file)
     while True:
         await asyncio.sleep(LOOK_S)
-        if home.server_json.exists():
+        missing = [str(path) for path in needed if not path.exists()]
+        if not missing:
             continue
         try:
             home.create()
             say_where(home, url, os.getpid(), started_at)
             access.open_to_commands()
             logs.reopen()
-            log.warning("%s had been deleted; it is there again", home.server_json)
+            log.warning("%s had been deleted; there again", ", ".join(missing))
         except OSError as error:
-            log.warning("%s was deleted and cannot be put back: %s", home.server_json, error)
+            log.warning("%s cannot be put back: %s", ", ".join(missing), error)
