@@ -262,9 +262,7 @@ class _Daemon:
             tools = asyncio.create_task(front.mcp.run())
             budgets = asyncio.create_task(restore_budgets(self._access.budgets, front.store))
             noting = asyncio.create_task(self._access.run())
-            findable = asyncio.create_task(
-                stay_findable(self._home, self._access, url, front.started_at)
-            )
+            findable = asyncio.create_task(stay_findable(front))
             idle = asyncio.create_task(self._stop_when_idle(front, app.ctx.activity))
             front.downloads.restore()
             await self._stop.wait()

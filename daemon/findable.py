@@ -6,19 +6,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from typing import TYPE_CHECKING
 
-from ..config.paths import Home
-from .access.access import Access
 from .logs import write as logs
 from .opening import say_where
+
+if TYPE_CHECKING:
+    from .tasks.front import Front
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 5.0
 
 
-async def stay_findable(home: Home, access: Access, url: str, started_at: float) -> None:
+async def stay_findable(front: Front) -> None:
     """Does not end. Files that hold what nobody else knows (config.yaml) are not made up."""
+    home = front.home
     needed = (home.server_json, home.local_token, home.log_file)
     while True:
         await asyncio.sleep(LOOK_S)
@@ -27,8 +30,8 @@ async def stay_findable(home: Home, access: Access, url: str, started_at: float)
             continue
         try:
             home.create()
-            say_where(home, url, os.getpid(), started_at)
-            access.open_to_commands()
+            say_where(home, front.url, os.getpid(), front.started_at)
+            front.access.open_to_commands()
             logs.reopen()
             log.warning("%s had been deleted; there again", ", ".join(missing))
         except OSError as error:

@@ -2,11 +2,11 @@
 
     6  daemon.__main__  daemon.cli  daemon.commands
     5  daemon.app
-    4  daemon.reconcile  daemon.api  daemon.doctor  admin
+    4  daemon.reconcile  daemon.api  daemon.doctor  daemon.findable  admin
     3  daemon.tasks
     2  daemon.supervisor  daemon.mcp
     1  daemon.hub  daemon.store  daemon.text  daemon.auth  daemon.access  daemon.connection
-       daemon.connections  daemon.findable  daemon.opening  launchd
+       daemon.connections  daemon.opening  launchd
        |  daemon.engine, daemon.demo
     0  config  migrations  daemon.protocol  daemon.cold  daemon.logs  daemon.idle  daemon.launch
        daemon.limits  daemon.watching  daemon.registry
@@ -35,6 +35,7 @@ FLOORS = {
     "daemon.app": 5,
     "daemon.doctor": 4,
     "daemon.reconcile": 4,
+    "daemon.findable": 4,
     "daemon.api": 4,
     "admin": 4,
     "daemon.tasks": 3,
@@ -47,7 +48,6 @@ FLOORS = {
     "daemon.access": 1,
     "daemon.connection": 1,
     "daemon.connections": 1,
-    "daemon.findable": 1,
     "daemon.opening": 1,
     "launchd": 1,
     "daemon.engine": 1,
