@@ -151,14 +151,14 @@ def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
     )
     reuse: Any = core.reuse
     shared = words(3, size.shared, core._vocab_size)
-    core.prompt_tokens = 0
+    core.prefiller.tokens = 0
     answer(core, shared)
     one, one_bytes = core.prompt_tokens, reuse.cache.nbytes
     tails = size.crowd * (NEW + ANSWER)
     alone_bytes = one_bytes * (1 + tails / (one + ANSWER))
     for when, apart in (("at once", 0), (f"{APART} steps apart", APART)):
         reuse.clear(hot=True, cold=True)
-        core.prompt_tokens = most = 0
+        core.prefiller.tokens = most = 0
         waiting = [
             Generate(number, [*shared, *words(10 + number, NEW, core._vocab_size)], GREEDY)
             for number in range(size.crowd)

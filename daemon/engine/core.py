@@ -10,7 +10,6 @@ grammar, the tokens of n are read and the masks made while the device computes t
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from typing import NamedTuple
@@ -21,18 +20,16 @@ from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
 from .answers import fault_of, too_long
 from .budget import GUEST_TOKENS
 from .compiling import Compiling
-from .cost import Recent, work_of
+from .cost import Recent
 from .grammar import GrammarCompiler
 from .grammar_masks import GrammarMasks
-from .kv.packed import packs
-from .kv.ragged import LayerCaches
 from .logits import Allowed
-from .logprobs import score
 from .pacer import Pacer
+from .prefiller import Prefiller
 from .reuse import Reuse
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
-from .scheduler import Chunk, Plan, Scheduler
+from .scheduler import Plan, Scheduler
 from .sequence import Sequence, Status
 from .share import MemoryShare
 
@@ -73,7 +70,6 @@ class EngineCore:
         self.share: MemoryShare | None = None  # None: no limit is ever told
         self.rejected: list[Rejected] = []  # taken by the caller after each step
         self.steps = 0
-        self.prompt_tokens = 0
         self.output_tokens = 0
         self._runner = runner
         self._vocab_size = vocab_size
@@ -86,15 +82,15 @@ class EngineCore:
         )
         self._masks = GrammarMasks()
         self._sequences: dict[int, Sequence] = {}
-        self._prefill_caches: dict[int, LayerCaches] = {}  # by request id, until the row joins
+        self._recent = Recent()
+        self.prefiller = Prefiller(runner, self.scheduler, reuse, self._recent, self._refuse)
         if reuse is not None:
             # Steps are counted alike in every rank, unlike seconds.
-            caches = self._prefill_caches
+            caches = self.prefiller.caches
             reuse.begin(runner, self.scheduler, caches, lambda: self.steps, self._reorder)
         self._submitted: _Submitted | None = None
         self.pacer = Pacer(GUEST_TOKENS if runner.mixes else 0)
         self._read_at_s: float | None = None  # when the last step's tokens were read
-        self._recent = Recent()
         self._inputs: mx.array | None = None  # int [running rows]: the next decode's input
 
     def add(self, request: Generate) -> None:
@@ -137,7 +133,7 @@ class EngineCore:
             return
         if self.reuse is not None:
             self.reuse.abort(sequence)
-        self._prefill_caches.pop(request_id, None)
+        self.prefiller.drop(request_id)
         if self._compiling is None or not self._compiling.drop(request_id):
             self.scheduler.drop(sequence)
         sequence.status = Status.FINISHED
@@ -160,7 +156,7 @@ class EngineCore:
         plan = self.scheduler.plan(self.pacer.budget(self.scheduler.step_prefill))
         previous = self._submitted
         self._recent.begin()
-        logits = self._decode(self._guest(plan))
+        logits = self._decode(plan)
         grammars = logits is not None and any(row.grammar for row in self.scheduler.running)
         if grammars:
             mx.async_eval(logits)
@@ -190,7 +186,7 @@ class EngineCore:
         for victim in self.scheduler.overflow():
             if self.reuse is not None:
                 self.reuse.abort(victim)
-            self._prefill_caches.pop(victim.id, None)
+            self.prefiller.drop(victim.id)
             self.scheduler.preempt(victim)
             log.info(
                 "sequence %d waits again, with %d tokens: there is no room for all caches",
@@ -203,8 +199,7 @@ class EngineCore:
         outgrown = self.scheduler.outgrown()
         if outgrown is not None:
             why = too_long(outgrown.kv_tokens, self.scheduler.kv_ceiling)
-            self.abort(outgrown.id)
-            self.rejected.append(Rejected(outgrown.id, why))
+            self._refuse(outgrown, why)
         running = self.scheduler.running
         gone = [r for r in running if r.status is not Status.RUNNING or r.all_sampled]
         if not gone:
@@ -222,15 +217,10 @@ class EngineCore:
             self._inputs = self._inputs[mx.array(order)] if order else None
         self.scheduler.reorder(order)
 
-    def _guest(self, plan: Plan) -> Chunk | None:
-        """The chunk of a long prompt that this decode step computes beside its rows, if any."""
-        if not self.scheduler.running or not self._runner.mixes:
-            return None
-        for chunk in plan.prefill:
-            fits = chunk.num_tokens <= GUEST_TOKENS and not self._packable(chunk)
-            if fits and not chunk.sequence.scores:
-                return chunk
-        return None
+    def _refuse(self, sequence: Sequence, message: str) -> None:
+        """Ends this one alone, with an error."""
+        self.abort(sequence.id)
+        self.rejected.append(Rejected(sequence.id, message))
 
     def _take_compiled(self, compiling: Compiling) -> None:
         """Sequences whose grammar is ready begin to wait for their turn."""
@@ -246,24 +236,17 @@ class EngineCore:
         """What the grammars of the running rows allow after the tokens that were read."""
         allowed, failed = self._masks.of(self.scheduler.running, self._vocab_size)
         for sequence, message in failed:
-            self.abort(sequence.id)
-            self.rejected.append(Rejected(sequence.id, message))
+            self._refuse(sequence, message)
         return allowed
 
-    def _decode(self, guest: Chunk | None) -> mx.array | None:
-        """Logits of the next token of every running row; computes the guest's chunk beside it."""
-        rows = self.scheduler.running
-        if not rows or self._inputs is None:
+    def _decode(self, plan: Plan) -> mx.array | None:
+        """Logits of the next token of every running row; a chunk of prefill may be a guest."""
+        if not self.scheduler.running or self._inputs is None:
             return None
+        guest = self.prefiller.guest(plan)
         if guest is None:
-            logits = self._runner.decode(self._inputs)
-        else:
-            cache = self._prefill_cache(guest.sequence)
-            logits = self._runner.decode_beside(
-                self._inputs, cache, guest.tokens, guest.start, guest.sequence.adapter
-            )
-            self._prefilled(guest, forwards=0)
-        return logits
+            return self._runner.decode(self._inputs)
+        return self.prefiller.decode_beside(self._inputs, guest)
 
     def _sample(self, logits: mx.array | None, allowed: Allowed | None = None) -> _Submitted | None:
         """Submits the next token of every running row."""
@@ -280,27 +263,13 @@ class EngineCore:
     def _prefill(self, plan: Plan) -> None:
         """Computes the other chunks of this step; complete prompts become rows."""
         self._recent.begin()
-        whole = [c for c in plan.prefill if self._packable(c)]
-        for group in packs([chunk.num_tokens for chunk in whole]):
-            if len(group) > 1:
-                self._prefill_packed([whole[index] for index in group])
-        for chunk in plan.prefill:
-            if chunk.sequence.num_prefilled < chunk.end:
-                self._prefill_chunk(chunk)
-        joining: list[Sequence] = []
-        for sequence in plan.joining:
-            if sequence.status is not Status.PREFILL:
-                continue  # its prompt was refused a moment ago
-            if sequence.num_prefilled == sequence.prefill_tokens or sequence.leader in joining:
-                joining.append(sequence)
+        joining = self.prefiller.run(plan)
         if not joining:
             return
         if self.reuse is not None:
             for sequence in joining:
                 self.reuse.join(sequence)
-        caches = [self._joining_cache(s) for s in joining]
-        for sequence in joining:
-            self._prefill_caches.pop(sequence.id, None)
+        caches = self.prefiller.take(joining)
         lengths = [s.num_prefilled for s in joining]
         adapters = [s.adapter for s in joining]
         order = self._runner.join(list(zip(caches, lengths, strict=True)), adapters)
@@ -310,56 +279,6 @@ class EngineCore:
         self.scheduler.start(joining)
         if order != sorted(order):  # the runner keeps rows of similar length side by side
             self._reorder(order)
-
-    def _joining_cache(self, sequence: Sequence) -> LayerCaches:
-        leader = sequence.leader
-        if leader is None or sequence.num_prefilled == sequence.prefill_tokens:
-            return self._prefill_cache(sequence)
-        # Shares the leader's arrays: both are copied into the batch, or on the first write.
-        sequence.num_prefilled = leader.num_prefilled
-        return copy.deepcopy(self._prefill_cache(leader))
-
-    def _packable(self, chunk: Chunk) -> bool:
-        sequence = chunk.sequence
-        whole = chunk.num_tokens == sequence.prefill_tokens
-        return whole and chunk.num_tokens <= self._runner.pack_limit and not sequence.scores
-
-    def _prefill_packed(self, chunks: list[Chunk]) -> None:
-        caches = [self._runner.new_cache() for _ in chunks]
-        prompts = [chunk.tokens for chunk in chunks]
-        adapters = [chunk.sequence.adapter for chunk in chunks]
-        self._runner.prefill_packed(caches, prompts, adapters)
-        for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
-            self._prefill_caches[chunk.sequence.id] = cache
-            self._prefilled(chunk, forwards=int(number == 0))
-
-    def _prefill_cache(self, sequence: Sequence) -> LayerCaches:
-        cache = self._prefill_caches.get(sequence.id)
-        if cache is None:
-            cache = self._prefill_caches[sequence.id] = self._runner.new_cache()
-        return cache
-
-    def _prefilled(self, chunk: Chunk, *, forwards: int) -> None:
-        self.scheduler.prefilled(chunk)
-        self.prompt_tokens += chunk.num_tokens
-        self._recent.add(work_of(chunk.num_tokens, chunk.start, forwards=forwards))
-        if self.reuse is not None:
-            self.reuse.computed(chunk.sequence)
-
-    def _prefill_chunk(self, chunk: Chunk) -> None:
-        sequence = chunk.sequence
-        cache = self._prefill_cache(sequence)
-        try:
-            if sequence.scores:
-                score(self._runner, cache, sequence, chunk.start, chunk.end)
-            else:
-                self._runner.prefill(cache, chunk.tokens, sequence.adapter)
-        except ValueError as error:
-            # This prompt's own fault (a shape that the model refuses): the others go on.
-            self.abort(sequence.id)
-            self.rejected.append(Rejected(sequence.id, f"the model refused the prompt: {error}"))
-            return
-        self._prefilled(chunk, forwards=1)
 
     def _read(self, step: _Submitted) -> list[TokenRow]:
         """Waits for a step's tokens and books them."""
@@ -400,10 +319,14 @@ class EngineCore:
         return len(self.scheduler.waiting)
 
     @property
+    def prompt_tokens(self) -> int:
+        """Of all prompts, computed since the start."""
+        return self.prefiller.tokens
+
+    @property
     def kv_bytes(self) -> int:
-        prefilling = sum(c.nbytes for row in self._prefill_caches.values() for c in row)
         held = self.reuse.nbytes if self.reuse is not None else 0
-        return self._runner.kv_bytes + prefilling + held
+        return self._runner.kv_bytes + self.prefiller.nbytes + held
 
     @property
     def kv_tokens(self) -> int:
@@ -421,7 +344,7 @@ class EngineCore:
         self.scheduler.check()
         assert self._runner.rows == len(self.scheduler.running)
         prefilling = {s.id for s in self.scheduler.prefilling}
-        assert self._prefill_caches.keys() <= prefilling, "a prefill cache has no sequence"
+        assert self.prefiller.caches.keys() <= prefilling, "a prefill cache has no sequence"
         if self.reuse is not None:
             self.reuse.check()
         if self.idle:

@@ -125,7 +125,7 @@ class Supervisor:
 
     @property
     def reserved_bytes(self) -> int:
-        """Of what the running and starting engines are counted with."""
+        """What the running and starting engines are counted with."""
         return self._room.ledger.used_bytes
 
     # ---- what is used
@@ -233,8 +233,7 @@ class Supervisor:
                 model.start.cancel()
             if model.idle_timer is not None:
                 model.idle_timer.cancel()
-        starts = [model.start for model in models if model.start is not None]
-        await asyncio.gather(*starts, return_exceptions=True)
+        await asyncio.gather(*(m.start for m in models if m.start), return_exceptions=True)
         await asyncio.gather(*(model.engine.stop() for model in models))
         for model in models:  # a departure waits for leases that nobody may ever give back
             if model.departure is not None:

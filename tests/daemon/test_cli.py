@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,18 +42,6 @@ def test_help_lists_every_verb_that_is_promised(capsys):
         assert re.search(rf"^ +{name} +{re.escape(verb.summary)}$", shown, re.MULTILINE), name
 
 
-def test_help_takes_less_than_a_tenth_of_a_second_of_computing():
-    """Best of five, less what a bare Python takes: other work on the machine must not count."""
-
-    def seconds(*arguments: str) -> float:
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - begun
-
-    bare = min(seconds("-c", "pass") for _ in range(5))
-    assert min(seconds("-m", "fastmlx.daemon", "--help") for _ in range(5)) - bare < 0.1
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_and_takes_a_home(verb, capsys):
     assert main([verb, "--help"]) == 0
@@ -63,10 +50,11 @@ def test_every_verb_has_help_and_takes_a_home(verb, capsys):
     assert len(shown.split("\n\n")) >= 3, "usage, a description, options"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_does_not_import_the_daemon(verb):
+@pytest.mark.parametrize("verb", [*VERBS, ""])
+def test_help_does_not_import_the_daemon(verb):
+    """Nor anything else that takes long: help is there at once."""
     script = (
-        "import sys; from fastmlx.daemon.cli import main; main([sys.argv[1], '--help']);"
+        "import sys; from fastmlx.daemon.cli import main; main([*sys.argv[1].split(), '--help']);"
         "heavy = {'sanic', 'sqlalchemy', 'mlx', 'pydantic', 'transformers', 'huggingface_hub'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
