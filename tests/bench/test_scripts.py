@@ -32,6 +32,7 @@ SCRIPTS = (
     "cold",
     "agents",
     "dialects",
+    "soak",
     "dashboard",
 )
 
