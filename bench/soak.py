@@ -41,6 +41,7 @@ TOKENS = 48
 MODELS = ("a", "b")  # b is loaded and unloaded
 NONSENSE = (b"", b"{", b"[]", b'{"model": 1}', b'{"model": "a", "messages": 5}', b"\xff" * 100)
 RECOVERY = "{request_attempts: 100, start_attempts: 100, delay: 10ms, max_delay: 100ms}"
+REFUSALS = ("overloaded", "was stopped", "unloaded while")  # in a stream
 CAUSED = ("engines killed", "settings saved", "unloads", "hang-ups", "bad inputs")
 
 Answers = dict[tuple[str, int], str]
@@ -56,6 +57,7 @@ class Soak:
         self.answered: Counter[str] = Counter()
         self.same: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.other: Counter[str] = Counter()  # answers unlike the quiet one, by their place
         self.again = 0  # refused, and asked again
         self.done = Counter(dict.fromkeys(CAUSED, 0))
         self.said: list[str] = []  # the first errors
@@ -109,7 +111,7 @@ class Soak:
             try:
                 said = await self._ask(client, kind, seed, model, stream)
             except Refused as error:
-                if "was stopped" in str(error) or error.status == 503:
+                if error.status == 503 or any(each in str(error) for each in REFUSALS):
                     self.again += 1
                     await asyncio.sleep(0.05)
                     continue
@@ -118,7 +120,10 @@ class Soak:
                 self._wrong(kind, error)
             else:
                 self.answered[kind.name] += 1
-                self.same[kind.name] += said == self.quiet[kind.name, seed]
+                quiet = self.quiet[kind.name, seed]
+                self.same[kind.name] += said == quiet
+                if said != quiet:
+                    self.other[f"{kind.name}: {said[:40]!r} instead of {quiet[:40]!r}"] += 1
             return
 
     def _wrong(self, kind: Kind, error: Exception) -> None:
@@ -212,6 +217,7 @@ def main() -> None:
         f"front: memory at the end ÷ after a quarter: {after[0] / before[0]:.2f}; "
         f"open files {before[1]}, then {after[1]}",
         f"database and cold tier ({blocks} blocks) whole; the books tell of {told} answers",
+        *(f"unlike the quiet answer: {place}: {n} times" for place, n in soak.other.items()),
         *soak.said[:5],
     ]
     report.finish(options.json)

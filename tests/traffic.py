@@ -207,14 +207,21 @@ async def ask(
         if response.status_code != 200:
             raise Refused(response.status_code, (await response.aread()).decode())
         async for event in _events(response, stream):
-            if event.get("error"):
-                raise Refused(200, json.dumps(event["error"]))
+            if error := _error(event):
+                raise Refused(200, json.dumps(error))
             said += kind.pieces(event)
             if on_piece is not None:
                 on_piece()
             ended = ended or kind.is_end(event)
     assert ended, f"{kind.name} ended without its end: {''.join(said)[-200:]}"
     return "".join(said)
+
+
+def _error(event: dict[str, Any]) -> Any:
+    """What is wrong, by an event of any dialect; None when nothing is."""
+    response = event.get("response")  # of Responses an object, of Ollama a text
+    inner = response.get("error") if isinstance(response, dict) else None
+    return event.get("error") or inner
 
 
 async def _events(response: httpx.Response, stream: bool) -> AsyncIterator[dict[str, Any]]:

@@ -58,7 +58,7 @@ class Decoder(Generic[T]):
                 start = end
                 try:
                     message = self._decoder.decode(body)
-                except msgspec.DecodeError as error:  # ValidationError is one too
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise ChannelError(f"undecodable frame: {error}") from error
                 yield message
         finally:
