@@ -69,10 +69,8 @@ def _said(value: Any, *keys: str) -> Iterator[str]:
 def _openai(event: dict[str, Any]) -> Iterator[str]:
     for choice in event.get("choices", []):
         part = choice.get("delta") or choice.get("message") or choice
-        yield from _said(
-            {k: v for k, v in part.items() if k in ("content", "text", "reasoning_content")},
-            *("content", "text", "reasoning_content"),
-        )
+        for key in ("reasoning_content", "content", "text"):  # as a stream has them
+            yield from _said({key: part.get(key)}, key)
         yield from _said(part.get("tool_calls"), "arguments")
 
 
