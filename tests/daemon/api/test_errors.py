@@ -47,8 +47,10 @@ def test_every_error_of_ours_has_anthropics_shape(kind: type[errors.FastMLXError
         403: {"permission_error"},
         404: {"not_found_error"},
         413: {"request_too_large"},
+        429: {"rate_limit_error"},
         500: {"api_error"},
         503: {"overloaded_error"},
+        504: {"timeout_error"},
     }.get(reply.status, {"invalid_request_error", "api_error"})
 
 
