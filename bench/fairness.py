@@ -41,7 +41,7 @@ COLUMNS = (
     "largest ÷ median",
     "largest ÷ those around it without",
     "99th percentile of that",
-    "largest of that without",
+    "largest ÷ median without",
 )
 GREEDY = Sampling(temperature=0.0, max_tokens=ENDLESS)
 

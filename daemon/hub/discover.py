@@ -193,7 +193,7 @@ def _candidates(settings: Settings, seen: Iterable[tuple[Place, _Seen]]) -> list
 def free_name(title: str, taken: Collection[str]) -> str:
     """A name for an entry of `models:` from a folder's or the Hub's: lower case, without what
     names may not have, and with a number when it is taken."""
-    name = _NOT_IN_NAMES.sub("-", title.rpartition("/")[2].lower()).strip("-._") or "model"
+    name = _NOT_IN_NAMES.sub("-", title.rpartition("/")[2].lower()).strip("-._+@") or "model"
     name = name[:100]
     number = 1
     chosen = name

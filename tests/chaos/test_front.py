@@ -22,7 +22,7 @@ from integrity import check_cold, check_database
 from live import LiveDaemon
 from traffic import KINDS, ask
 
-TOKENS = 40
+TOKENS = 150
 
 
 @pytest.fixture(scope="module")

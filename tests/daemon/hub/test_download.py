@@ -375,7 +375,8 @@ async def test_a_disk_that_becomes_full_keeps_what_is_there(
     downloads.resume(download.record.id)
     await downloads.finished(download)
     assert_whole(download, hub)
-    assert hub.asked[-1].range is not None
+    # Several files are fetched at once: which of them came last is the machine's choice.
+    assert [each.range for each in hub.asked if each.name == WEIGHTS][-1] is not None
 
 
 class _FullDisk:
