@@ -1,0 +1,135 @@
+"""An answer in the dashboard, from the events of its request to what is kept and shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+from fastmlx.admin.render import block_of
+from fastmlx.daemon.protocol.errors import Conflict, EngineDied, ModelNotFound
+from fastmlx.daemon.protocol.events import (
+    Event,
+    Finished,
+    McpCall,
+    Prefilled,
+    ReasoningDelta,
+    TextDelta,
+    Usage,
+)
+from fastmlx.daemon.protocol.requests import ChatRequest
+from fastmlx.daemon.store.chats import Attached, Options
+from fastmlx.daemon.store.store import Store
+from fastmlx.daemon.tasks.chat_room import ChatRoom
+
+CALL = {"index": 0, "id": "c1", "server": "sums", "name": "add", "arguments": "{}", "round": 1}
+EVENTS: list[Event] = [
+    Prefilled(30, 20),
+    ReasoningDelta(0, "Let me *see*."),
+    McpCall(**CALL, status="running"),
+    McpCall(**CALL, status="completed", output="<4>"),
+    TextDelta(0, "It is "),
+    TextDelta(0, "**four**."),
+    Finished(0, "stop"),
+    Usage(30, 12, cached_tokens=20, ttft_s=0.5, duration_s=1.5),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(tmp_path / "fastmlx.db")
+    assert store.flush(20)
+    yield store
+    store.close()
+
+
+async def settled(room: ChatRoom, chat: str) -> None:
+    while (answer := room.answering(chat)) is not None:
+        await answer.changed.wait()
+
+
+async def test_thinking_tools_text_and_what_it_took_are_kept_and_shown(store: Store):
+    asked: list[ChatRequest] = []
+
+    async def ask(request: ChatRequest) -> AsyncGenerator[Event, None]:
+        asked.append(request)
+        for event in EVENTS:
+            yield event
+            await asyncio.sleep(0)
+
+    room = ChatRoom(store, ask)
+    options = Options("m", system="Be brief.", temperature=0.5, use_tools=True)
+    file = Attached("a.txt", "2 + 2")
+    chat = await room.begin(options, "What is it?", [file])
+    await settled(room, chat)
+    (request,) = asked
+    assert request.mcp is not None
+    assert request.sampling.temperature == 0.5
+    assert request.messages == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": '<file name="a.txt">\n2 + 2\n</file>\n\nWhat is it?'},
+    ]
+    found, messages = await ChatRoom(store, ask).open(chat)  # as after a restart
+    answer = messages[-1]
+    assert (found.title, found.leaf) == ("What is it?", answer.id)
+    assert (answer.text, answer.reasoning) == ("It is **four**.", "Let me *see*.")
+    assert [(tool.name, tool.status, tool.output) for tool in answer.tools] == [
+        ("add", "completed", "<4>")
+    ]
+    assert answer.facts is not None
+    assert answer.facts.tokens_per_s == 11.0
+
+    shown = block_of("chat_answer.html", "body", {"message": answer, "open": False})
+    assert "<strong>four</strong>" in shown
+    assert '<details class="thinking">' in shown
+    assert "<em>see</em>" in shown
+    assert "<code>add</code>" in shown
+    assert "&lt;4&gt;" in shown
+
+
+async def test_an_error_stands_under_what_there_was_and_the_next_try_beside_it(store: Store):
+    tries = 0
+
+    async def ask(request: ChatRequest) -> AsyncGenerator[Event, None]:
+        nonlocal tries
+        tries += 1
+        yield TextDelta(0, f"try {tries}")
+        if tries == 1:
+            raise EngineDied("The engine died twice.")
+        yield Finished(0, "stop")
+
+    room = ChatRoom(store, ask)
+    chat = await room.begin(Options("m"), "Hello", [])
+    await settled(room, chat)
+    _, messages = await room.open(chat)
+    assert (messages[1].text, messages[1].error) == ("try 1", "The engine died twice.")
+    await room.again(chat, messages[1].id)
+    await settled(room, chat)
+    found, messages = await room.open(chat)
+    assert [message.text for message in messages] == ["Hello", "try 1", "try 2"]
+    assert found.leaf == messages[2].id
+    with pytest.raises(ModelNotFound):
+        await room.again(chat, "nonsense")
+    await room.forget(chat)
+    with pytest.raises(ModelNotFound):
+        await room.open(chat)
+
+
+async def test_one_answer_at_a_time_and_none_is_left_at_the_end(store: Store):
+    async def ask(request: ChatRequest) -> AsyncGenerator[Event, None]:
+        yield TextDelta(0, "and")
+        await asyncio.Event().wait()
+
+    room = ChatRoom(store, ask)
+    chat = await room.begin(Options("m"), "On", [])
+    with pytest.raises(Conflict, match="stop it first"):
+        await room.say(chat, "more", [])
+    answer = room.answering(chat)
+    assert answer is not None
+    while not answer.message.text:
+        await answer.changed.wait()
+    await room.close()
+    assert room.answering(chat) is None
+    _, messages = await room.open(chat)
+    assert (messages[1].text, messages[1].finish) == ("and", "stopped")
