@@ -74,13 +74,14 @@ def main() -> None:
             for _ in range(2):
                 _traffic(daemon)
             _benchmark(daemon)
+            conversation = _talk(daemon)
             running = [
                 threading.Thread(target=_long_answer, args=(daemon, number), daemon=True)
                 for number in range(2)
             ]
             for each in running:
                 each.start()
-            _pictures(daemon.url, wanted)
+            _pictures(daemon.url, wanted, conversation)
 
 
 def _month() -> Iterator[UsageRow]:
@@ -134,6 +135,18 @@ def _benchmark(daemon: LiveDaemon) -> None:
             )
 
 
+def _talk(daemon: LiveDaemon) -> str:
+    """Makes conversations on the Chat page; the address of one with an answer."""
+    with daemon.http(follow_redirects=True) as http:
+        address = ""
+        for question in QUESTIONS:
+            form = {"model": "demo", "text": question, "temperature": "0", "max_tokens": "80"}
+            address = http.post("/admin/chat", data=form).url.path
+            export = address + "/export.json"
+            daemon.wait_until(lambda at=export: http.get(at).json()["messages"][-1]["facts"], 60)
+    return address
+
+
 def _long_answer(daemon: LiveDaemon, number: int) -> None:
     with contextlib.suppress(openai.APIError):  # the daemon stops in the middle of it
         daemon.openai().completions.create(
@@ -144,8 +157,9 @@ def _long_answer(daemon: LiveDaemon, number: int) -> None:
         )
 
 
-def _pictures(url: str, wanted: set[str]) -> None:
+def _pictures(url: str, wanted: set[str], conversation: str) -> None:
     shots = [(entry.name.lower(), entry.address) for entry in PAGES]
+    shots = [(name, conversation if name == "chat" else address) for name, address in shots]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
