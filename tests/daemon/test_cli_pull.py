@@ -28,7 +28,13 @@ def test_ctrl_c_keeps_what_is_here_for_the_next_pull(tmp_path: Path, with_daemon
         if with_daemon:
             daemon.start()
         try:
-            pulling = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+            # Who runs the tests in the background ignores Ctrl-C, and so would all their children.
+            pulling = subprocess.Popen(
+                command,
+                env=environ,
+                stderr=subprocess.DEVNULL,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
             def begun() -> bool:
                 assert pulling.poll() is None
