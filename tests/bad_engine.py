@@ -160,6 +160,8 @@ class Engine:
                 time.sleep(60)
             if kind == HUNGRY and self.max_concurrent > sequence.prompt[1]:
                 print("[metal::malloc] Attempting to allocate too much", file=sys.stderr)
+                for frame in range(sum(sequence.prompt[2:])):
+                    print(f"  frame {frame} of a trace", file=sys.stderr)
                 sys.exit(1)
             if kind in (CRASH, HANG, GARBAGE) and sequence.sent >= sequence.prompt[1]:
                 if kind == CRASH:

@@ -21,7 +21,9 @@ def main() -> int:
     which.add_argument("--fd", type=int, help="the connected stream socket")
     which.add_argument("--rank", type=int, help="serve rank 0 over stdin and stdout as this rank")
     arguments = parser.parse_args()
-    faulthandler.enable()  # a fault, or SIGABRT from the front, leaves the place in the log
+    # A fault, or SIGABRT from the front, leaves the place in the log; of one thread, so that what a
+    # library said before stays among the last lines.
+    faulthandler.enable(all_threads=False)
     if arguments.rank is not None:
         from .ranks import follower
 

@@ -18,7 +18,7 @@ import msgspec
 
 from ..protocol import wire
 from ..protocol.channel import ChannelError, Decoder, encode
-from .printed import Printed
+from .printed import TAIL_LINES, Printed
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +134,9 @@ class Child(asyncio.Protocol):
         await asyncio.wait({self._exit, self._socket_closed}, return_when=asyncio.ALL_COMPLETED)
         return self._exit.result() if by_itself else None
 
-    def tail(self) -> str:
+    def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines that this child printed."""
-        return "\n".join(self._printed.tail) if self._printed is not None else ""
+        return self._printed.tail(lines) if self._printed is not None else ""
 
     def interrupt(self) -> None:
         """SIGABRT: one that hangs writes where into its log, and ends."""

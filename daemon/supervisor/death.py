@@ -13,6 +13,7 @@ class Death(NamedTuple):
     reason: str  # "was killed by SIGKILL"
     tail: str  # the last lines that it printed
     ready_s: float  # how long it had been ready; 0 when it never was
+    lacked_memory: bool = False
 
 
 # What the runtimes say last when memory is short: Metal's allocator and command buffers, C++'s
@@ -24,9 +25,9 @@ _NO_MEMORY = re.compile(
 )
 
 
-def lacked_memory(death: Death) -> bool:
-    """Whether the engine's last words say that it got no more memory."""
-    return _NO_MEMORY.search(death.tail) is not None
+def lacks_memory(printed: str) -> bool:
+    """Whether what an engine printed says that it got no more memory."""
+    return _NO_MEMORY.search(printed) is not None
 
 
 def reason(child: Child, status: int | None) -> str:

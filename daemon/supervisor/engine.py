@@ -21,11 +21,12 @@ from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
 from .backoff import delay_s
 from .child import Child, Timing
-from .death import Death, account, lacked_memory, reason
+from .death import Death, account, lacks_memory, reason
 from .fair import Turn
 from .generation import Generation
 from .jobs import Job, Jobs
 from .patience import Patience
+from .printed import KEPT_LINES
 from .rate import Rate
 from .recovery import Recovery, Watch, with_less_memory
 from .single import Single
@@ -179,7 +180,7 @@ class EngineProcess:
                     self._load_error = f"{times}; the last time it {account(death)}"
                     break
                 self._settle(death)
-                if lacked_memory(death):
+                if death.lacked_memory:
                     load = with_less_memory(load)
                     logger.warning(
                         "%s ran out of memory and starts again with half the sequences (%d), "
@@ -231,7 +232,8 @@ class EngineProcess:
         self.ready = self.loading = self.stats = None
         if self._stop.is_set() or self._load_error is not None:
             return None
-        return Death(silent or reason(child, status), child.tail(), ready_s)
+        no_memory = lacks_memory(child.tail(KEPT_LINES))
+        return Death(silent or reason(child, status), child.tail(), ready_s, no_memory)
 
     async def _wait_for_end(self, child: Child) -> str | None:
         """Until the child ended or `stop()`; a reason when it has to be ended for its silence."""

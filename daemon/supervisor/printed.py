@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 TAIL_LINES = 12
+KEPT_LINES = 200  # a trace is printed after the words that say why
 LONGEST_LINE = 4000  # characters
 _ENDS = re.compile(rb"[\r\n]+")  # progress bars write carriage returns
 
@@ -21,7 +22,7 @@ class Printed(asyncio.Protocol):
     """The reading end; `on_line` is called in the event loop."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_line = on_line
         self._rest = b""
@@ -40,6 +41,10 @@ class Printed(asyncio.Protocol):
             os.close(theirs)
             raise
         return printed, theirs
+
+    def tail(self, lines: int = TAIL_LINES) -> str:
+        """The last lines."""
+        return "\n".join(list(self._kept)[-lines:])
 
     def close(self) -> None:
         """Nothing more is read; for a pipe that a grandchild may keep open."""
@@ -68,5 +73,5 @@ class Printed(asyncio.Protocol):
         text = line.decode("utf-8", "replace").rstrip()
         if text:
             text = text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + "…"
-            self.tail.append(text)
+            self._kept.append(text)
             self._on_line(text)
