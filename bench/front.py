@@ -54,6 +54,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     from fastmlx.daemon.tasks.front import Front
     from fastmlx.daemon.tasks.generate import Generator
     from fastmlx.daemon.tasks.rerank import Ranker
+    from fastmlx.daemon.tasks.task import Shared
     from fastmlx.daemon.tasks.texts import Texts
     from fastmlx.daemon.tasks.tokens import TokenTools
 
@@ -70,10 +71,11 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
     store = Store.open(home.database)
     metrics = Metrics(supervisor.status, store)
     texts = Texts()
-    generator = Generator(config, supervisor, texts, record)
+    shared = Shared(config, supervisor, texts, record)
+    generator = Generator(shared)
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         url = url_of(listener)
-        embedder = Embedder(config, supervisor, texts, record)
+        embedder = Embedder(shared)
         front = Front(
             home,
             config,
@@ -83,7 +85,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
             version("fastmlx"),
             url,
             embedder=embedder,
-            ranker=Ranker(config, supervisor, texts, record, embedder),
+            ranker=Ranker(shared, embedder),
             token_tools=TokenTools(config, texts),
             access=Access(home),
         )

@@ -167,6 +167,7 @@ def build(
     from .tasks.generate import Generator
     from .tasks.rerank import Ranker
     from .tasks.running import RunningRequests
+    from .tasks.task import Shared
     from .tasks.texts import Texts
     from .tasks.tokens import TokenTools
 
@@ -186,15 +187,16 @@ def build(
     )
     metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
     running = RunningRequests()
-    embedder = Embedder(config, supervisor, texts, record, door.begin, running)
+    shared = Shared(config, supervisor, texts, record, door.begin, running)
+    embedder = Embedder(shared)
     front = Front(
         home=home,
         config=config,
         supervisor=supervisor,
         store=store,
-        generator=Generator(config, supervisor, texts, record, door.begin, running),
+        generator=Generator(shared),
         embedder=embedder,
-        ranker=Ranker(config, supervisor, texts, record, embedder, door.begin, running),
+        ranker=Ranker(shared, embedder),
         token_tools=TokenTools(config, texts),
         access=door,
         running=running,

@@ -26,6 +26,7 @@ from fastmlx.daemon.tasks.front import Front
 from fastmlx.daemon.tasks.generate import Generator
 from fastmlx.daemon.tasks.rerank import Ranker
 from fastmlx.daemon.tasks.running import RunningRequests
+from fastmlx.daemon.tasks.task import Shared
 from fastmlx.daemon.tasks.texts import Texts
 from fastmlx.daemon.tasks.tokens import TokenTools
 from fastmlx.daemon.text.tokenizer import Tokenizer
@@ -75,17 +76,18 @@ async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Sc
     )
     store = Store.open(home.database)
     texts = Texts()
-    embedder = Embedder(config, supervisor, texts, store.record)
     running = RunningRequests()
+    shared = Shared(config, supervisor, texts, store.record, running=running)
+    embedder = Embedder(shared)
     front = Front(
         home,
         config,
         supervisor,
         store,
-        Generator(config, supervisor, texts, store.record, running=running),
+        Generator(shared),
         version="1.0",
         embedder=embedder,
-        ranker=Ranker(config, supervisor, texts, store.record, embedder),
+        ranker=Ranker(shared, embedder),
         token_tools=TokenTools(config, texts),
         access=Access(home),
         running=running,

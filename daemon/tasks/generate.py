@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from ..protocol.errors import BadRequest, EngineDied
 from ..protocol.events import Counted, Event, Finished
 from ..protocol.grammar import Grammar
-from ..protocol.requests import ChatRequest, CompletionRequest, RequestMeta, SamplingRequest
+from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.wire import TokenRow
 from ..text.divergence import Divergence, RecentPrompts
 from ..text.grammar import check as check_grammar
@@ -30,18 +30,15 @@ from ..text.stream import Echoed, TextStream
 from .books import Books, Job
 from .lookup import find_model
 from .merge import merge
-from .running import RunningRequests
 from .sampling import ban, check, check_vocabulary, choose_seed, resolve, room
-from .task import LONG_TEXT, Task, no_bounds
-from .texts import ModelSide, Texts
+from .task import LONG_TEXT, Shared, Task
+from .texts import ModelSide
 from .thinking import Budgeted
 from .truncate import fitting, reserve
 
 if TYPE_CHECKING:
-    from ...config.state import ConfigState
-    from ..store.rows import UsageRow
     from ..supervisor.generation import Generation
-    from ..supervisor.supervisor import Lease, Supervisor
+    from ..supervisor.supervisor import Lease
 
 Rows: TypeAlias = "Generation | Budgeted"
 NO_TEXT = {
@@ -81,16 +78,8 @@ class _Plan(NamedTuple):
 class Generator(Task):
     """Chats and completes."""
 
-    def __init__(
-        self,
-        config: ConfigState,
-        supervisor: Supervisor,
-        texts: Texts,
-        record: Callable[[UsageRow], None],
-        begin: Callable[[RequestMeta], None] = no_bounds,
-        running: RunningRequests | None = None,
-    ) -> None:
-        super().__init__(config, supervisor, texts, record, begin, running)
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
         self._recent: dict[str, RecentPrompts] = {}  # by the model's name
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:

@@ -15,19 +15,15 @@ from operator import mul
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..protocol.errors import BadRequest, ContextTooLong
-from ..protocol.requests import EmbeddingRequest, RequestMeta, ScoreRequest
+from ..protocol.requests import EmbeddingRequest, ScoreRequest
 from ..text.pairs import pairs_of
 from ..text.tokenizer import Pair
 from .books import Books
 from .lookup import find_model
-from .running import RunningRequests
-from .task import LONG_TEXT, Task, no_bounds
-from .texts import ModelSide, Texts
+from .task import LONG_TEXT, Shared, Task
+from .texts import ModelSide
 
 if TYPE_CHECKING:
-    from ...config.state import ConfigState
-    from ..store.rows import UsageRow
-    from ..supervisor.supervisor import Supervisor
     from .embed import Embedder, Vectors
 
 T = TypeVar("T")
@@ -43,17 +39,8 @@ class Scores(NamedTuple):
 class Ranker(Task):
     """Scores pairs."""
 
-    def __init__(
-        self,
-        config: ConfigState,
-        supervisor: Supervisor,
-        texts: Texts,
-        record: Callable[[UsageRow], None],
-        embedder: Embedder,
-        begin: Callable[[RequestMeta], None] = no_bounds,
-        running: RunningRequests | None = None,
-    ) -> None:
-        super().__init__(config, supervisor, texts, record, begin, running)
+    def __init__(self, shared: Shared, embedder: Embedder) -> None:
+        super().__init__(shared)
         self._embedder = embedder
 
     async def score(self, request: ScoreRequest) -> Scores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .running import RunningRequests
 from .texts import Texts
@@ -21,23 +21,24 @@ def no_bounds(_: RequestMeta) -> None:
     """Lets every request begin."""
 
 
-class Task:
-    """Carries out requests. `record` gets a usage row for each, however it ended; until then it is
-    among those that are `running`. `begin` is asked before the work, and raises FastMLXError for a
-    request that may not begin."""
+class Shared(NamedTuple):
+    """What all tasks of one front have in common."""
 
-    def __init__(
-        self,
-        config: ConfigState,
-        supervisor: Supervisor,
-        texts: Texts,
-        record: Callable[[UsageRow], None],
-        begin: Callable[[RequestMeta], None] = no_bounds,
-        running: RunningRequests | None = None,
-    ) -> None:
-        self._config = config
-        self._supervisor = supervisor
-        self._texts = texts
-        self._record = record
-        self._begin = begin
-        self._running = running or RunningRequests()
+    config: ConfigState
+    supervisor: Supervisor
+    texts: Texts
+    record: Callable[[UsageRow], None]  # gets a row for each request, however it ended
+    begin: Callable[[RequestMeta], None] = no_bounds  # FastMLXError: this one may not begin
+    running: RunningRequests | None = None  # all that have begun and not ended; None: nobody asks
+
+
+class Task:
+    """Carries out requests of one kind."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._config = shared.config
+        self._supervisor = shared.supervisor
+        self._texts = shared.texts
+        self._record = shared.record
+        self._begin = shared.begin
+        self._running = shared.running or RunningRequests()
