@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from ... import migrations
 from .latency import histogram
 from .rows import UsageRow
-from .tables import usage, usage_latency, usage_minutes, usage_quarters
+from .tables import SUMMED, usage, usage_latency, usage_minutes, usage_quarters
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +139,6 @@ def is_contention(error: exc.DBAPIError) -> bool:
     return _code(error.orig) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-_SUMMED = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
-
-
 def sums_per_minute(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of `usage_minutes` for rows of `usage`."""
     return _sums(values, lambda row: {"minute": row["at_ms"] // 60_000, "model": row["model"]})
@@ -165,15 +162,15 @@ def _sums(
     sums: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in values:
         key = place(row)
-        entry = sums.setdefault(tuple(key.values()), key | dict.fromkeys(_SUMMED, 0))
+        entry = sums.setdefault(tuple(key.values()), key | dict.fromkeys(SUMMED, 0))
         entry["requests"] += 1
         entry["errors"] += row["error"] is not None
-        for name in _SUMMED[2:]:
+        for name in SUMMED[2:]:
             entry[name] += row[name]
     return list(sums.values())
 
 
-def _adding_to(table: Table, summed: Sequence[str] = _SUMMED) -> Insert:
+def _adding_to(table: Table, summed: Sequence[str] = SUMMED) -> Insert:
     """Puts rows of sums into the table, or adds them to those that are there."""
     put = sqlite_insert(table)
     return put.on_conflict_do_update(

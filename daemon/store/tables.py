@@ -60,16 +60,19 @@ Index("usage_request", usage.c.request_id)
 for _column in (usage.c.model, usage.c.dialect, usage.c.key):
     Index(f"usage_{_column.name}", _column, usage.c.at_ms)
 
+SUMMED = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
+
+
+def _sums() -> list[Column[int]]:
+    return [Column(name, Integer, nullable=False) for name in SUMMED]
+
+
 usage_minutes = Table(
     "usage_minutes",
     metadata,
     Column("minute", Integer, primary_key=True),  # Unix time in ms // 60,000
     Column("model", String, primary_key=True),
-    Column("requests", Integer, nullable=False),
-    Column("errors", Integer, nullable=False),
-    Column("prompt_tokens", Integer, nullable=False),
-    Column("cached_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
+    *_sums(),
     sqlite_with_rowid=False,
 )
 
@@ -79,11 +82,7 @@ usage_quarters = Table(
     Column("quarter", Integer, primary_key=True),  # Unix time in ms // 900,000
     Column("model", String, primary_key=True),
     Column("key", String, primary_key=True),  # name of the API key; "" for requests without one
-    Column("requests", Integer, nullable=False),
-    Column("errors", Integer, nullable=False),
-    Column("prompt_tokens", Integer, nullable=False),
-    Column("cached_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
+    *_sums(),
     sqlite_with_rowid=False,
 )
 
