@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import minilm
 import openblas
 import pytest
 import tiny
+from fastmlx.launchd.runner import Completed
 from hypothesis import settings
 from live import LiveDaemon
+from user_session import UserSession, why_not
 
 # A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None)
@@ -105,3 +108,23 @@ models:
 """
     with LiveDaemon(tmp_path_factory.mktemp("daemon"), config) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UserSession]:
+    """A systemd user session for the tests of one file."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with UserSession(tmp_path_factory.mktemp("session")) as session:
+        yield session
+
+
+@pytest.fixture
+def fastmlx(session: UserSession, home: Path) -> Iterator[Callable[..., Completed]]:
+    """Runs a verb inside the session, on the `home` that the file of the tests makes."""
+
+    def run(*words: str) -> Completed:
+        return session([sys.executable, "-m", "fastmlx.daemon", *words, "--home", str(home)])
+
+    yield run
+    run("uninstall")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastmlx.launchd.runner import Completed
 from live import LiveDaemon
-from user_session import UserSession, why_not
+from user_session import UserSession
 
 ASK = """import sys, urllib.request as web
 asked = web.Request(sys.argv[1], method=sys.argv[2])
@@ -36,25 +36,12 @@ def test_restart_answers_first_and_the_page_comes_back_at_the_same_address(tmp_p
         assert "Nothing was restarted" in answer.text
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UserSession]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with UserSession(tmp_path_factory.mktemp("session")) as session:
-        yield session
-
-
 @pytest.fixture
-def fastmlx(session: UserSession, tmp_path: Path) -> Iterator[Callable[..., Completed]]:
+def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     home.mkdir()
     (home / "config.yaml").write_text(CONFIG)
-
-    def run(*words: str) -> Completed:
-        return session([sys.executable, "-m", "fastmlx.daemon", *words, "--home", str(home)])
-
-    yield run
-    run("uninstall")
+    return home
 
 
 def test_it_is_installed_and_uninstalled_from_the_browser(

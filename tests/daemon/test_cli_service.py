@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fastmlx.launchd.runner import Completed
 from live import LiveDaemon
-from user_session import UserSession, why_not
 
 CONFIG = "server: {port: 0, drain_timeout: 5s}\nmodels: {}\n"
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UserSession]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with UserSession(tmp_path_factory.mktemp("session")) as session:
-        yield session
 
 
 @pytest.fixture
@@ -30,17 +20,6 @@ def home(tmp_path: Path) -> Path:
     home.mkdir()
     (home / "config.yaml").write_text(CONFIG)
     return home
-
-
-@pytest.fixture
-def fastmlx(session: UserSession, home: Path) -> Iterator[Callable[..., Completed]]:
-    """Runs a verb on `home` inside the session."""
-
-    def run(*words: str) -> Completed:
-        return session([sys.executable, "-m", "fastmlx.daemon", *words, "--home", str(home)])
-
-    yield run
-    run("uninstall")
 
 
 def status(fastmlx: Callable[..., Completed]) -> dict:

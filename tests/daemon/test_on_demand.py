@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from fastmlx.launchd.runner import Completed
-from user_session import UserSession, why_not
 
 ACTIVATE = shutil.which("systemd-socket-activate")
 
@@ -75,14 +74,6 @@ def connects(port: int) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UserSession]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with UserSession(tmp_path_factory.mktemp("session")) as session:
-        yield session
-
-
 @pytest.fixture
 def home(tmp_path: Path, port: int) -> Path:
     home = tmp_path / "fast mlx 100%"
@@ -91,17 +82,6 @@ def home(tmp_path: Path, port: int) -> Path:
         f"server: {{port: {port}, exit_when_idle: never}}\nmodels: {{}}\n"
     )
     return home
-
-
-@pytest.fixture
-def fastmlx(session: UserSession, home: Path) -> Iterator[Callable[..., Completed]]:
-    """Runs a verb on `home` inside the session."""
-
-    def run(*words: str) -> Completed:
-        return session([sys.executable, "-m", "fastmlx.daemon", *words, "--home", str(home)])
-
-    yield run
-    run("uninstall")
 
 
 def status(fastmlx: Callable[..., Completed]) -> dict:
