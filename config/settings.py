@@ -143,10 +143,11 @@ class CacheSettings(Section):
 
 
 class ResponsesSettings(Section):
-    """`responses:` what OpenAI's Responses API keeps for later requests."""
+    """`responses:` what OpenAI's APIs keep for later requests: responses, and chat completions
+    with `store: true`."""
 
     keep: Whole = setting(
-        "So many answers; the oldest go first. 0 keeps none.",
+        "So many answers of each API; the oldest go first. 0 keeps none.",
         change="live",
         unit="responses",
         default=1000,

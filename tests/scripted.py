@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,8 @@ from fastmlx.daemon.tasks.texts import Texts
 from fastmlx.daemon.tasks.tokens import TokenTools
 from fastmlx.daemon.text.tokenizer import Tokenizer
 
-ENGINE = Path(__file__).parent / "daemon" / "api" / "scripted_engine.py"
+ENGINE = Path(__file__).with_name("scripted_engine.py")
+SCRIPT = (sys.executable, str(ENGINE))
 
 
 @dataclass
@@ -43,14 +44,19 @@ class Scripted:
     folder: Path  # of the model
     tokenizer: Tokenizer
 
-    def say(self, *texts: str) -> None:
+    def say(self, *texts: str | Sequence[str | int]) -> None:
         """What the next sequences get: the first text the first one, the last one all later ones.
-        Each text ends with the stop token."""
-        scripts = [self.tokenizer.encode(text) for text in texts]
+        Each text ends with the stop token; one in pieces has marks of the engine's among them."""
+        scripts = [self._script([text] if isinstance(text, str) else text) for text in texts]
         new = self.folder / "script.new"
         new.write_text(json.dumps(scripts))
         new.replace(self.folder / "script.json")
         (self.folder / "prompts.jsonl").unlink(missing_ok=True)
+
+    def _script(self, pieces: Sequence[str | int]) -> list[int]:
+        encode = self.tokenizer.encode
+        parts = (encode(piece) if isinstance(piece, str) else [piece] for piece in pieces)
+        return [token for part in parts for token in part]
 
     @property
     def prompts(self) -> list[list[int]]:
@@ -63,17 +69,18 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(root: Path, model: Path, **settings: Any) -> AsyncIterator[Scripted]:
-    """`model` is the folder of a tiny model, which is copied; `root` an empty folder."""
+async def scripted(
+    root: Path, model: Path, *, command: Sequence[str] = SCRIPT, **settings: Any
+) -> AsyncIterator[Scripted]:
+    """`model` is the folder of a tiny model, which is copied; `root` an empty folder. `command`
+    starts the engine: that of this folder, or the real one, which knows of no script."""
     folder = shutil.copytree(model, root / "model")
     (folder / "script.json").write_text("[[0]]")
     home = Home(root / "home")
     home.create()
     settings = {"models": {"m": ModelSpec(path=str(folder))}} | settings
     config = ConfigState(home.config, Settings(**settings))
-    supervisor = Supervisor(
-        home=home, memory_limit_bytes=1 << 40, command=(sys.executable, str(ENGINE))
-    )
+    supervisor = Supervisor(home=home, memory_limit_bytes=1 << 40, command=tuple(command))
     store = Store.open(home.database)
     texts = Texts()
     running = RunningRequests()

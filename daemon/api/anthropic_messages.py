@@ -15,7 +15,7 @@ from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from .anthropic_answer import PING, Envelope, MessageAnswer, MessageStream
-from .anthropic_request import MessagesFields, read_request
+from .anthropic_request import HARMLESS, UNSUPPORTED, MessagesFields, read_request
 from .keep_alive import KEPT
 from .sse import send_events
 
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 blueprint = Blueprint("anthropic_messages")
 
 
-@blueprint.post("/v1/messages", name="messages", ctx_body=MessagesFields, ctx_raw=KEPT)
+@blueprint.post(
+    "/v1/messages",
+    name="messages",
+    ctx_body=MessagesFields,
+    ctx_raw=KEPT,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_harmless=tuple(HARMLESS),
+)
 async def messages(request: Request) -> HTTPResponse | None:
     """Anthropic: the next message of a chat."""
     asked = read_request(request.body, client=request.ip)
@@ -51,7 +58,13 @@ async def messages(request: Request) -> HTTPResponse | None:
     return HTTPResponse(answer.encode(), content_type="application/json")
 
 
-@blueprint.post("/v1/messages/count_tokens", name="count_tokens", ctx_body=MessagesFields)
+@blueprint.post(
+    "/v1/messages/count_tokens",
+    name="count_tokens",
+    ctx_body=MessagesFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_harmless=tuple(HARMLESS),
+)
 async def count_tokens(request: Request) -> HTTPResponse:
     """Exactly the prompt tokens that the same body would have as a message."""
     asked = read_request(request.body, client=request.ip, counting=True)

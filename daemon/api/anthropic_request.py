@@ -16,14 +16,55 @@ from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from ..text.effort import DO_NOT_THINK, THINK
 from .anthropic_blocks import has_cache_marks, read_messages, read_tools
-from .body import convert, read_json
+from .body import convert, is_null, one_of, read_json, refuse
 from .keep_alive import read_kept
 from .openai_fields import MAX_STOP_LENGTH, MAX_STOPS, check_model
 
 
+def _clears_nothing(value: Any) -> bool:
+    """Of `context_management`: whether nothing of the conversation would be left out. Claude Code
+    asks for all thinking to be kept, which it is."""
+    edits = value.get("edits") if isinstance(value, dict) else None
+    return not any(_clears(edit) for edit in (edits if isinstance(edits, list) else ()))
+
+
+def _clears(edit: Any) -> bool:
+    kind = str(edit.get("type")) if isinstance(edit, dict) else ""
+    if kind.startswith("clear_thinking_"):
+        return edit.get("keep") not in ("all", {"type": "all"})
+    return kind.startswith(("clear_tool_uses_", "compact_"))
+
+
+# Known fields that would change the answer; the test accepts the values that would not.
+UNSUPPORTED = {
+    "compaction": is_null,
+    "container": is_null,  # for code that Anthropic's servers run
+    "context_management": _clears_nothing,
+    "mcp_servers": one_of([]),  # mcp.json declares them here
+    "thread": is_null,
+}
+# Known fields that change no answer: marks for the maker's books, hints of what may be faster, and
+# what is tried when a model declines.
+HARMLESS = frozenset(
+    {
+        "billing_policy",
+        "diagnostics",
+        "fallback_credit_token",
+        "fallbacks",
+        "inference_geo",
+        "metadata",
+        "service_tier",
+        "speed",
+        "user_profile_id",
+        "workspace_id",
+    }
+)
+
+
 class MessagesFields(msgspec.Struct, kw_only=True):
-    """The fields that we carry out. All others (metadata, service_tier, context_management,
-    mcp_servers, safeguards, and next month's) are accepted and change nothing."""
+    """The fields that we carry out (`cache_control` wherever it stands); see UNSUPPORTED for those
+    that we refuse and HARMLESS for known ones that change nothing. All others (safeguards, and next
+    month's) are accepted."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -54,6 +95,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
     """Raises BadRequest. `counting`: of a request for count_tokens, which says less."""
     raw = read_json(body)
     fields = convert(raw, MessagesFields)
+    refuse(raw, UNSUPPORTED)
     if fields.max_tokens is None and not counting:
         raise BadRequest("max_tokens: this field is required.", param="max_tokens")
     tools = read_tools(fields.tools)

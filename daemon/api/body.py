@@ -65,6 +65,11 @@ def one_of(*harmless: Any) -> Callable[[Any], bool]:
     )
 
 
+def in_full(value: Any) -> bool:
+    """Of `stream_options`: whether a stream without padding will do."""
+    return not (isinstance(value, dict) and value.get("include_obfuscation") is True)
+
+
 def refuse(fields: Mapping[str, Any], unsupported: Mapping[str, Callable[[Any], bool]]) -> None:
     """Raises BadRequest for a field that would change the answer and that we do not implement.
 

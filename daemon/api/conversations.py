@@ -13,14 +13,14 @@ import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
+from ..protocol.caller import current_key
 from ..protocol.errors import BadRequest
 from ..store.responses import Conversation
 from .body import convert, read_json
-from .responses import page
-from .responses_fields import MAX_METADATA
+from .keeping import check_metadata
+from .paging import list_object, page
 from .responses_input import Item, read_items
 from .responses_keeper import Keeper
-from .responses_object import item_page
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -38,7 +38,8 @@ async def create(request: Request) -> HTTPResponse:
     fields = _fields(request)
     keeper: Keeper = request.app.ctx.keeper
     now_ms = int(time.time() * 1000)
-    made = Conversation(f"conv_{uuid.uuid4().hex}", now_ms, None, fields.metadata or {})
+    labels, owner = fields.metadata or {}, current_key()
+    made = Conversation(f"conv_{uuid.uuid4().hex}", now_ms, None, labels, owner)
     await _add(keeper, made, fields.items)
     return _json(_object(made))
 
@@ -82,15 +83,12 @@ async def add(request: Request, identity: str) -> HTTPResponse:
     keeper: Keeper = request.app.ctx.keeper
     with keeper.locked(identity):
         added = await _add(keeper, await keeper.conversation(identity), fields.items)
-    return _json(item_page(added, more=False))
+    return _json(list_object(added, more=False))
 
 
 def _fields(request: Request) -> ConversationFields:
     fields = convert(read_json(request.body or b"{}"), ConversationFields)
-    if len(fields.metadata or ()) > MAX_METADATA:
-        raise BadRequest(
-            f"metadata: at most {MAX_METADATA} entries are accepted.", param="metadata"
-        )
+    check_metadata(fields.metadata)
     return fields
 
 

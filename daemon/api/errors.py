@@ -22,7 +22,7 @@ from sanic.exceptions import MethodNotAllowed, NotFound, PayloadTooLarge, SanicE
 from sanic.http import Http
 from sanic.response import HTTPResponse
 
-from ..protocol.errors import FastMLXError, TooLarge, Unauthorized
+from ..protocol.errors import FastMLXError, Forbidden, TooLarge, Unauthorized
 from .anthropic_errors import anthropic_body, speaks_anthropic
 from .ollama_errors import ollama_body, speaks_ollama
 
@@ -39,7 +39,7 @@ TYPES = {
     500: "server_error",
     503: "overloaded_error",
 }
-LINGER_BYTES = 1024**3  # of a body that is too large: read and dropped
+LINGER_BYTES = 1024**3  # of a body that is refused: read and dropped
 
 
 class Problem(NamedTuple):
@@ -122,7 +122,7 @@ def install(app: Sanic[Any, Any]) -> None:
         elif speaks_ollama(request.path):
             shape = ollama_body
         reply = reply_to(error, str(request.id), shape)
-        if isinstance(error, PayloadTooLarge):
+        if isinstance(error, PayloadTooLarge | Unauthorized | Forbidden):
             _read_on(request)
         return HTTPResponse(
             msgspec.json.encode(reply.body),
@@ -141,7 +141,7 @@ async def _nobody_there(request: Request, error: BaseException) -> HTTPResponse:
 
 
 def _read_on(request: Request) -> None:
-    """Lets Sanic read and drop the rest of a body that is too large, once it has answered.
+    """Lets Sanic read and drop the rest of a body that is refused, once it has answered.
 
     Were the connection closed on bytes that nobody read, the kernel would reset it, and a client
     that is still sending would never see the answer.

@@ -1,5 +1,8 @@
 """Before every handler: is this our host, may that page ask, who asks, and what may they?
 
+That is asked as soon as a request's header is there: who is turned away learns it before the body
+is read, and nothing of that is held.
+
 The dashboard's pages pass here, too: what is not signed in gets an Unauthorized, of which the
 blueprint of the pages makes the way to its sign-in page.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sanic import Request
 from sanic.response import HTTPResponse, empty
 
 from ..access.sessions import COOKIE
@@ -16,32 +20,51 @@ from ..logs import context as log_context
 from ..protocol.caller import NOBODY, become
 
 if TYPE_CHECKING:
-    from sanic import Request
-
     from ..tasks.front import Front
 
 LONGEST_ID = 128  # characters that the log keeps of an id that the client chose
 
 
+class GatedRequest(Request):
+    """A request whose body is read only for those whom the gate lets through."""
+
+    admitted = False
+
+    async def receive_body(self) -> None:
+        """Raises Forbidden and Unauthorized."""
+        if self.method != "OPTIONS":  # a browser's question, which the gate may answer
+            _admit(self)
+            self.admitted = True
+        await super().receive_body()
+
+
 async def gate(request: Request) -> HTTPResponse | None:
     """Raises Forbidden and Unauthorized."""
-    become(NOBODY)  # connections live longer than requests
     if request.conn_info is None:  # not even a header could be read: only an error is answered
+        become(NOBODY)
         return None
     if request.transport is not None:
         # Sanic stops reading while a body of 64 KiB or more waits to be consumed. Left so, the
         # end of the connection would go unnoticed, and the request would run for nobody.
         request.transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(request, GatedRequest) and request.admitted:
+        return None
+    if request.method == "OPTIONS":
+        settings = request.app.ctx.front.config.settings.server
+        allowed = preflight_headers(request.headers, settings.cors_origins)
+        if allowed:
+            become(NOBODY)
+            return empty(204, headers=allowed)
+    _admit(request)
+    return None
+
+
+def _admit(request: Request) -> None:
+    become(NOBODY)  # connections live longer than requests
     request.app.ctx.activity.asked(request.path)
     theirs = request.headers.get("x-client-request-id", "")[:LONGEST_ID]  # OpenAI's programs'
     log_context.begins(str(request.id)[:LONGEST_ID], theirs or None)
-    settings = request.app.ctx.front.config.settings.server
-    if request.method == "OPTIONS":
-        allowed = preflight_headers(request.headers, settings.cors_origins)
-        if allowed:
-            return empty(204, headers=allowed)
     authorize(request, request.method)
-    return None
 
 
 def authorize(request: Request, method: str) -> None:

@@ -36,6 +36,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     usage: bool = False  # a stream ends with a chunk of usage
     timings: bool = False  # llama-server's `timings` beside usage
     reasoning: bool = True  # the thinking is shown
+    tiered: bool = False  # the service tier is named
 
     @classmethod
     def of(
@@ -46,6 +47,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         usage: bool,
         timings: bool,
         reasoning: bool = True,
+        tiered: bool = False,
     ) -> Envelope:
         """Of an answer that begins now."""
         return cls(
@@ -56,18 +58,20 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
             usage=usage,
             timings=timings,
             reasoning=reasoning,
+            tiered=tiered,
         )
 
     def base(self, kind: str) -> dict[str, Any]:
         """The fields before `choices`; `system_fingerprint` is equal as long as the same program
         answers."""
+        tier = {"service_tier": "default"} if self.tiered else {}
         return {
             "id": self.request_id,
             "object": kind,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": f"fastmlx-{self.version}",
-        }
+        } | tier
 
 
 class Frames(ABC):
@@ -132,13 +136,17 @@ class Collected(ABC):
     @abstractmethod
     def _choices(self) -> list[dict[str, Any]]: ...
 
-    def encode(self) -> bytes:
-        """The object, after the last event."""
+    def object(self) -> dict[str, Any]:
+        """After the last event."""
         answer = self._envelope.base(self.kind)
         answer |= {"choices": self._choices(), "usage": usage_object(self._usage)}
         if self._envelope.timings:
             answer["timings"] = timings_object(self._usage)
-        return to_json(answer | self._extra())
+        return answer | self._extra()
+
+    def encode(self) -> bytes:
+        """The object as JSON."""
+        return to_json(self.object())
 
 
 async def respond(

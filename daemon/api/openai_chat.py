@@ -15,12 +15,13 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, McpWanted, RequestMeta
 from . import openai_fields as common
 from .body import convert, is_null, one_of, read_json, refuse
+from .completions_keeper import CompletionKeeper, Keep, read_keep
 from .keep_alive import KEPT, read_kept
 from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
 from .openai_messages import read_messages, read_tools
 from .openai_structured import STRUCTURED, read_structured
-from .openai_thinking import ThinkingFields, read_thinking
+from .openai_thinking import MAX_LEVEL, ThinkingFields, read_thinking
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -32,6 +33,7 @@ UNSUPPORTED = common.UNSUPPORTED | {
     "functions": one_of([]),
     "function_call": one_of("none", "auto"),
     "audio": is_null,
+    "moderation": is_null,
     "modalities": one_of(["text"], []),
     "web_search_options": is_null,
     "echo": one_of(False),
@@ -39,13 +41,12 @@ UNSUPPORTED = common.UNSUPPORTED | {
     "chat_template": is_null,
     "documents": one_of([]),
 }
+HARMLESS = common.HARMLESS | {"prediction"}  # what the answer will be nearly like: saves time
 
 
 class ChatFields(ThinkingFields, kw_only=True):
-    """The fields of the body that this dialect carries out; see UNSUPPORTED for those it refuses.
-    Any other changes nothing and is accepted: marks for the maker's books (user, metadata, store,
-    safety_identifier) and hints (prediction, which is there to save time, verbosity, service_tier,
-    prompt_cache_key)."""
+    """The fields of the body that this dialect carries out; see UNSUPPORTED for those that it
+    refuses and HARMLESS for known ones that change nothing. Any other is accepted."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None = None
@@ -58,6 +59,12 @@ class ChatFields(ThinkingFields, kw_only=True):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     mcp: bool | list[str] | None = None  # ours: tools of all MCP servers, or of these
+    verbosity: str | None = None  # for templates that know the word
+    service_tier: str | None = None  # all are served alike, and told so
+    store: bool | None = None
+    metadata: dict[str, Any] | None = (
+        None  # of what is kept; without `store` a mark like the others
+    )
 
 
 class Chat(msgspec.Struct):
@@ -68,6 +75,8 @@ class Chat(msgspec.Struct):
     include_usage: bool
     timings: bool
     reasoning: bool  # show the thinking
+    tiered: bool  # the client asked for a service tier
+    keep: Keep | None
 
 
 def read_chat(body: bytes, *, client: str | None = None) -> Chat:
@@ -91,7 +100,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
             tool_name=choice.name,
             grammar=structured.grammar if structured else None,
             grammar_param=structured.param if structured else "",
-            chat_template_kwargs=thinking.kwargs,
+            chat_template_kwargs=_verbosity(fields) | thinking.kwargs,
             thinking_budget=thinking.budget,
             parallel_tool_calls=fields.parallel_tool_calls is not False,
             add_generation_prompt=not continues and fields.add_generation_prompt is not False,
@@ -113,7 +122,16 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
         include_usage=common.include_usage(fields),
         timings=bool(fields.timings_per_token),
         reasoning=thinking.shown,
+        tiered=fields.service_tier is not None,
+        keep=read_keep(raw),
     )
+
+
+def _verbosity(fields: ChatFields) -> dict[str, Any]:
+    said = fields.verbosity
+    if said is not None and len(said) > MAX_LEVEL:
+        raise BadRequest("verbosity must be a level, as low.", param="verbosity")
+    return {"verbosity": said} if said else {}
 
 
 def _sampling(fields: ChatFields):
@@ -197,6 +215,7 @@ def _continues(fields: ChatFields) -> bool:
     name="chat",
     ctx_body=ChatFields,
     ctx_refused=tuple(UNSUPPORTED),
+    ctx_harmless=tuple(HARMLESS),
     ctx_raw=STRUCTURED + KEPT,
 )
 async def chat(request: Request) -> HTTPResponse | None:
@@ -209,6 +228,11 @@ async def chat(request: Request) -> HTTPResponse | None:
         usage=asked.include_usage,
         timings=asked.timings,
         reasoning=asked.reasoning,
+        tiered=asked.tiered,
     )
     answer = ChatStream(envelope) if asked.stream else ChatAnswer(envelope)
-    return await respond(request, front.chat(asked.request), answer)
+    events = front.chat(asked.request)
+    if asked.keep is not None:
+        keeper: CompletionKeeper = request.app.ctx.completions
+        events = keeper.keeping(events, ChatAnswer(envelope), asked.keep, str(request.id))
+    return await respond(request, events, answer)

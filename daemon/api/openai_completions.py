@@ -143,6 +143,7 @@ def _are_tokens(value: Any) -> bool:
     name="completions",
     ctx_body=CompletionFields,
     ctx_refused=tuple(UNSUPPORTED),
+    ctx_harmless=tuple(common.HARMLESS),
     ctx_raw=STRUCTURED + KEPT,
 )
 async def completions(request: Request) -> HTTPResponse | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from ..protocol.errors import BadRequest
 from ..protocol.requests import SamplingRequest
-from .body import is_null, one_of
+from .body import in_full, is_null, one_of
 
 MAX_CHOICES = 16
 MAX_STOPS = 1024
@@ -74,7 +74,19 @@ UNSUPPORTED: dict[str, Callable[[Any], bool]] = {
     "truncate_prompt_tokens": is_null,
     "return_token_ids": one_of(False),
     "return_tokens_as_token_ids": one_of(False),
+    "stream_options": in_full,
 }
+# Known fields that change no answer: marks for the maker's books, hints of what may be faster or
+# cheaper.
+HARMLESS = frozenset(
+    {
+        "prompt_cache_key",  # the longest known beginning of a prompt is found without it
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "user",
+    }
+)
 
 
 def choices(fields: CommonFields) -> int:

@@ -2,8 +2,8 @@
 
 Nothing is written down twice. Paths come from the application's routes, words from the handlers'
 docstrings, bodies from the structs that the dialects read them into. A route names its struct as
-`ctx_body`, fields that are read beside it as `ctx_raw`, and those that are refused (see
-`body.refuse`) as `ctx_refused`.
+`ctx_body`, fields that are read beside it as `ctx_raw`, those that are refused (see `body.refuse`)
+as `ctx_refused`, and known ones that change nothing as `ctx_harmless`.
 
 Source: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -119,11 +119,16 @@ def _operation(route: Route, method: str, references: dict[type, dict[str, Any]]
             schema = {"allOf": [schema, {"properties": {name: {} for name in raw}}]}
         content = {"application/json": {"schema": schema}}
         operation["requestBody"] = {"required": True, "content": content}
+        told: list[str] = []
         if refused := getattr(route.ctx, "refused", None):
-            operation["requestBody"]["description"] = (
+            told.append(
                 "Refused with a 400, unless the value asks for nothing special: "
                 f"{', '.join(sorted(refused))}."
             )
+        if harmless := getattr(route.ctx, "harmless", None):
+            told.append(f"Accepted, and without effect: {', '.join(sorted(harmless))}.")
+        if told:
+            operation["requestBody"]["description"] = " ".join(told)
     return operation
 
 

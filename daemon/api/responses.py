@@ -20,24 +20,20 @@ from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .body import read_json
 from .keep_alive import KEPT
+from .paging import number, page
 from .responses_background import Background
-from .responses_fields import UNSUPPORTED, ResponsesFields, read_asked
+from .responses_fields import HARMLESS, UNSUPPORTED, ResponsesFields, read_asked
 from .responses_input import folded, item_id
 from .responses_keeper import Keeper
-from .responses_object import item_page
 from .responses_run import prepare, read_request
 from .sse import send_events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sanic import Request, Sanic
 
     from ..tasks.front import Front
 
 blueprint = Blueprint("responses")
-
-PAGE, MAX_PAGE = 20, 100  # items
 
 
 class CompactFields(msgspec.Struct, kw_only=True):
@@ -65,6 +61,7 @@ def install(site: Sanic[Any, Any], front: Front) -> None:
     name="create",
     ctx_body=ResponsesFields,
     ctx_refused=tuple(UNSUPPORTED),
+    ctx_harmless=tuple(HARMLESS),
     ctx_raw=KEPT,
 )
 async def create(request: Request) -> HTTPResponse | None:
@@ -114,7 +111,7 @@ async def one(request: Request, identity: str) -> HTTPResponse | None:
                 "stream: only a response that is running in the background can be followed.",
                 param="stream",
             )
-        await _send(request, running.follow(_number(request, "starting_after", -1)))
+        await _send(request, running.follow(number(request, "starting_after", -1)))
         return None
     return _json(await context.background.response(identity))
 
@@ -141,35 +138,12 @@ async def input_items(request: Request, identity: str) -> HTTPResponse:
     return _json(page(request, await request.app.ctx.keeper.input_of(identity)))
 
 
-def page(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `limit`, `order` and `after` of the query ask for. Raises BadRequest."""
-    limit = _number(request, "limit", PAGE)
-    if not 1 <= limit <= MAX_PAGE:
-        raise BadRequest(f"limit: a number from 1 to {MAX_PAGE} is required.", param="limit")
-    order = request.args.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise BadRequest("order must be asc or desc.", param="order")
-    listed = list(items) if order == "asc" else list(reversed(items))
-    if after := request.args.get("after"):
-        places = [i for i, item in enumerate(listed) if item.get("id") == after]
-        if not places:
-            raise BadRequest("after: there is no such item in the list.", param="after")
-        listed = listed[places[0] + 1 :]
-    return item_page(listed[:limit], more=len(listed) > limit)
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    try:
-        return int(request.args.get(name, default))
-    except ValueError:
-        raise BadRequest(f"{name} must be a number.", param=name) from None
-
-
 @blueprint.post(
     "/v1/responses/input_tokens",
     name="input_tokens",
     ctx_body=ResponsesFields,
     ctx_refused=tuple(UNSUPPORTED),
+    ctx_harmless=tuple(HARMLESS),
 )
 async def input_tokens(request: Request) -> HTTPResponse:
     """Exactly the input tokens that the same body would have as a response."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from ..protocol import caller
 from ..protocol.errors import Overloaded
 from .sse import HEARTBEAT_S
 
@@ -29,6 +30,7 @@ class Running:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self.owner = caller.current_key()
         self._frames: list[bytes] = run.writer.announce()
         self._more = asyncio.Event()  # replaced when it was set
         self._stopping = False
@@ -116,11 +118,13 @@ class Background:
         return running
 
     def find(self, identity: str) -> Running | None:
-        return self._running.get(identity)
+        """One that runs, unless another API key made it."""
+        running = self._running.get(identity)
+        return running if running and caller.current().sees(running.owner) else None
 
     async def response(self, identity: str) -> Response:
         """Of any response, running or not. Raises ResponseNotFound."""
-        if running := self._running.get(identity):
+        if running := self.find(identity):
             return running.response
         response = await self._keeper.response(identity)
         if identity not in self._running and response["status"] in _UNDER_WAY:
@@ -131,7 +135,7 @@ class Background:
 
     async def cancel(self, identity: str) -> None:
         """Ends it if it runs."""
-        if running := self._running.get(identity):
+        if running := self.find(identity):
             await running.cancel()
 
     async def stop(self) -> None:

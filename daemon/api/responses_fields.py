@@ -15,8 +15,9 @@ import msgspec
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from ..text.effort import KEY
-from .body import convert, is_null, one_of, refuse
+from .body import convert, in_full, is_null, one_of, refuse
 from .keep_alive import read_kept
+from .keeping import check_metadata
 from .openai_fields import SamplingFields, check_model
 from .openai_thinking import MAX_LEVEL
 from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
@@ -25,13 +26,21 @@ from .responses_mcp import wanted
 from .responses_tools import Choice, Tools, read_choice, read_tools
 
 DIALECT = "openai_responses"
-MAX_METADATA = 16  # pairs
 # Known fields that would change the answer; the test accepts the values that would not.
 UNSUPPORTED = {
     "prompt": is_null,  # a template that is kept at OpenAI
     "moderation": is_null,
     "context_management": one_of([]),
+    "stream_options": in_full,
 }
+# Known fields that change no answer, beside those that the response object shows again.
+HARMLESS = frozenset(
+    {
+        "access_programs",
+        "image",  # of tools that make pictures, which run at OpenAI alone
+        "prompt_cache_options",
+    }
+)
 
 
 class ReasoningFields(msgspec.Struct):
@@ -46,8 +55,8 @@ class TextFields(msgspec.Struct):
 
 
 class ResponsesFields(SamplingFields, kw_only=True):
-    """The fields that we carry out or show again; see UNSUPPORTED for those that we refuse. Any
-    other (client_metadata, prompt_cache_options …) changes nothing and is accepted."""
+    """The fields that we carry out or show again; see UNSUPPORTED for those that we refuse and
+    HARMLESS for known ones that change nothing. Any other (client_metadata …) is accepted."""
 
     model: str
     input: str | list[Any] | None = None
@@ -132,10 +141,7 @@ def _check(fields: ResponsesFields) -> None:
             raise BadRequest(f"{name} must be at least 1.", param=name)
     if fields.truncation not in (None, "auto", "disabled"):
         raise BadRequest("truncation must be auto or disabled.", param="truncation")
-    if len(fields.metadata or ()) > MAX_METADATA:
-        raise BadRequest(
-            f"metadata: at most {MAX_METADATA} entries are accepted.", param="metadata"
-        )
+    check_metadata(fields.metadata)
     if fields.background and fields.store is False:
         raise BadRequest("background needs store.", param="background")
     if fields.previous_response_id and fields.conversation:
@@ -191,7 +197,13 @@ def _template_kwargs(fields: ResponsesFields) -> dict[str, Any]:
     effort = fields.reasoning.effort if fields.reasoning else None
     if effort is not None and len(effort) > MAX_LEVEL:
         raise BadRequest("reasoning.effort must be a level, as low.", param="reasoning.effort")
-    return ({KEY: effort} if effort else {}) | (fields.chat_template_kwargs or {})
+    verbosity = fields.text.verbosity if fields.text else None
+    if verbosity is not None and len(verbosity) > MAX_LEVEL:
+        raise BadRequest("text.verbosity must be a level, as low.", param="text.verbosity")
+    said = {KEY: effort, "verbosity": verbosity}
+    return {name: level for name, level in said.items() if level} | (
+        fields.chat_template_kwargs or {}
+    )
 
 
 def _sampling(asked: Asked) -> SamplingRequest:

@@ -7,37 +7,26 @@ all turns before it; see `store.responses`.
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..protocol.errors import (
-    Conflict,
-    Overloaded,
-    PreviousResponseNotFound,
-    ResponseNotFound,
-)
+from ..protocol import caller
+from ..protocol.errors import Conflict, PreviousResponseNotFound, ResponseNotFound
 from ..store import responses as stored
 from ..store.database import StoreUnavailable
+from .keeping import Keeping
 from .responses_input import Item, response_of
 from .responses_object import Response
 from .responses_recall import ToolMemory
 from .responses_seal import Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Concatenate, ParamSpec, TypeVar
-
     from sqlalchemy import Connection
 
     from ..tasks.front import Front
     from .responses_fields import Asked
-
-    P = ParamSpec("P")
-    T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +47,17 @@ class Local(NamedTuple):
 NOTHING = Local({})
 
 
-class Keeper:
-    """For one front. Methods raise FastMLXError."""
+class Keeper(Keeping):
+    """For one front. Methods raise FastMLXError. What another API key made is not there."""
 
     def __init__(self, front: Front) -> None:
-        self._front = front
+        super().__init__(front)
         self.tools = ToolMemory()
         self._busy: set[str] = set()  # conversations that a request is at work on
 
     @cached_property
     def seal(self) -> Seal:
         return Seal.of(self._front.home.secret)
-
-    @property
-    def keeps(self) -> bool:
-        return self._front.config.settings.responses.keep > 0
 
     # ---- what went before
 
@@ -82,7 +67,7 @@ class Keeper:
         if before is not None:
             if before in local.items:
                 return Context(before, local.items[before])
-            found = await self._read(self._chain, before)
+            found = await self._read(self._chain, before, caller.current())
             if found is None:
                 raise PreviousResponseNotFound(
                     f"There is no response '{before[:100]}' (any more); it was made with store: "
@@ -95,8 +80,8 @@ class Keeper:
         head = (await self.conversation(asked.conversation)).head
         return Context(head, [] if head is None else await self.items_until(head))
 
-    def _chain(self, connection: Connection, identity: str) -> list[Item] | None:
-        if stored.response(connection, identity, self._oldest_ms) is None:
+    def _chain(self, connection: Connection, identity: str, by: caller.Caller) -> list[Item] | None:
+        if stored.response(connection, identity, self._oldest_ms, by) is None:
             return None
         return [item for turn in stored.chain(connection, identity) for item in turn.items()]
 
@@ -119,8 +104,8 @@ class Keeper:
 
     async def _item(self, identity: str, context: Context) -> Item:
         known = context.items
-        if owner := response_of(identity):
-            turn = await self._read(stored.turn, owner)
+        if made_by := response_of(identity):
+            turn = await self._read(stored.turn, made_by, caller.current())
             known = [*known, *(turn.items() if turn else [])]
         for item in known:
             if item.get("id") == identity:
@@ -129,14 +114,10 @@ class Keeper:
 
     # ---- responses
 
-    @property
-    def _oldest_ms(self) -> int:
-        age_s = self._front.config.settings.responses.max_age
-        return 0 if math.isinf(age_s) else int((time.time() - age_s) * 1000)
-
     async def response(self, identity: str) -> Response:
         """Raises ResponseNotFound."""
-        found = await self._read(stored.response, identity, self._oldest_ms)
+        by = caller.current()
+        found = await self._read(stored.response, identity, self._oldest_ms, by)
         if found is None:
             raise ResponseNotFound(f"There is no response '{identity[:100]}' (any more).")
         return found
@@ -144,7 +125,7 @@ class Keeper:
     async def input_of(self, identity: str) -> list[Item]:
         """The items that a response was asked with. Raises ResponseNotFound."""
         await self.response(identity)
-        turn = await self._read(stored.turn, identity)
+        turn = await self._read(stored.turn, identity, caller.current())
         return turn.input if turn else []
 
     async def keep(self, asked: Asked, context: Context, response: Response) -> bool:
@@ -152,7 +133,6 @@ class Keeper:
         body = response if asked.store and self.keeps else None
         if body is None and asked.conversation is None:
             return False
-        settings = self._front.config.settings.responses
         kept = stored.Kept(
             asked.response_id,
             context.parent,
@@ -160,10 +140,11 @@ class Keeper:
             stored.Turn(asked.items, response["output"], context.items),
             body,
             asked.conversation,
+            caller.current_key(),
         )
         try:
             await self._front.store.change(
-                stored.keep, kept, limit=settings.keep, oldest_ms=self._oldest_ms
+                stored.keep, kept, limit=self._limit, oldest_ms=self._oldest_ms
             )
         except StoreUnavailable as error:
             log.warning("response %s is not kept: %s", asked.response_id, error)
@@ -172,14 +153,14 @@ class Keeper:
 
     async def forget(self, identity: str) -> None:
         """Raises ResponseNotFound."""
-        if not await self._change(stored.forget, identity):
+        if not await self._change(stored.forget, identity, caller.current()):
             raise ResponseNotFound(f"There is no response '{identity[:100]}' (any more).")
 
     # ---- conversations
 
     async def conversation(self, identity: str) -> stored.Conversation:
         """Raises ResponseNotFound."""
-        found = await self._read(stored.conversation, identity)
+        found = await self._read(stored.conversation, identity, caller.current())
         if found is None:
             raise ResponseNotFound(f"There is no conversation '{identity[:100]}' (any more).")
         return found
@@ -198,7 +179,7 @@ class Keeper:
 
     async def forget_conversation(self, identity: str) -> None:
         """Raises ResponseNotFound."""
-        if not await self._change(stored.forget_conversation, identity):
+        if not await self._change(stored.forget_conversation, identity, caller.current()):
             raise ResponseNotFound(f"There is no conversation '{identity[:100]}' (any more).")
 
     @contextmanager
@@ -214,32 +195,6 @@ class Keeper:
             yield
         finally:
             self._busy.discard(conversation)
-
-    # ---- the store
-
-    async def _read(
-        self,
-        query: Callable[Concatenate[Connection, P], T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        try:
-            return await self._front.store.read(query, *args, **kwargs)
-        except StoreUnavailable as error:
-            raise Overloaded(str(error), retry_after_s=1) from error
-
-    async def _change(
-        self,
-        change: Callable[Concatenate[Connection, P], T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        try:
-            return await self._front.store.change(change, *args, **kwargs)
-        except StoreUnavailable as error:
-            raise Overloaded(str(error), retry_after_s=1) from error
 
 
 def whole(context: Context, asked: Asked, output: list[dict[str, Any]]) -> list[Item]:

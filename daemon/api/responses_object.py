@@ -83,14 +83,3 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
     }
-
-
-def item_page(items: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
-    """A list of items as the API shows it."""
-    return {
-        "object": "list",
-        "data": items,
-        "first_id": items[0].get("id") if items else None,
-        "last_id": items[-1].get("id") if items else None,
-        "has_more": more,
-    }

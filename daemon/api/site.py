@@ -30,6 +30,7 @@ from . import (
     ollama_pull,
     openai_chat,
     openai_completions,
+    openai_completions_kept,
     openai_embeddings,
     openapi,
     rerank,
@@ -37,7 +38,8 @@ from . import (
     responses_websocket,
     tokens,
 )
-from .gate import gate
+from .completions_keeper import CompletionKeeper
+from .gate import GatedRequest, gate
 from .metrics import Metrics
 from .signals import QuietSignals
 
@@ -56,6 +58,7 @@ BLUEPRINTS = (
     models.blueprint,
     openai_chat.blueprint,
     openai_completions.blueprint,
+    openai_completions_kept.blueprint,
     anthropic_messages.blueprint,
     ollama_chat.blueprint,
     ollama_embed.blueprint,
@@ -77,7 +80,10 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
     """An application that answers for `front`; pages of the admin are mounted by the caller."""
     # Sanic keeps its applications by name; tests have several.
     site: Sanic[Any, Any] = Sanic(
-        f"fastmlx-{uuid.uuid4().hex}", configure_logging=False, signal_router=QuietSignals()
+        f"fastmlx-{uuid.uuid4().hex}",
+        configure_logging=False,
+        request_class=GatedRequest,
+        signal_router=QuietSignals(),
     )
     site.ctx.front = front
     site.ctx.metrics = metrics
@@ -97,6 +103,7 @@ def make_site(front: Front, metrics: Metrics) -> Sanic[Any, Any]:
     )
     errors.install(site)
     responses.install(site, front)
+    site.ctx.completions = CompletionKeeper(front)
     for blueprint in BLUEPRINTS:
         site.blueprint(blueprint)
     site.register_middleware(gate, "request")

@@ -38,6 +38,11 @@ class Caller(msgspec.Struct, frozen=True):
             return True
         return any(fnmatchcase(name, _plain(each)) for name in names for each in self.models)
 
+    def sees(self, owner: str | None) -> bool:
+        """Whether what was kept for the API key `owner`, or for nobody's (None), is there for it:
+        what is its own, and to who may do everything all."""
+        return self.key == owner or self.may(Scope.ADMIN)
+
     def require(self, scope: Scope) -> None:
         """Raises Forbidden."""
         if not self.may(scope):

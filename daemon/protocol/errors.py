@@ -106,6 +106,13 @@ class ResponseNotFound(FastMLXError):
     code = "response_not_found"
 
 
+class CompletionNotFound(FastMLXError):
+    """No chat completion is kept under this id (any more)."""
+
+    status = 404
+    code = "completion_not_found"
+
+
 class PreviousResponseNotFound(BadRequest):
     """The response to go on from is not kept (any more)."""
 

@@ -9,13 +9,13 @@ The functions take an open connection; `Store.read` and `Store.change` run them.
 
 from __future__ import annotations
 
-import zlib
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from .packing import pack, unpack
 from .tables import chat_messages, chats
 
 
@@ -114,7 +114,7 @@ def chat(connection: Connection, identity: str) -> Chat | None:
     row = connection.execute(select(chats).where(chats.c.id == identity)).one_or_none()
     if row is None:
         return None
-    return Chat(row.id, row.title, row.updated_ms, row.leaf, _unpack(row.body, Options))
+    return Chat(row.id, row.title, row.updated_ms, row.leaf, unpack(row.body, Options))
 
 
 def messages(connection: Connection, identity: str) -> list[Message]:
@@ -124,7 +124,7 @@ def messages(connection: Connection, identity: str) -> list[Message]:
         .where(chat_messages.c.chat == identity)
         .order_by(chat_messages.c.created_ms, chat_messages.c.id)
     ).scalars()
-    return [_unpack(row, Message) for row in rows]
+    return [unpack(row, Message) for row in rows]
 
 
 def put(connection: Connection, given: Chat, new: list[Message]) -> None:
@@ -134,7 +134,7 @@ def put(connection: Connection, given: Chat, new: list[Message]) -> None:
         "updated_ms": given.updated_ms,
         "title": given.title,
         "leaf": given.leaf,
-        "body": _pack(given.options),
+        "body": pack(given.options),
     }
     put = sqlite_insert(chats).values(row)
     changed = {name: put.excluded[name] for name in row if name != "id"}
@@ -151,7 +151,7 @@ def put_message(connection: Connection, identity: str, message: Message) -> None
         "id": message.id,
         "chat": identity,
         "created_ms": message.created_ms,
-        "body": _pack(message),
+        "body": pack(message),
     }
     put = sqlite_insert(chat_messages).values(row)
     connection.execute(put.on_conflict_do_update(set_={"body": put.excluded.body}))
@@ -161,11 +161,3 @@ def forget(connection: Connection, identity: str) -> bool:
     """False when there is none."""
     connection.execute(delete(chat_messages).where(chat_messages.c.chat == identity))
     return connection.execute(delete(chats).where(chats.c.id == identity)).rowcount > 0
-
-
-def _pack(value: Any) -> bytes:
-    return zlib.compress(msgspec.json.encode(value), 1)
-
-
-def _unpack(data: bytes, kind: Any) -> Any:
-    return msgspec.json.decode(zlib.decompress(data), type=kind)

@@ -5,19 +5,22 @@
                         response       response       (deleted)
 
 A turn holds only what one response added. It stays while anything leads to it, so a conversation
-can go on when its first responses have been deleted, or were too old. The functions take an open
-connection; `Store.read` and `Store.change` run them.
+can go on when its first responses have been deleted, or were too old. Turns and conversations
+belong to the API key that they were made with: what `by` does not see is not there for it. The
+functions take an open connection; `Store.read` and `Store.change` run them.
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, delete, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from ..protocol.caller import ANYBODY, Caller
+from .owners import seen_by
+from .packing import pack, unpack
 from .tables import conversations, responses, turns
 
 MAX_CHAIN = 10_000  # turns
@@ -54,6 +57,7 @@ class Kept(NamedTuple):
     turn: Turn  # its `before` has all items of the parents, in case they are not here (any more)
     body: dict[str, Any] | None  # the response object; None keeps the turn alone
     conversation: str | None = None  # that goes on from here
+    owner: str | None = None  # name of an API key
 
 
 class Conversation(NamedTuple):
@@ -61,37 +65,51 @@ class Conversation(NamedTuple):
     created_ms: int
     head: str | None
     metadata: dict[str, str]
+    owner: str | None = None
 
 
-def response(connection: Connection, identity: str, oldest_ms: int) -> dict[str, Any] | None:
+def response(
+    connection: Connection, identity: str, oldest_ms: int, by: Caller = ANYBODY
+) -> dict[str, Any] | None:
     """The response object, unless it is from before `oldest_ms`."""
     found = connection.scalar(
-        select(responses.c.body).where(
-            responses.c.id == identity, responses.c.created_ms >= oldest_ms
+        select(responses.c.body)
+        .join(turns, turns.c.id == responses.c.id)
+        .where(
+            responses.c.id == identity,
+            responses.c.created_ms >= oldest_ms,
+            seen_by(by, turns.c.owner),
         )
     )
-    return None if found is None else _unpack(found, dict[str, Any])
+    return None if found is None else unpack(found, dict[str, Any])
 
 
-def turn(connection: Connection, identity: str) -> Turn | None:
+def turn(connection: Connection, identity: str, by: Caller = ANYBODY) -> Turn | None:
     """What the response `identity` added."""
-    found = connection.scalar(select(turns.c["items"]).where(turns.c.id == identity))
-    return None if found is None else _unpack(found, Turn)
+    found = connection.scalar(
+        select(turns.c["items"]).where(turns.c.id == identity, seen_by(by, turns.c.owner))
+    )
+    return None if found is None else unpack(found, Turn)
 
 
 def chain(connection: Connection, identity: str) -> list[Turn]:
     """All turns up to this one, the first one first; none when there is no such turn."""
     rows = connection.execute(_ANCESTORS, {"id": identity, "most": MAX_CHAIN}).scalars()
-    return [_unpack(row, Turn) for row in rows]
+    return [unpack(row, Turn) for row in rows]
 
 
-def conversation(connection: Connection, identity: str) -> Conversation | None:
+def conversation(
+    connection: Connection, identity: str, by: Caller = ANYBODY
+) -> Conversation | None:
     row = connection.execute(
-        select(conversations).where(conversations.c.id == identity)
+        select(conversations).where(
+            conversations.c.id == identity, seen_by(by, conversations.c.owner)
+        )
     ).one_or_none()
     if row is None:
         return None
-    return Conversation(row.id, row.created_ms, row.head, _unpack(row.body, dict[str, str]))
+    labels = unpack(row.body, dict[str, str])
+    return Conversation(row.id, row.created_ms, row.head, labels, row.owner)
 
 
 def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> None:
@@ -103,9 +121,9 @@ def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> N
         turn = Turn(turn.input, turn.output)
     else:
         parent = None
-    _put_turn(connection, kept.id, parent, turn)
+    _put_turn(connection, kept.id, parent, turn, kept.owner)
     if kept.body is not None:
-        row = {"id": kept.id, "created_ms": kept.created_ms, "body": _pack(kept.body)}
+        row = {"id": kept.id, "created_ms": kept.created_ms, "body": pack(kept.body)}
         put = sqlite_insert(responses).values(row)
         connection.execute(put.on_conflict_do_update(set_={"body": put.excluded.body}))
     if kept.conversation is not None:
@@ -119,9 +137,11 @@ def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> N
         forget(connection, identity)
 
 
-def forget(connection: Connection, identity: str) -> bool:
+def forget(connection: Connection, identity: str, by: Caller = ANYBODY) -> bool:
     """Deletes a response, and what was said in it unless something goes on from there. False when
     there is none."""
+    if turn(connection, identity, by) is None:
+        return False
     found = connection.execute(delete(responses).where(responses.c.id == identity)).rowcount
     _drop_unused(connection, identity)
     return found > 0
@@ -131,12 +151,14 @@ def put_conversation(connection: Connection, given: Conversation, items: Turn | 
     """Writes a conversation. `items`, if there are any, become the turn `given.head`."""
     before = conversation(connection, given.id)
     if items is not None and given.head is not None:
-        _put_turn(connection, given.head, before.head if before else None, items)
+        parent = before.head if before else None
+        _put_turn(connection, given.head, parent, items, given.owner)
     row = {
         "id": given.id,
         "created_ms": given.created_ms,
         "head": given.head,
-        "body": _pack(given.metadata),
+        "body": pack(given.metadata),
+        "owner": given.owner,
     }
     put = sqlite_insert(conversations).values(row)
     changed = {"head": put.excluded.head, "body": put.excluded.body}
@@ -151,9 +173,9 @@ def _advance(connection: Connection, identity: str, head: str) -> None:
     _drop_unused(connection, before)
 
 
-def forget_conversation(connection: Connection, identity: str) -> bool:
+def forget_conversation(connection: Connection, identity: str, by: Caller = ANYBODY) -> bool:
     """False when there is none."""
-    found = conversation(connection, identity)
+    found = conversation(connection, identity, by)
     if found is None:
         return False
     connection.execute(delete(conversations).where(conversations.c.id == identity))
@@ -162,8 +184,11 @@ def forget_conversation(connection: Connection, identity: str) -> bool:
     return True
 
 
-def _put_turn(connection: Connection, identity: str, parent: str | None, items: Turn) -> None:
-    put = sqlite_insert(turns).values(id=identity, parent=parent, items=_pack(items))
+def _put_turn(
+    connection: Connection, identity: str, parent: str | None, items: Turn, owner: str | None
+) -> None:
+    row = {"id": identity, "parent": parent, "items": pack(items), "owner": owner}
+    put = sqlite_insert(turns).values(row)
     connection.execute(put.on_conflict_do_update(set_={"items": put.excluded["items"]}))
 
 
@@ -180,11 +205,3 @@ def _drop_unused(connection: Connection, identity: str | None) -> None:
         parent = connection.scalar(select(turns.c.parent).where(turns.c.id == identity))
         connection.execute(delete(turns).where(turns.c.id == identity))
         identity = parent
-
-
-def _pack(value: Any) -> bytes:
-    return zlib.compress(msgspec.json.encode(value), 1)
-
-
-def _unpack(data: bytes, kind: Any) -> Any:
-    return msgspec.json.decode(zlib.decompress(data), type=kind)

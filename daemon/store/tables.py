@@ -7,7 +7,8 @@ the same per quarter of an hour, model and API key; every time zone's days begin
 `usage_latency` is a histogram an hour, in the same way.
 
 `responses`, `turns` and `conversations` are what /v1/responses keeps for its clients; see
-`responses.py`. `chats` and `chat_messages` are the dashboard's; see `chats.py`.
+`responses.py`. `completions` is what /v1/chat/completions keeps for them; see `completions.py`.
+`chats` and `chat_messages` are the dashboard's; see `chats.py`.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ turns = Table(
     Column("id", String, primary_key=True),  # of the response
     Column("parent", String),
     Column("items", LargeBinary, nullable=False),
+    Column("owner", String),  # name of the API key that it was made with
 )
 Index("turns_parent", turns.c.parent)
 
@@ -135,8 +137,23 @@ conversations = Table(
     Column("created_ms", Integer, nullable=False),
     Column("head", String),  # its last turn
     Column("body", LargeBinary, nullable=False),
+    Column("owner", String),
 )
 Index("conversations_head", conversations.c.head)
+
+# Chat completions of `store: true`; see completions.py.
+completions = Table(
+    "completions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_ms", Integer, nullable=False),
+    Column("owner", String),
+    Column("model", String, nullable=False),
+    Column("labels", String, nullable=False),  # the client's `metadata`, as JSON
+    Column("body", LargeBinary, nullable=False),
+    Column("messages", LargeBinary, nullable=False),
+)
+Index("completions_created", completions.c.created_ms, completions.c.id)
 
 chats = Table(
     "chats",

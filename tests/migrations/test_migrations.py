@@ -51,6 +51,12 @@ ROWS["0007"] = [
     "INSERT INTO chats VALUES ('chat-1', 1, 'A title', 'm1', x'78')",
     "INSERT INTO chat_messages VALUES ('m1', 'chat-1', 1, x'78')",
 ]
+ROWS["0008"] = [
+    *(row for row in ROWS["0007"] if "INTO turns" not in row and "INTO conversations" not in row),
+    "INSERT INTO turns VALUES ('resp_1', NULL, x'78', 'a key')",
+    "INSERT INTO conversations VALUES ('conv_1', 1, 'resp_1', x'78', 'a key')",
+    "INSERT INTO completions VALUES ('chatcmpl-1', 1, 'a key', 'demo', '{}', x'78', x'78')",
+]
 
 
 @contextmanager
@@ -139,6 +145,24 @@ def test_times_that_were_measured_before_are_in_the_histograms(tmp_path: Path) -
     assert (found.ttft.samples, found.itl.samples) == (1, 1)
     assert found.ttft.p50_ms == pytest.approx(100, rel=0.045)
     assert found.itl.p99_ms == pytest.approx(10, rel=0.045)
+
+
+def test_what_was_kept_before_belongs_to_the_key_that_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "fastmlx.db"
+    with open_at(path) as connection:
+        migrations.upgrade(connection, "0007")
+        for statement in [
+            *ROWS["0007"],
+            "INSERT INTO turns VALUES ('resp_2', 'resp_1', x'78')",
+            "INSERT INTO usage (at_ms, request_id, model, dialect, key)"
+            " VALUES (9, 'resp_1', 'demo', 'openai_responses', 'a key')",
+        ]:
+            connection.exec_driver_sql(statement)
+    Database(path).close()
+    with open_at(path) as connection:
+        turns = connection.exec_driver_sql("SELECT id, owner FROM turns ORDER BY id").all()
+        assert [tuple(row) for row in turns] == [("resp_1", "a key"), ("resp_2", None)]
+        assert connection.exec_driver_sql("SELECT owner FROM conversations").scalar() == "a key"
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:

@@ -51,6 +51,17 @@ turns.push({ role: "tool", tool_call_id: said.call.id, content: "rain" });
 const after = await client.chat.completions.create({ ...asked, messages: turns, tools });
 said.after = after.choices[0].finish_reason;
 
+const topic = { topic: "node" };
+const stored = await client.chat.completions.create({ ...asked, store: true, metadata: topic });
+said.stored = [(await client.chat.completions.retrieve(stored.id)).id === stored.id];
+for await (const each of client.chat.completions.list({ metadata: topic }))
+  said.stored.push(each.id === stored.id);
+for await (const each of client.chat.completions.messages.list(stored.id))
+  said.stored.push(each.content === messages[0].content);
+const renamed = await client.chat.completions.update(stored.id, { metadata: { topic: "x" } });
+said.stored.push(renamed.metadata.topic === "x");
+said.stored.push((await client.chat.completions.delete(stored.id)).deleted);
+
 const completion = { model, prompt: "Hello", max_tokens: 3, stream: true };
 said.completed = "";
 for await (const chunk of await client.completions.create(completion)) {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,121 @@ async def test_callers_of_the_mcp_endpoint_keep_their_own_rights(
             assert unloaded.is_error is fails
             asked = {"model": "tiny", "prompt": "x", "max_tokens": 2}
             assert (await client.call_tool("generate", asked)).is_error is fails
+
+
+def test_what_is_kept_is_there_for_the_key_that_made_it_alone(
+    closed: LiveDaemon, make: Callable[..., str]
+) -> None:
+    ada, bob, admin = make("ada"), make("bob"), make("root", scopes=(Scope.ADMIN,))
+    asked: Any = {"model": "tiny"}
+    with closed.openai(api_key=ada) as client:
+        completion = client.chat.completions.create(
+            messages=SAID, store=True, max_tokens=2, metadata={"a": "b"}, **asked
+        )
+        talk = client.conversations.create(items=SAID)
+        response = client.responses.create(
+            input="x", conversation=talk.id, max_output_tokens=2, **asked
+        )
+        long: Any = asked | {"max_output_tokens": 3000, "extra_body": {"ignore_eos": True}}
+        running = client.responses.create(input="x", background=True, **long)
+        item = response.output[0].id
+
+    def looked_for(client: openai.OpenAI) -> list[Callable[[], Any]]:
+        completions, responses = client.chat.completions, client.responses
+        reference: Any = [{"type": "item_reference", "id": item}]
+        few: Any = asked | {"max_output_tokens": 1}
+        return [
+            lambda: completions.retrieve(completion.id),
+            lambda: list(completions.messages.list(completion.id)),
+            lambda: completions.update(completion.id, metadata={"c": "d"}),
+            lambda: responses.retrieve(response.id),
+            lambda: list(responses.input_items.list(response.id)),
+            lambda: client.conversations.retrieve(talk.id),
+            lambda: list(client.conversations.items.list(talk.id)),
+            lambda: client.conversations.items.create(talk.id, items=SAID),
+            lambda: client.conversations.update(talk.id, metadata={}),
+            lambda: responses.create(input="y", conversation=talk.id, **few),
+            lambda: responses.create(input=reference, **few),
+            lambda: responses.retrieve(running.id),
+        ]
+
+    def goes_on(client: openai.OpenAI) -> Any:
+        before: Any = {"previous_response_id": response.id}
+        return client.responses.create(input="y", max_output_tokens=1, **before, **asked)
+
+    with closed.openai(api_key=bob) as client:
+        for look in looked_for(client):
+            with pytest.raises(openai.NotFoundError):
+                look()
+        with pytest.raises(openai.BadRequestError) as refused:
+            goes_on(client)
+        assert refused.value.code == "previous_response_not_found"
+        assert list(client.chat.completions.list()) == []
+        for delete, identity in (
+            (client.chat.completions.delete, completion.id),
+            (client.responses.delete, response.id),
+            (client.responses.cancel, running.id),
+            (client.conversations.delete, talk.id),
+        ):
+            with pytest.raises(openai.NotFoundError):
+                delete(identity)
+    for key in (ada, admin):
+        with closed.openai(api_key=key) as client:
+            for look in looked_for(client):
+                look()
+            assert goes_on(client).usage
+            assert [each.id for each in client.chat.completions.list()] == [completion.id]
+    with closed.openai(api_key=admin) as client:
+        client.responses.cancel(running.id)
+        client.chat.completions.delete(completion.id)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/chat/completions", "openai"),
+        ("/v1/completions", "openai"),
+        ("/v1/responses", "openai"),
+        ("/v1/embeddings", "openai"),
+        ("/v1/messages", "anthropic"),
+        ("/v1/messages/count_tokens", "anthropic"),
+        ("/api/chat", "ollama"),
+        ("/nothing", "openai"),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_has_no_key_is_told_so_before_the_body_is_sent(
+    closed: LiveDaemon, path: str, kind: str, chunked: bool
+) -> None:
+    """The header announces a body, of which nothing ever comes."""
+    host, _, port = closed.url.removeprefix("http://").partition(":")
+    body = "transfer-encoding: chunked" if chunked else f"content-length: {32 * 1024**2}"
+    header = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: wrong\r\n{body}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(header.encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["x-request-id"]
+        said = json.loads(answer.read())
+    match kind:
+        case "openai":
+            assert said["error"]["type"] == "authentication_error"
+        case "anthropic":
+            assert said["type"] == "error"
+            assert said["error"]["type"] == "authentication_error"
+        case _:
+            assert "not known" in said["error"]
+
+
+def test_who_has_no_key_reads_that_also_behind_a_large_body(closed: LiveDaemon) -> None:
+    """Clients that send all before they read anything: the connection is not reset under them."""
+    with closed.http(headers={"x-api-key": "wrong"}) as http:
+        for megabytes in (1, 70):  # more than server.max_request_size, too
+            answer = http.post("/v1/messages", content=b"x" * (megabytes * 1024**2))
+            assert answer.status_code == 401
+        assert http.get("/health").status_code == 200
 
 
 def test_budgets_end_in_429_until_midnight_and_survive_a_restart(

@@ -98,7 +98,7 @@ def test_a_wrong_field_is_named(
 
 def test_unknown_paths_and_methods_are_json_too(http: httpx.Client) -> None:
     assert problem(http.get("/v1/nothing"), 404)["code"] == "not_found"
-    response = http.get(CHAT)
+    response = http.put(CHAT)
     assert problem(response, 405)["code"] == "method_not_allowed"
     assert "POST" in response.headers["allow"]
 

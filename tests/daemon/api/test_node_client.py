@@ -73,6 +73,7 @@ def test_the_packages_for_node_drive_every_endpoint(project: Path, talked: LiveD
     assert said["deltas"] > 0
     assert said["reason"] == "tool_calls"
     assert said["after"] in ("stop", "length", "tool_calls")
+    assert said["stored"] == [True] * 5
     assert said["completed"]
     assert said["events"][0] == "response.created"
     assert said["events"][-1] in ("response.completed", "response.incomplete")

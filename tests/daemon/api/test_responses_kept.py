@@ -1,4 +1,5 @@
-"""Responses that outlive their request: restarts, the background, conversations, limits."""
+"""Responses and chat completions that outlive their request: restarts, the background,
+conversations, limits."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from live import LiveDaemon
 from openai import OpenAI
 
 GREEDY: Any = {"model": "tiny", "temperature": 0}
+HELLO: Any = [{"role": "user", "content": "Hello"}]
 LONG: Any = GREEDY | {"max_output_tokens": 3000, "extra_body": {"ignore_eos": True}}
 
 
@@ -48,12 +50,14 @@ def test_a_chain_goes_on_after_the_daemon_was_killed(keeping: LiveDaemon) -> Non
         first = client.responses.create(
             input="Hello", include=["reasoning.encrypted_content"], max_output_tokens=6, **GREEDY
         )
+        said = client.chat.completions.create(messages=HELLO, store=True, max_tokens=6, **GREEDY)
         lost = client.responses.create(input="x", background=True, **LONG)
         until(client, lost.id, "in_progress")
     keeping.kill()
     keeping.start()
     with keeping.openai() as client:
         assert client.responses.retrieve(first.id).output_text == first.output_text
+        assert client.chat.completions.retrieve(said.id).choices == said.choices
         second = client.responses.create(
             input="And?", previous_response_id=first.id, max_output_tokens=6, **GREEDY
         )
@@ -164,3 +168,118 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_turns(keeping: LiveDae
         made = client.responses.create(truncation="auto", **fields)
         assert made.usage is not None
         assert 100 < made.usage.input_tokens < 200
+
+
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Ulm", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_completions_that_are_to_be_kept_are_found_changed_and_deleted(keeping: LiveDaemon) -> None:
+    parts = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there"}]
+    asked: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}]
+    with keeping.openai() as client:
+        api = client.chat.completions
+        for old in list(api.list()):
+            api.delete(old.id)
+        unkept = api.create(messages=HELLO, max_tokens=1, metadata={"a": "b"}, **GREEDY)
+        many = api.create(
+            messages=asked,
+            n=2,
+            store=True,
+            metadata={"topic": "a", "who": "ada"},
+            seed=3,
+            max_tokens=5,
+            model="tiny",
+        )
+        stream = api.create(
+            messages=HELLO,
+            tools=[WEATHER],
+            tool_choice="required",
+            parallel_tool_calls=False,
+            stream=True,
+            store=True,
+            metadata={"topic": "b"},
+            seed=7,
+            model="tiny",
+        )
+        identity, pieces = "", ""
+        for chunk in stream:
+            identity = chunk.id
+            for call in chunk.choices[0].delta.tool_calls or ():
+                pieces += (call.function and call.function.arguments) or ""
+
+        found = api.retrieve(many.id)
+        assert found.choices == many.choices
+        assert len(found.choices) == 2
+        assert found.usage == many.usage
+        assert found.metadata == {"topic": "a", "who": "ada"}  # pyright: ignore
+        assert found.to_dict()["seed"] == 3
+        streamed = api.retrieve(identity).choices[0]
+        assert streamed.finish_reason == "tool_calls"
+        [call] = streamed.message.tool_calls or []
+        assert call.type == "function"
+        assert call.function.arguments == pieces
+        assert api.retrieve(identity).to_dict()["tools"] == [WEATHER]
+        with pytest.raises(openai.NotFoundError) as missing:
+            api.retrieve(unkept.id)
+        assert missing.value.code == "completion_not_found"
+
+        assert [each.id for each in api.list(limit=1)] == [many.id, identity]  # two pages
+        assert [each.id for each in api.list(order="desc")] == [identity, many.id]
+        assert [each.id for each in api.list(metadata={"topic": "b"})] == [identity]
+        assert [each.id for each in api.list(metadata={"topic": "b", "who": "ada"})] == []
+        assert [each.id for each in api.list(model="tiny", after=many.id)] == [identity]
+        assert list(api.list(model="short")) == []
+        for wrong in ({"limit": 0}, {"after": "nobody"}, {"order": "up"}):
+            with pytest.raises(openai.BadRequestError):
+                api.list(**wrong)  # pyright: ignore
+
+        messages = list(api.messages.list(many.id, limit=1))
+        assert [message.content for message in messages] == ["Be brief.", "Hello there"]
+        assert [message.content_parts is None for message in messages] == [True, False]
+        (last,) = api.messages.list(many.id, order="desc", limit=1).data
+        assert last.id == f"{many.id}-1"
+
+        assert api.update(many.id, metadata={"topic": "c"}).metadata == {"topic": "c"}  # pyright: ignore
+        assert [each.id for each in api.list(metadata={"topic": "c"})] == [many.id]
+        assert api.delete(many.id).deleted
+        for gone in (api.retrieve, api.delete, api.messages.list):
+            with pytest.raises(openai.NotFoundError):
+                gone(many.id)
+        with pytest.raises(openai.NotFoundError):
+            api.update(many.id, metadata={})
+        with pytest.raises(openai.BadRequestError):
+            api.create(messages=HELLO, store=True, metadata={"a": 1}, **GREEDY)  # pyright: ignore
+
+
+def test_the_oldest_completions_go_and_where_none_are_kept_none_is_promised(
+    keeping: LiveDaemon,
+) -> None:
+    config = keeping.config_file.read_text()
+    with keeping.openai() as client:
+        api = client.chat.completions
+        few: Any = GREEDY | {"messages": HELLO, "max_tokens": 1, "store": True}
+        made = [api.create(**few).id for _ in range(6)]
+        assert [each.id for each in api.list()] == made[1:]  # five are kept
+        keeping.edit_config(config.replace("keep: 5", "keep: 0"))
+
+        def refused() -> bool:
+            try:
+                api.create(**few)
+            except openai.BadRequestError as error:
+                return error.param == "store"
+            return False
+
+        keeping.wait_until(refused, 60)
+        assert api.create(**few | {"store": False}).usage
+        keeping.edit_config(config)

@@ -1,0 +1,81 @@
+"""What is kept for clients beside their requests: how much, how long, and the way to the store."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from ..protocol.errors import BadRequest, Overloaded
+from ..store.database import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Concatenate, ParamSpec, TypeVar
+
+    from sqlalchemy import Connection
+
+    from ..tasks.front import Front
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+MAX_METADATA = 16  # pairs
+
+
+class Keeping:
+    """For one front."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    @property
+    def keeps(self) -> bool:
+        return self._limit > 0
+
+    @property
+    def _limit(self) -> int:
+        return self._front.config.settings.responses.keep
+
+    @property
+    def _oldest_ms(self) -> int:
+        age_s = self._front.config.settings.responses.max_age
+        return 0 if math.isinf(age_s) else int((time.time() - age_s) * 1000)
+
+    async def _read(
+        self,
+        query: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Raises Overloaded."""
+        try:
+            return await self._front.store.read(query, *args, **kwargs)
+        except StoreUnavailable as error:
+            raise Overloaded(str(error), retry_after_s=1) from error
+
+    async def _change(
+        self,
+        change: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Raises Overloaded."""
+        try:
+            return await self._front.store.change(change, *args, **kwargs)
+        except StoreUnavailable as error:
+            raise Overloaded(str(error), retry_after_s=1) from error
+
+
+def check_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
+    """What a client calls a thing that is kept. Raises BadRequest."""
+    if len(metadata or ()) > MAX_METADATA:
+        raise BadRequest(
+            f"metadata: at most {MAX_METADATA} entries are accepted.", param="metadata"
+        )
+    for name, value in (metadata or {}).items():
+        if not isinstance(value, str):
+            raise BadRequest(f"metadata.{name[:100]} must be a string.", param="metadata")
+    return metadata or {}
