@@ -131,10 +131,12 @@ class Soak:
         self.said.append(f"{kind.name}: {type(error).__name__}: {error}"[:300])
 
     async def _kill(self) -> None:
-        pid = (await asyncio.to_thread(self.daemon.model, self._chance.choice(MODELS)))["pid"]
-        if pid is not None:
+        model = await asyncio.to_thread(self.daemon.model, self._chance.choice(MODELS))
+        # Seldom one that still starts: on a slow machine none would ever be ready.
+        if model["pid"] is not None and (model["state"] == "ready" or self._chance.random() < 0.1):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, self._chance.choice((signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)))
+                signum = self._chance.choice((signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT))
+                os.kill(model["pid"], signum)
                 self.done["engines killed"] += 1
 
     async def _save(self) -> None:
