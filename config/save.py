@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from .load import read_text
 
 _SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 _AT_FDCWD = -100  # of Linux
+# Who opened the old file in the very instant of the exchange has written to it after so long.
+_LATE_S = 0.02
 _lock = threading.Lock()  # one of our own editors at a time
 
 
@@ -46,8 +49,9 @@ def current_text(path: Path) -> str:
 def save(path: Path, edited: str, text: str) -> None:
     """Write `text` in the place of the text whose fingerprint is `edited`. Blocks.
 
-    The old file is exchanged for the new one in one step and then looked at: what another program
-    saved in the last instant is put back. Links are followed, permissions stay.
+    The old file is exchanged for the new one in one step and then looked at, twice: what another
+    program saved in the last instant, or still writes, is put back. Links are followed,
+    permissions stay.
 
     Raises FileChanged, ConfigError (the file cannot be read), OSError.
     """
@@ -85,15 +89,43 @@ def _written(target: Path, text: str) -> Path:
 def _put(new: Path, target: Path, edited: str) -> None:
     """`new` is `target` from now on, if that was still the text that was edited."""
     ours = _content(new)
-    if not target.exists() or not _exchange(new, target):
+    if not target.exists():
+        _create(new, target)
+    elif not _exchange(new, target):
         new.replace(target)
-        return
-    if _fingerprint(_content(new)) == edited:
-        return
-    _exchange(new, target)
-    if _content(new) != ours:  # replaced once more meanwhile: the newest stays
-        _exchange(new, target)
-    raise FileChanged(current_text(target))
+    elif not _is_still(new, edited):
+        _put_back(new, target, ours)
+        raise FileChanged(current_text(target))
+
+
+def _create(new: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(new)
+    except FileExistsError:
+        raise FileChanged(current_text(target)) from None
+    except OSError:  # a disk without links
+        new.replace(target)
+
+
+def _is_still(displaced: Path, edited: str) -> bool:
+    """Whether the file that was exchanged holds what was edited, and nobody was about to write to
+    it."""
+    if _fingerprint(_content(displaced)) != edited:
+        return False
+    time.sleep(_LATE_S)
+    return _fingerprint(_content(displaced)) == edited
+
+
+def _put_back(displaced: Path, target: Path, put: bytes) -> None:
+    """`target`, where we have put `put`, is again what others saved: the newest of it."""
+    while True:
+        theirs = _content(displaced)
+        if not _exchange(displaced, target):
+            displaced.replace(target)
+            return
+        if _content(displaced) == put:
+            return
+        put = theirs  # and what was displaced now is newer
 
 
 def _content(path: Path) -> bytes:

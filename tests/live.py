@@ -123,6 +123,11 @@ class LiveDaemon:
         return self.process
 
     @property
+    def runs(self) -> bool:
+        """Whether its process was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def pid(self) -> int:
         """Process id of the front."""
         return self._running().pid

@@ -154,8 +154,16 @@ def test_a_foreign_page_opens_no_websocket(daemon: LiveDaemon) -> None:
     assert httpx.get(daemon.url + "/v1/responses", headers=rebound).status_code == 403
 
 
-def test_a_listed_page_still_needs_a_key_and_can_read_why(live: Live) -> None:
+def test_a_listed_page_may_use_the_api_with_a_key_but_not_read_the_dashboard(live: Live) -> None:
     daemon = live(f"models: {{}}\nserver: {{cors_origins: ['{LISTED}']}}\n")
+    with daemon.http() as http:
+        api = http.get("/v1/models", headers={"origin": LISTED})
+        assert api.headers["access-control-allow-origin"] == LISTED
+        stranger = http.get("/v1/models", headers={"origin": EVIL})
+        assert "access-control-allow-origin" not in stranger.headers
+        for path in ("/admin/", "/admin/config", "/admin/static/admin.css"):
+            page = http.get(path, headers={"origin": LISTED})
+            assert "access-control-allow-origin" not in page.headers, path
     key, _ = edits.create(Home(daemon.home), "page", Limits())
     with daemon.http(headers={"origin": LISTED}) as http:
         asked = {

@@ -62,15 +62,14 @@ def generation(
     ask_at: Callable[[Home], Mapping[str, Any] | None],
 ) -> Finding:
     """One token: from a model that is loaded, or from the demo. `ask` posts to the daemon that
-    runs; without one a daemon on a home of its own is started, which `ask_at` asks, giving None
-    as long as it does not answer."""
+    runs. Without one, and where it would have to load a model of the user's first, a daemon on a
+    home of its own is started, which `ask_at` asks, giving None as long as it does not answer."""
+    ready = (each["name"] for each in models if each["state"] == "ready")
+    demo = (each["name"] for each in models if each["name"] == "demo")
+    name = next(ready, None) or next(demo, None)
     try:
-        if ask is None:
+        if ask is None or name is None:
             return _of(_trial(ask_at), "demo, in a daemon started for this")
-        name = next((each["name"] for each in models if each["state"] == "ready"), None)
-        name = name or next((each["name"] for each in models if each["name"] == "demo"), None)
-        if name is None:
-            return ok("Generation", "no model is loaded; nothing was asked")
         return _of(ask("/v1/completions", request(name)), name)
     except Exception as error:  # whatever it is: it is what the check is for
         remedy = "`fastmlx logs --level warning` tells more"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import fastmlx.config.save as saving
 import pytest
@@ -61,6 +62,57 @@ def test_an_edit_of_the_last_instant_is_put_back(
         save(file, fingerprint("old\n"), "ours\n")
     assert refused.value.text == "theirs\n"
     assert file.read_text() == "theirs\n"
+
+
+@pytest.mark.parametrize("edits", [2, 3, 4])
+def test_of_edits_in_every_instant_the_newest_stays(
+    file: Path, edits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = saving._exchange
+    numbers = iter(range(1, edits + 1))
+
+    def late(one: Path, other: Path) -> bool:
+        if number := next(numbers, 0):
+            new = other.with_suffix(".vim")
+            new.write_text(f"theirs {number}\n")
+            new.replace(other)
+        return exchange(one, other)
+
+    monkeypatch.setattr(saving, "_exchange", late)
+    with pytest.raises(FileChanged):
+        save(file, fingerprint("old\n"), "ours\n")
+    assert file.read_text() == f"theirs {edits}\n"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_who_opened_the_file_before_the_exchange_may_write_after_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = file.open("r+")
+
+    def write(_: float) -> None:
+        editor.write("theirs\n")
+        editor.close()
+
+    monkeypatch.setattr(saving, "time", SimpleNamespace(sleep=write))
+    with pytest.raises(FileChanged) as refused:
+        save(file, fingerprint("old\n"), "ours\n")
+    assert refused.value.text == file.read_text() == "theirs\n"
+
+
+def test_a_file_that_appears_in_the_last_instant_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, create = tmp_path / "config.yaml", saving._create
+
+    def late(new: Path, target: Path) -> None:
+        target.write_text("theirs\n")
+        create(new, target)
+
+    monkeypatch.setattr(saving, "_create", late)
+    with pytest.raises(FileChanged) as refused:
+        save(path, fingerprint(""), "ours\n")
+    assert refused.value.text == path.read_text() == "theirs\n"
 
 
 def test_what_others_save_is_put_back_even_when_it_is_no_text(

@@ -54,8 +54,7 @@ def test_a_port_in_use_is_named_in_one_line(tmp_path: Path) -> None:
     assert len(failed.stderr.splitlines()) == 1
 
 
-def test_a_second_daemon_on_one_home_is_told_of_the_first(live: Live) -> None:
-    daemon = live("models: {}")
+def test_a_second_daemon_on_one_home_is_told_of_the_first(daemon: LiveDaemon) -> None:
     failed = serve(daemon.home, "--port", "0")
     assert failed.returncode == 1
     assert f"pid {daemon.pid}" in failed.stderr
@@ -154,8 +153,7 @@ def test_edits_take_effect_while_a_stream_goes_on(
     assert texts[-1] == "length"  # the stream went on through all of it
 
 
-def test_sighup_reads_the_file_again(live: Live) -> None:
-    daemon = live("models: {}")
+def test_sighup_reads_the_file_again(daemon: LiveDaemon) -> None:
     before = daemon.status()["config"]["loaded_at"]
     os.kill(daemon.pid, signal.SIGHUP)
     daemon.wait_until(lambda: daemon.status()["config"]["loaded_at"] > before, timeout_s=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,51 @@ def until_written(daemon: LiveDaemon) -> None:
     daemon.wait_until(settled, 20, what="blocks on disk")
 
 
-@pytest.fixture
+def figures(daemon: LiveDaemon) -> dict[tuple[str, str | None], float]:
+    """What /metrics says of the model, by name and tier."""
+    with daemon.http() as http:
+        families = text_string_to_metric_families(http.get("/metrics").text)
+    return {
+        (sample.name, sample.labels.get("tier")): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("model") == "tiny"
+    }
+
+
+@pytest.fixture(scope="module")
 def config(tiny_model: Callable[..., Path]) -> str:
-    return f"models:\n  tiny:\n    path: {tiny_model('qwen3')}\n"
+    qwen3 = tiny_model("qwen3")
+    return f"""\
+models:
+  tiny: {{path: {qwen3}}}
+  other: {{path: {tiny_model("llama")}}}
+  split: {{path: {qwen3}, distributed: {{processes: 2}}}}
+"""
 
 
-def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(live, config: str):
-    daemon = live(config)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, config: str) -> Iterator[LiveDaemon]:
+    with LiveDaemon(tmp_path_factory.mktemp("cache"), config) as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(running: LiveDaemon, config: str) -> Iterator[LiveDaemon]:
+    """Nothing is kept when a test begins, and what it edits is edited back."""
+    with running.http() as http:
+        assert http.post("/api/cache/clear").status_code == 200
+    yield running
+    if running.config_file.read_text() != config:
+        before = running.status()["config"]["loaded_at"]
+        running.edit_config(config)
+        running.wait_until(lambda: running.status()["config"]["loaded_at"] > before)
+
+
+def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(daemon: LiveDaemon):
+    with daemon.http() as http:
+        http.post("/api/models/tiny/unload")  # so that its books begin
+    before = figures(daemon)
     messages = conversation()
     _, first, cached = turn(daemon, messages)
     assert cached == 0
@@ -82,22 +120,17 @@ def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(live, conf
     assert sum(told["misses"].values()) == 1
     assert told["prefixes"][0]["hits"] == 1
     assert "You are an assistant" in told["prefixes"][0]["begins"]
-    with daemon.http() as http:
-        families = text_string_to_metric_families(http.get("/metrics").text)
-        figures = {
-            (sample.name, sample.labels.get("tier")): sample.value
-            for family in families
-            for sample in family.samples
-            if sample.labels.get("model") == "tiny"
-        }
-    assert figures["fastmlx_cached_tokens_total", None] == cached
-    assert figures["fastmlx_cache_hit_tokens_total", "hot"] == cached
-    assert figures["fastmlx_cache_asked_tokens_total", None] == first + second
-    assert figures["fastmlx_cache_hot_bytes", None] > 0
+    now = figures(daemon)
+    for name, tier, added in (
+        ("fastmlx_cached_tokens_total", None, cached),
+        ("fastmlx_cache_hit_tokens_total", "hot", cached),
+        ("fastmlx_cache_asked_tokens_total", None, first + second),
+    ):
+        assert now[name, tier] - before.get((name, tier), 0) == added
+    assert now["fastmlx_cache_hot_bytes", None] > 0
 
 
-def test_an_edit_of_the_limits_reaches_running_engines(live, config: str):
-    daemon = live(config)
+def test_an_edit_of_the_limits_reaches_running_engines(daemon: LiveDaemon, config: str):
     messages = conversation()
     turn(daemon, messages)
     pid = daemon.model("tiny")["pid"]
@@ -111,29 +144,7 @@ def test_an_edit_of_the_limits_reaches_running_engines(live, config: str):
     assert daemon.model("tiny")["pid"] == pid
 
 
-def test_engines_share_the_memory_and_another_directory_starts_them_again(
-    live, config: str, tiny_model: Callable[..., Path], tmp_path: Path
-):
-    config += f"  other:\n    path: {tiny_model('llama')}\n"
-    limit = "cache: {hot: 64MiB}\n"
-    daemon = live(config + limit)
-    with daemon.http() as http:
-        http.post("/api/models/tiny/load")
-        daemon.wait_until(lambda: books(daemon)["hot_limit_bytes"] == 64 << 20)
-        http.post("/api/models/other/load")
-        for name in ("tiny", "other"):
-            daemon.wait_until(lambda name=name: books(daemon, name)["hot_limit_bytes"] == 32 << 20)
-        http.post("/api/models/other/unload")
-        daemon.wait_until(lambda: books(daemon)["hot_limit_bytes"] == 64 << 20)
-    pid = daemon.model("tiny")["pid"]
-    place = tmp_path / "elsewhere"
-    daemon.edit_config(config + f"cache: {{hot: 64MiB, directory: {place}}}\n")
-    daemon.wait_until(lambda: daemon.model("tiny")["pid"] not in (pid, None))
-    assert everything(daemon)["directory"] == str(place)
-
-
-def test_clearing_makes_the_next_turn_compute_everything(live, config: str):
-    daemon = live(config)
+def test_clearing_makes_the_next_turn_compute_everything(daemon: LiveDaemon):
     messages = conversation()
     turn(daemon, messages)
     with daemon.http() as http:
@@ -150,23 +161,23 @@ def test_clearing_makes_the_next_turn_compute_everything(live, config: str):
     assert turn(daemon, messages)[2] == 0
 
 
-def test_the_command_shows_and_clears(live, config: str, capsys, monkeypatch):
-    daemon = live(config)
+def test_the_command_shows_and_clears(daemon: LiveDaemon, capsys, monkeypatch):
+    hits = books(daemon)["hits"] if books(daemon)["loaded"] else 0
     monkeypatch.setenv("FASTMLX_HOME", str(daemon.home))
     messages = conversation()
     turn(daemon, messages)
     messages.append({"role": "user", "content": "And eight?"})
     turn(daemon, messages)
-    daemon.wait_until(lambda: books(daemon)["hits"] == 1)
+    daemon.wait_until(lambda: books(daemon)["hits"] == hits + 1)
     assert main(["cache", "stats"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^in memory  .+ of .+iB$", shown, re.MULTILINE)
     assert re.search(
         rf"^on disk    .+ of 20.0 GiB in {daemon.home / 'cache'}$", shown, re.MULTILINE
     )
-    assert re.search(r"^tiny .+iB .+ \d\d% of tokens +1 no common prefix$", shown, re.MULTILINE)
+    assert re.search(r"^tiny .+iB .+ \d+% of tokens +\d+ no common prefix$", shown, re.MULTILINE)
     assert main(["cache", "stats", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["models"][0]["hits"] == 1
+    assert json.loads(capsys.readouterr().out)["models"][0]["hits"] == hits + 1
     assert main(["cache", "clear", "tiny", "--hot"]) == 0
     assert capsys.readouterr().out == "cleared the prefix cache of tiny\n"
     daemon.wait_until(lambda: books(daemon)["hot_bytes"] == 0)
@@ -174,6 +185,46 @@ def test_the_command_shows_and_clears(live, config: str, capsys, monkeypatch):
     assert "of all models" in capsys.readouterr().out
     assert main(["cache", "clear", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_is_left_on_disk_can_be_cleared_when_nothing_is_loaded(daemon: LiveDaemon):
+    turn(daemon, conversation())
+    with daemon.http() as http:
+        http.post("/api/models/tiny/unload")
+        told = books(daemon)
+        assert not told["loaded"]
+        assert told["cold_blocks"] > 0
+        cleared = http.post("/api/cache/clear", json={"model": "tiny"}).json()
+        assert cleared["deleted_blocks"] == told["cold_blocks"]
+        assert books(daemon)["cold_blocks"] == 0
+    assert not list((daemon.home / "cache").rglob("*.safetensors"))
+    assert turn(daemon, conversation())[2] == 0
+
+
+def test_a_model_that_is_split_over_processes_is_said_to_keep_no_prefixes(daemon: LiveDaemon):
+    assert books(daemon, "split")["split"]
+    with daemon.http() as http:
+        assert "split over processes: keeps no prefixes" in http.get("/admin/cache").text
+
+
+def test_engines_share_the_memory_and_another_directory_starts_them_again(
+    daemon: LiveDaemon, config: str, tmp_path: Path
+):
+    daemon.edit_config(config + "cache: {hot: 64MiB}\n")
+    with daemon.http() as http:
+        http.post("/api/models/tiny/load")
+        daemon.wait_until(lambda: books(daemon)["hot_limit_bytes"] == 64 << 20)
+        http.post("/api/models/other/load")
+        for name in ("tiny", "other"):
+            daemon.wait_until(lambda name=name: books(daemon, name)["hot_limit_bytes"] == 32 << 20)
+        http.post("/api/models/other/unload")
+        daemon.wait_until(lambda: books(daemon)["hot_limit_bytes"] == 64 << 20)
+    pid = daemon.model("tiny")["pid"]
+    place = tmp_path / "elsewhere"
+    daemon.edit_config(config + f"cache: {{hot: 64MiB, directory: {place}}}\n")
+    daemon.wait_until(lambda: daemon.model("tiny")["pid"] not in (pid, None))
+    assert everything(daemon)["directory"] == str(place)
 
 
 @pytest.mark.slow
@@ -206,26 +257,3 @@ def test_a_conversation_goes_on_after_a_restart(
     fresh = live(of(arch, tiny_model) + "cache: {hot: 0, cold: 0}\n")
     assert turn(fresh, asked) == (text, second, 0)
     assert not list((fresh.home / "cache").rglob("*.safetensors"))
-
-
-@pytest.mark.slow
-def test_what_is_left_on_disk_can_be_cleared_when_nothing_is_loaded(live, config: str):
-    daemon = live(config)
-    turn(daemon, conversation())
-    with daemon.http() as http:
-        http.post("/api/models/tiny/unload")
-        told = books(daemon)
-        assert not told["loaded"]
-        assert told["cold_blocks"] > 0
-        cleared = http.post("/api/cache/clear", json={"model": "tiny"}).json()
-        assert cleared["deleted_blocks"] == told["cold_blocks"]
-        assert books(daemon)["cold_blocks"] == 0
-    assert not list((daemon.home / "cache").rglob("*.safetensors"))
-    assert turn(daemon, conversation())[2] == 0
-
-
-def test_a_model_that_is_split_over_processes_is_said_to_keep_no_prefixes(live, config: str):
-    daemon = live(config + "    distributed: {processes: 2}\n")
-    assert books(daemon)["split"]
-    with daemon.http() as http:
-        assert "split over processes: keeps no prefixes" in http.get("/admin/cache").text

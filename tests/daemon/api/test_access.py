@@ -287,10 +287,9 @@ def test_who_has_no_key_reads_that_also_behind_a_large_body(closed: LiveDaemon) 
 
 
 def test_budgets_end_in_429_until_midnight_and_survive_a_restart(
-    live: Callable[..., LiveDaemon], tiny_model: Callable[..., Path]
+    closed: LiveDaemon,
 ) -> None:
-    daemon = live(f"models: {{tiny: {{path: {tiny_model('qwen3')}}}}}\n")
-    home = Home(daemon.home)
+    daemon, home = closed, Home(closed.home)
     few, _ = edits.create(home, "few", Limits(requests_per_day=2))
     small, _ = edits.create(home, "small", Limits(tokens_per_day=10))
     with daemon.openai(api_key=few) as client:
@@ -318,7 +317,11 @@ def test_budgets_end_in_429_until_midnight_and_survive_a_restart(
     with daemon.openai(api_key=few) as client, pytest.raises(openai.RateLimitError):
         client.completions.create(model="tiny", prompt="x", max_tokens=3)
     with daemon.http(headers=daemon.token_headers()) as http:
-        daemon.wait_until(lambda: len(http.get("/api/usage").json()["usage"]) == 2)
+
+        def recorded() -> set[str]:
+            return {row["key"] for row in http.get("/api/usage").json()["usage"]}
+
+        daemon.wait_until(lambda: {"few", "small"} <= recorded())
         rows = http.get("/api/usage?days=1&key=few").json()["usage"]
         assert [(row["key"], row["model"]) for row in rows] == [("few", "tiny")]
         assert http.get("/api/usage?days=0").status_code == 400

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -17,18 +17,54 @@ from live import LiveDaemon
 WEIGHTS = "model.safetensors"
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[SmallHub]:
-    with small_hub(tmp_path / "source") as hub:
-        yield hub
+class Place(NamedTuple):
+    folder: Path  # of everything; the Hub's cache is below it
+    hub: SmallHub
+    daemon: LiveDaemon
+
+    @property
+    def config(self) -> str:
+        return f"discover: [huggingface, {self.folder}/mine]\nmodels: {{}}\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("downloads")
+    with small_hub(folder / "source") as hub:
+        daemon = LiveDaemon(folder / "home", environment=environment(hub.url, folder / "cache"))
+        place = Place(folder, hub, daemon)
+        daemon.edit_config(place.config)
+        with daemon:
+            yield place
 
 
 @pytest.fixture
-def daemon(hub: SmallHub, tmp_path: Path) -> Iterator[LiveDaemon]:
-    config = f"discover: [huggingface, {tmp_path}/mine]\nmodels: {{}}\n"
-    told = environment(hub.url, tmp_path / "cache")
-    with LiveDaemon(tmp_path / "home", config, environment=told) as daemon:
-        yield daemon
+def hub(place: Place) -> Iterator[SmallHub]:
+    hub = place.hub
+    yield hub
+    for each in (hub.faults, hub.claims, hub.tags, hub.gated, hub.asked):
+        each.clear()
+    for id in set(hub.models) - {"org/model"}:
+        del hub.models[id]
+
+
+@pytest.fixture
+def daemon(place: Place) -> Iterator[LiveDaemon]:
+    """It has fetched nothing, and declares nothing."""
+    daemon = place.daemon
+    yield daemon
+    if not daemon.runs:
+        daemon.start()
+    with daemon.http() as http:
+        for download in http.get("/api/downloads").json()["downloads"]:
+            press(daemon, download["id"], "cancel")
+        if daemon.config_file.read_text() != place.config:
+            daemon.edit_config(place.config)
+            address = "/api/hub/models/org/model"
+            daemon.wait_until(lambda: not http.get(address).json().get("declared"))
+        http.delete("/api/hub/models/org/model")
+        daemon.wait_until(lambda: http.get("/api/hub/models").json() == {"models": []}, 30)
+        assert http.get("/api/downloads").json() == {"downloads": []}
 
 
 def held(hub: SmallHub, after: int = 100_000) -> threading.Event:
@@ -76,7 +112,7 @@ def test_a_download_survives_kill_9_of_the_daemon(hub: SmallHub, daemon: LiveDae
     assert int(weights.range[6:-1]) >= 65_536
 
 
-def test_pause_resume_cancel(hub: SmallHub, daemon: LiveDaemon, tmp_path: Path):
+def test_pause_resume_cancel(hub: SmallHub, daemon: LiveDaemon, place: Place):
     go_on = held(hub)
     id = started(daemon)["id"]
     daemon.wait_until(lambda: one(daemon, id)["done_bytes"] >= 100_000)
@@ -91,7 +127,7 @@ def test_pause_resume_cancel(hub: SmallHub, daemon: LiveDaemon, tmp_path: Path):
     assert press(daemon, id, "resume").status_code == 409
     assert press(daemon, id, "cancel").json()["state"] == "cancelled"
     assert press(daemon, id, "cancel").status_code == 404
-    assert_whole(hub, str(next((tmp_path / "cache").glob("models--org--model/snapshots/*"))))
+    assert_whole(hub, str(next((place.folder / "cache").glob("models--org--model/snapshots/*"))))
 
 
 def test_errors_have_a_status_and_a_sentence(hub: SmallHub, daemon: LiveDaemon):
@@ -137,7 +173,7 @@ def test_search_says_what_fits_and_what_is_here(hub: SmallHub, daemon: LiveDaemo
 
 
 def test_a_model_that_is_declared_is_deleted_only_when_that_is_confirmed(
-    hub: SmallHub, daemon: LiveDaemon, tmp_path: Path
+    hub: SmallHub, daemon: LiveDaemon
 ):
     id = started(daemon)["id"]
     daemon.wait_until(lambda: one(daemon, id)["state"] == "done", 60)
@@ -166,8 +202,8 @@ def test_what_is_being_fetched_is_not_deleted(hub: SmallHub, daemon: LiveDaemon)
     go_on.set()
 
 
-def test_discovered_says_what_could_be_added(daemon: LiveDaemon, tmp_path: Path):
-    write_model(tmp_path / "mine/One", weights_bytes=5000)
+def test_discovered_says_what_could_be_added(daemon: LiveDaemon, place: Place):
+    write_model(place.folder / "mine/One", weights_bytes=5000)
     found = httpx.get(f"{daemon.url}/api/discovered", timeout=60).json()
     (candidate,) = found["candidates"]
     assert (candidate["name"], candidate["fits"], candidate["declared"]) == ("one", True, None)

@@ -149,11 +149,12 @@ def test_generation():
         raise RuntimeError("the engine died")
 
     ready = [{"name": "a", "state": "ready"}]
-    nobody = lambda home: None  # noqa: E731
-    assert running.generation(answer(1), ready, nobody).text == "one token of a"
-    assert "nothing was asked" in running.generation(answer(1), [], nobody).text
-    bad(running.generation(answer(2), ready, nobody), "2 tokens")
-    bad(running.generation(fails, ready, nobody), "the engine died")
+    trial = lambda home: answer(1)("", {})  # noqa: E731
+    assert running.generation(answer(1), ready, trial).text == "one token of a"
+    asleep = [{"name": "large", "state": "stopped"}]
+    assert "started for this" in running.generation(answer(2), asleep, trial).text
+    bad(running.generation(answer(2), ready, trial), "2 tokens")
+    bad(running.generation(fails, ready, trial), "the engine died")
 
 
 def test_what_a_program_says():

@@ -17,12 +17,11 @@ def entries(daemon: LiveDaemon, wanted: Wanted) -> list[Entry]:
     return last(daemon.home / "logs" / "fastmlx.log", 1000, wanted)
 
 
-def test_a_request_is_followed_through_front_and_engine(
+def test_a_request_is_followed_through_front_and_engine_and_an_edited_level_reaches_both(
     live: Live, tiny_model: Callable[..., Path]
 ):
-    daemon = live(
-        f"server: {{log_level: debug}}\nmodels: {{tiny: {{path: {tiny_model('qwen3')}}}}}"
-    )
+    models = f"models: {{tiny: {{path: {tiny_model('qwen3')}}}}}"
+    daemon = live(f"server: {{log_level: debug}}\n{models}")
     body = {"model": "tiny", "prompt": "a", "max_tokens": 3, "seed": 1}
     forged = "r-1\x85{} \u2028 level=error"
     with daemon.http() as client:
@@ -46,22 +45,12 @@ def test_a_request_is_followed_through_front_and_engine(
     assert all(line.startswith(b'{"time":"') and line.endswith(b"}") for line in lines)
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
+    def asked() -> int:
+        """Lines of the engine about one more request."""
+        with daemon.http() as client:
+            identity = client.post("/v1/completions", json=body).json()["id"]
+        return len(entries(daemon, Wanted(request=identity, model="tiny")))
 
-def test_an_edited_level_reaches_the_engine_that_runs(live: Live, tiny_model: Callable[..., Path]):
-    models = f"models: {{tiny: {{path: {tiny_model('qwen3')}}}}}"
-    daemon = live(f"server: {{log_level: info}}\n{models}")
-    body = {"model": "tiny", "prompt": "a", "max_tokens": 1}
-
-    def engine_lines() -> int:
-        return len(entries(daemon, Wanted(level="debug", model="tiny", text="sequence")))
-
-    with daemon.http() as client:
-        client.post("/v1/completions", json=body)
-        assert engine_lines() == 0
-        daemon.edit_config(f"server: {{log_level: debug}}\n{models}")
-
-        def asked() -> bool:
-            client.post("/v1/completions", json=body)
-            return engine_lines() > 0
-
-        daemon.wait_until(asked, 20, "the engine logs at level debug")
+    for level, says in (("info", False), ("debug", True)):
+        daemon.edit_config(f"server: {{log_level: {level}}}\n{models}")
+        daemon.wait_until(lambda says=says: bool(asked()) is says, 20, f"it logs at level {level}")
