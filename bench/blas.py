@@ -1,5 +1,5 @@
-"""Which BLAS a benchmark runs on, and which part of mlx-lm it imports: every script calls `choose()`
-before mlx and mlx-lm are imported."""
+"""Which BLAS a benchmark runs on, and how much of mlx-lm it imports: every script calls
+`choose()` before mlx and mlx-lm are imported."""
 
 from __future__ import annotations
 

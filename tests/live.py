@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,10 @@ import httpx
 if TYPE_CHECKING:
     from anthropic import Anthropic
     from openai import OpenAI
+
+# Clients would read a file of all the world's authorities, each of them, before they say a word to
+# this machine: most of the time of a small request.
+UNENCRYPTED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class LiveDaemon:
@@ -80,7 +85,7 @@ class LiveDaemon:
         try:
             said = json.loads((self.home / "run" / "server.json").read_text())
             self.url = str(said["url"]).rstrip("/")
-            return httpx.get(self.url + "/health", timeout=5).status_code == 200
+            return self._get("/health", 5).status_code == 200
         except (FileNotFoundError, json.JSONDecodeError, httpx.TransportError):
             return False
 
@@ -147,25 +152,32 @@ class LiveDaemon:
 
     def openai(self, **options: Any) -> OpenAI:
         """A client of OpenAI's package that talks to this daemon and does not retry."""
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0} | options
+        options.setdefault("http_client", DefaultHttpxClient(verify=UNENCRYPTED))
         return OpenAI(base_url=self.url + "/v1", **options)
 
     def anthropic(self, **options: Any) -> Anthropic:
         """A client of Anthropic's package that talks to this daemon and does not retry."""
-        from anthropic import Anthropic
+        from anthropic import Anthropic, DefaultHttpxClient
 
         options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0} | options
+        options.setdefault("http_client", DefaultHttpxClient(verify=UNENCRYPTED))
         return Anthropic(base_url=self.url, **options)
 
     def http(self, **options: Any) -> httpx.Client:
         """An httpx client with the daemon's address as its base."""
-        return httpx.Client(base_url=self.url, timeout=60.0, **options)
+        return httpx.Client(
+            **{"base_url": self.url, "timeout": 60.0, "verify": UNENCRYPTED} | options
+        )
+
+    def _get(self, path: str, timeout_s: float, **options: Any) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=timeout_s, verify=UNENCRYPTED, **options)
 
     def status(self) -> dict[str, Any]:
         """GET /api/status, as this user's own commands ask for it."""
-        answer = httpx.get(self.url + "/api/status", headers=self.token_headers(), timeout=10)
+        answer = self._get("/api/status", 10, headers=self.token_headers())
         answer.raise_for_status()
         return answer.json()
 

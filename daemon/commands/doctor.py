@@ -1,8 +1,8 @@
 """Look for what is wrong with this machine, the home and the daemon; each line that is not ok says
 what to do. Exit status 1 when there is a fault.
 
-It changes nothing. Where no daemon runs, or none of its models is loaded, one with the demo model is
-started for a moment, on a home of its own."""
+It changes nothing. Where no daemon runs, or none of its models is loaded, one with the demo model
+is started for a moment, on a home of its own."""
 
 from __future__ import annotations
 
