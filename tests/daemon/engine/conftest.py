@@ -10,6 +10,17 @@ import pytest
 from engines import assert_balanced
 
 
+@pytest.fixture(scope="session", autouse=True)
+def modules_stay() -> None:
+    """The collector need not look at all modules again after every test, which takes longer than
+    most of the tests."""
+    import fastmlx.daemon.engine.core  # noqa: F401
+    import mlx_lm.generate  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def books_balance(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Checks every core that the test has made."""
@@ -24,6 +35,7 @@ def books_balance(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(EngineCore, "__init__", remembered)
     yield
-    gc.collect()  # what rows share is let go of when the last of them is
+    if cores:
+        gc.collect()  # what rows share is let go of when the last of them is
     for core in cores:
         assert_balanced(core)
