@@ -21,6 +21,21 @@ def model_at(folder: Path) -> Any:
     return loader.load(folder, (), None, lambda stage: None).model
 
 
+# What the warm-up of an engine may set in its runner; see `TextRunner`.
+FOUND = ("batches", "together", "pack_limit", "mixes", "starts")
+
+
+@cache
+def warmed_at(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """What the warm-up says of the model of the folder, and what it sets in a runner."""
+    from fastmlx.daemon.engine.runners.text import TextRunner
+    from fastmlx.daemon.engine.runners.warmup import warm_up
+
+    runner = TextRunner(model_at(folder))
+    warmed = warm_up(runner)
+    return warmed, {name: getattr(runner, name) for name in FOUND}
+
+
 def core_at(
     folder: Path,
     *,
@@ -32,9 +47,9 @@ def core_at(
     block: int = 128,
     **reuse: Any,
 ) -> Any:
-    """A fresh EngineCore over the (shared, loaded once) model of the folder. `cold` is a directory
-    for the cold tier, `block` the tokens of its blocks; `reuse` are arguments of the class of that
-    name, for other distances than those between real prompts."""
+    """A fresh EngineCore over the model of the folder, loaded and warmed up once. `cold` is
+    a directory for the cold tier, `block` the tokens of its blocks; `reuse` are arguments of the
+    class of that name, for other distances than those between real prompts."""
     from fastmlx.daemon.engine.core import EngineCore
     from fastmlx.daemon.engine.grammar import GrammarCompiler
     from fastmlx.daemon.engine.kv.cold.store import ColdStore
@@ -43,10 +58,11 @@ def core_at(
     from fastmlx.daemon.engine.kv.prefix_cache import PrefixCache
     from fastmlx.daemon.engine.reuse import Reuse
     from fastmlx.daemon.engine.runners.text import TextRunner
-    from fastmlx.daemon.engine.runners.warmup import warm_up
 
     runner = TextRunner(model_at(folder))
-    warmed = warm_up(runner)
+    warmed, found = warmed_at(folder)
+    for name, value in found.items():
+        setattr(runner, name, value)
     tier = None
     if cold is not None:
         store = ColdStore(cold, 1 << 28)
