@@ -27,6 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     With the reference BLAS tests of batching would pass that fail on every other backend.
     """
+    # pytest-xdist would begin with the files that have many tests, and end with the slow ones of
+    # admin, bench and chaos, which have few: one worker would wait for the other.
+    config.option.loadscopereorder = False
     # A worker of pytest-xdist cannot start again; its controller has.
     if hasattr(config, "workerinput") or not openblas.wanted():
         return
