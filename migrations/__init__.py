@@ -1,7 +1,8 @@
 """Schema history of the SQLite database: Alembic revisions in `versions/`, run by `daemon.store`.
 
 A schema change is one new file there (`down_revision` names the one before) and a new `HEAD`.
-Alembic is imported only when a file is not at `HEAD` already: it costs a third of a second.
+Alembic is imported only for a file of an older version: it costs a third of a second. A new file
+gets the tables of `HEAD` at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,6 +34,23 @@ def current(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+
+def create(connection: Connection, tables: MetaData) -> bool:
+    """The tables as they are at `HEAD`, in a database without any; False where there are some."""
+    if inspect(connection).get_table_names():
+        return False
+    tables.create_all(connection, checkfirst=False)
+    # As Alembic makes and fills it.
+    connection.execute(
+        text(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+            "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+        )
+    )
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+    log.info("database schema: new → %s", HEAD)
+    return True
 
 
 def upgrade(connection: Connection, target: str = HEAD) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from ... import migrations
 from .latency import histogram
 from .rows import UsageRow
-from .tables import SUMMED, usage, usage_latency, usage_minutes, usage_quarters
+from .tables import SUMMED, metadata, usage, usage_latency, usage_minutes, usage_quarters
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ def migrate(connection: Connection, path: Path) -> None:
     Raises `StoreUnavailable` for a file that a newer fastmlx wrote: it is left as it is.
     """
     if migrations.current(connection) == migrations.HEAD:
+        return
+    if migrations.create(connection, metadata):
         return
     try:
         migrations.upgrade(connection)
