@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 UNENCRYPTED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+def _unencrypted(kind: Any) -> Any:
+    """A client of a class of the packages; it ends with the last who holds it, as theirs do."""
+
+    class Client(kind):
+        def __del__(self) -> None:
+            with contextlib.suppress(Exception):
+                self.close()
+
+    return Client(verify=UNENCRYPTED)
+
+
 class LiveDaemon:
     """`python -m fastmlx.daemon serve --home HOME --port 0`, as a user starts it.
 
@@ -155,7 +166,7 @@ class LiveDaemon:
         from openai import DefaultHttpxClient, OpenAI
 
         options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0} | options
-        options.setdefault("http_client", DefaultHttpxClient(verify=UNENCRYPTED))
+        options.setdefault("http_client", _unencrypted(DefaultHttpxClient))
         return OpenAI(base_url=self.url + "/v1", **options)
 
     def anthropic(self, **options: Any) -> Anthropic:
@@ -163,7 +174,7 @@ class LiveDaemon:
         from anthropic import Anthropic, DefaultHttpxClient
 
         options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0} | options
-        options.setdefault("http_client", DefaultHttpxClient(verify=UNENCRYPTED))
+        options.setdefault("http_client", _unencrypted(DefaultHttpxClient))
         return Anthropic(base_url=self.url, **options)
 
     def http(self, **options: Any) -> httpx.Client:
