@@ -36,8 +36,8 @@ def test_requests_choose_an_adapter_by_the_models_name_and_one_that_does_not_fit
         models[f"m:{name}"] = load_adapters(model_at.__wrapped__(folder), str(path))
     client = daemon.openai()
     assert [model.id for model in client.models.list()] == [
-        *("bad", "bad:sql"),
         *("m", "m:law", "m:sql"),
+        *("bad", "bad:sql"),
     ]
     assert client.models.retrieve("m:sql").model_extra["parent"] == "m"  # type: ignore[index]
 
