@@ -213,7 +213,7 @@ def _is_prefill(messages: list[dict[str, Any]]) -> bool:
         return bool(content)
     if not isinstance(content, list) or not content:
         return False
-    kinds = {block.get("type") for block in content if isinstance(block, dict)}
+    kinds = [block.get("type") for block in content if isinstance(block, dict)]
     return "text" in kinds and "tool_use" not in kinds
 
 

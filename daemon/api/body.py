@@ -13,6 +13,7 @@ from ..protocol.errors import BadRequest
 T = TypeVar("T")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+MAX_DEPTH = 200  # of brackets; what reads a body, and templates, recurse
 _AT = re.compile(r" - at `\$\.?(?P<where>.*)`$")
 
 
@@ -25,15 +26,37 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not body:
         raise BadRequest("The body is empty; a JSON object is expected.")
     try:
-        return _decode(body)
+        fields = _decode(body)
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: {error.reason}.") from None
     except RecursionError:
-        raise BadRequest("The JSON of the body is nested too deeply.") from None
+        raise _too_deep() from None
     except msgspec.ValidationError as error:
         raise BadRequest(f"The body must be a JSON object. {_AT.sub('', str(error))}.") from None
     except msgspec.DecodeError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    # Most bodies have too few brackets to nest so deeply, and need no look.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(fields, MAX_DEPTH):
+        raise _too_deep()
+    return fields
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether brackets in `value` nest more than `depth` levels."""
+    level = [value]
+    while level and depth > 0:
+        depth -= 1
+        level = [
+            inside
+            for each in level
+            for inside in (each.values() if type(each) is dict else each)
+            if type(inside) is dict or type(inside) is list
+        ]
+    return bool(level)
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"The JSON of the body is nested more than {MAX_DEPTH} levels deep.")
 
 
 def convert(fields: Mapping[str, Any], shape: type[T]) -> T:

@@ -108,7 +108,7 @@ class GenerationConfig(NamedTuple):
         values are only advice."""
         try:
             found = json.loads((folder / "generation_config.json").read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return cls()
         if not isinstance(found, dict) or found.get("do_sample") is False:
             return cls()

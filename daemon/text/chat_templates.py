@@ -50,7 +50,7 @@ def read_json(file: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFailed(f"{file} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ModelFailed(f"{file} does not hold a JSON object.")

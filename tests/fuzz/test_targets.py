@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fuzz.targets import TARGETS, seeds
+from fuzz.seeds import seeds
+from fuzz.targets import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -55,7 +55,7 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AdapterError(f"adapter {name}: there is no file {file}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"adapter {name}: {file} cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise AdapterError(f"adapter {name}: {file} is not a JSON object")

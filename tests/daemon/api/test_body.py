@@ -41,12 +41,18 @@ class Fields(msgspec.Struct):
         (b'{"a": "\\ud800x"}', "not valid JSON"),
         (b"[1, 2]", "must be a JSON object"),
         (b'"text"', "must be a JSON object"),
-        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested more than 200 levels deep"),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "nested more than 200 levels deep"),
     ],
 )
 def test_a_broken_body_is_a_400_that_says_how(body: bytes, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         read_json(body)
+
+
+def test_brackets_may_nest_as_deep_as_anybody_writes_them_and_stand_side_by_side() -> None:
+    body = b'{"a":' + b"[" * 199 + b"]" * 199 + b', "b": [' + b",".join([b"{}"] * 500) + b"]}"
+    assert len(read_json(body)["b"]) == 500
 
 
 @given(st.binary(max_size=64))

@@ -123,7 +123,8 @@ def parse_header(data: memoryview) -> Header:
         end = 0
         for name, entry in entries.items():
             size = _checked_bytes(name, entry["dtype"], entry["shape"])
-            if entry["data_offsets"] != [end, end + size]:
+            offsets = entry["data_offsets"]
+            if offsets != [end, end + size] or not all(type(each) is int for each in offsets):
                 raise BadFile(f"array {name!r} is not where it should be")
             end += size
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
