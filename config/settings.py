@@ -35,6 +35,7 @@ from .values import (
     MaxGap,
     ModelName,
     OneOrMany,
+    Origins,
     Port,
     ReceiveTimeout,
     RequestAttempts,
@@ -69,7 +70,7 @@ class ServerSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "What the log keeps.", change="live", default="info"
     )
-    cors_origins: OneOrMany = setting(
+    cors_origins: Origins = setting(
         "Web origins whose pages may call the API; '*' allows all.", change="live", default=()
     )
     max_request_size: Bytes = setting(

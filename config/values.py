@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
@@ -59,6 +60,21 @@ def _adapter_name(value: str) -> str:
     if len(value) > _MAX_NAME or not _ADAPTER_NAME.fullmatch(value):
         raise ValueError(
             f"'{value[:_MAX_NAME]}' cannot be an adapter's name: letters, digits and . @ + - _ can"
+        )
+    return value
+
+
+def _origin(value: str) -> str:
+    """As browsers name it: scheme, host and port. Another text would equal no page's."""
+    try:
+        parts = urlsplit(value)
+        is_origin = bool(parts.scheme and parts.hostname) and parts.port != 0
+        rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    except ValueError:  # brackets or a port that are none
+        is_origin, rest = False, ""
+    if value not in ("*", "null") and (not is_origin or rest):
+        raise ValueError(
+            f"must be '*' or an origin such as https://chat.example.com, not '{value}'"
         )
     return value
 
@@ -179,6 +195,9 @@ Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**63 - 1)]
 Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=65535)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 OneOrMany = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
+Origins = Annotated[
+    tuple[Annotated[Text, AfterValidator(_origin)], ...], BeforeValidator(_one_or_many)
+]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 AdapterName = Annotated[str, AfterValidator(_adapter_name)]
 ModelKind = Annotated[

@@ -69,7 +69,11 @@ def is_our_page(origin: str, host: str | None, *, cors_origins: Collection[str])
     """Whether a page of `origin` may change something: it came from us, or is listed."""
     if allows_origin(origin, cors_origins):
         return True
-    return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        place = urlsplit(origin).netloc
+    except ValueError:  # brackets that are none
+        return False
+    return host is not None and place.lower() == host.lower()
 
 
 def allows_origin(origin: str, cors_origins: Collection[str]) -> bool:

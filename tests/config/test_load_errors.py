@@ -69,6 +69,18 @@ MISTAKES = {
         "server: {drain_timeout: never}",
         (1, 25, "server.drain_timeout", "must be at most 1h", None),
     ),
+    "an origin without a scheme": (
+        "server: {cors_origins: chat.example.com}",
+        (1, 24, "server.cors_origins[0]", "https://chat.example.com", None),
+    ),
+    "an origin with a path": (
+        "server: {cors_origins: ['*', 'https://a.example/chat']}",
+        (1, 30, "server.cors_origins[1]", "https://chat.example.com", None),
+    ),
+    "an origin that is no address": (
+        "server: {cors_origins: ['http://[']}",
+        (1, 25, "server.cors_origins[0]", "https://chat.example.com", None),
+    ),
     "no memory": ("memory: {limit: 0}", (1, 17, "memory.limit", "more than 0", None)),
     "not a number": (
         "models: {a: {path: x, sampling: {temperature: .nan}}}",

@@ -67,6 +67,12 @@ def test_pages_that_may_change_something(origin: str, ours: bool) -> None:
     assert is_our_page(origin, "localhost:6590", cors_origins=LISTED) is ours
 
 
+def test_an_origin_that_is_none_is_a_foreign_page() -> None:
+    headers = {"host": "localhost:6590", "origin": "http://[::1"}
+    with pytest.raises(Forbidden, match="cors_origins"):
+        check_request("POST", headers, bound_host="127.0.0.1", cors_origins=LISTED)
+
+
 def test_a_foreign_page_may_read_nothing_and_change_nothing() -> None:
     headers = {"host": "localhost:6590", "origin": "https://evil.com"}
     check_request("GET", headers, bound_host="127.0.0.1", cors_origins=())
