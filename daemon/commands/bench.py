@@ -11,8 +11,8 @@ import sys
 import time
 from typing import Any
 
-from ...config.paths import Home
-from .client import Daemon
+from .arguments import add_json
+from .client import daemon_of
 from .failure import Failure
 from .terminal import harmless, table
 
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", type=int, default=1, metavar="N", help="of which the median counts (1)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    daemon = Daemon.find(Home.find(args.home))
+    daemon = daemon_of(args)
     plan = {
         "model": args.model,
         "prompt_tokens": args.prompts,
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
                 print(f"\r\x1b[K{harmless(said)}", end="", file=sys.stderr, flush=True)
             time.sleep(POLL_S)
             progress = daemon.get("/api/bench")["current"]
+            if progress is None:
+                raise Failure("the daemon was restarted, and knows nothing of the benchmark")
     except KeyboardInterrupt:
         daemon.post("/api/bench/cancel")
         raise

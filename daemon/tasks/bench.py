@@ -8,6 +8,7 @@ templates and detokenising, and leave no usage rows. What else runs meanwhile is
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ..supervisor.generation import Generation
     from ..supervisor.lease import Lease
     from ..supervisor.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
 
 MOST = 1_000_000  # tokens of one cell: a typing error must not run for a day
 NOT_TEXT = ("embedding", "reranker")
@@ -130,6 +133,9 @@ class Benchmarks:
             raise
         except (FastMLXError, StoreUnavailable) as error:
             self._tell(state="failed", error=str(error), doing="")
+        except Exception:
+            log.exception("a benchmark of %s failed", plan.model)
+            self._tell(state="failed", error="Something went wrong; the log says more.", doing="")
 
     async def _measure(self, plan: Plan) -> list[Cell]:
         cells: list[Cell] = []

@@ -33,6 +33,7 @@ class Answering:
         self.message = message
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.stopping = False
 
     def note(self) -> None:
         changed, self.changed = self.changed, asyncio.Event()
@@ -144,7 +145,9 @@ class ChatRoom:
         """Ends the answer that is being made; what there is of it stays."""
         answer = self._answers.get(identity)
         if answer is not None and answer.task is not None:
-            answer.task.cancel()
+            if not answer.stopping:  # a second time would keep it from being saved
+                answer.stopping = True
+                answer.task.cancel()
             await asyncio.wait({answer.task})
 
     async def close(self) -> None:
@@ -181,7 +184,7 @@ class ChatRoom:
         chat = chat._replace(leaf=message.id, updated_ms=message.created_ms)
         try:
             await self._store.change(chats.put, chat, [message])
-        except StoreUnavailable:
+        except BaseException:  # a browser that has gone cancels this
             del self._answers[chat.id]
             raise
         request = ChatRequest(
@@ -213,9 +216,11 @@ class ChatRoom:
             log.exception("an answer in the dashboard failed")
             message.error = "Something went wrong; the log says more."
         finally:
-            await self._save(identity, message)
-            del self._answers[identity]
-            answer.note()
+            try:
+                await self._save(identity, message)
+            finally:
+                del self._answers[identity]
+                answer.note()
 
     async def _save(self, identity: str, message: Message) -> None:
         try:

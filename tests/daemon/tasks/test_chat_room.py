@@ -116,19 +116,52 @@ async def test_an_error_stands_under_what_there_was_and_the_next_try_beside_it(s
         await room.open(chat)
 
 
-async def test_one_answer_at_a_time_and_none_is_left_at_the_end(store: Store):
+async def begun(store: Store) -> tuple[ChatRoom, str]:
+    """A conversation whose answer says one word and goes on for ever."""
+
     async def ask(request: ChatRequest) -> AsyncGenerator[Event, None]:
         yield TextDelta(0, "and")
         await asyncio.Event().wait()
 
     room = ChatRoom(store, ask)
     chat = await room.begin(Options("m"), "On", [])
-    with pytest.raises(Conflict, match="stop it first"):
-        await room.say(chat, "more", [])
     answer = room.answering(chat)
     assert answer is not None
     while not answer.message.text:
         await answer.changed.wait()
+    return room, chat
+
+
+async def test_an_answer_that_is_stopped_twice_is_saved_and_frees_its_conversation(store: Store):
+    room, chat = await begun(store)
+    await asyncio.gather(room.stop(chat), room.stop(chat), room.stop(chat))
+    _, messages = await room.open(chat)
+    assert (messages[1].text, messages[1].finish) == ("and", "stopped")
+    await room.again(chat, messages[1].id)
+    await room.close()
+
+
+async def test_a_browser_that_goes_while_its_words_are_kept_leaves_a_free_conversation(
+    store: Store,
+):
+    room, chat = await begun(store)
+    await room.stop(chat)
+    _, messages = await room.open(chat)
+    saying = asyncio.create_task(room.again(chat, messages[1].id))
+    while room.answering(chat) is None and not saying.done():  # noqa: ASYNC110 (nothing tells)
+        await asyncio.sleep(0)
+    saying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saying
+    assert room.answering(chat) is None
+    await room.say(chat, "more", [])
+    await room.close()
+
+
+async def test_one_answer_at_a_time_and_none_is_left_at_the_end(store: Store):
+    room, chat = await begun(store)
+    with pytest.raises(Conflict, match="stop it first"):
+        await room.say(chat, "more", [])
     await room.close()
     assert room.answering(chat) is None
     _, messages = await room.open(chat)
