@@ -7,7 +7,8 @@ the markup and are dropped.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 from ...protocol.events import Event, ReasoningDelta, TextDelta
 from ..parsing import Example, partial_marker
@@ -80,10 +81,24 @@ class TagParser:
         return [TextDelta(self._index, text)] if text else []
 
 
-def examples(opening: str, closing: str) -> tuple[Example, ...]:
-    """The EXAMPLES of a format that is told apart by its tags alone; `think` tries the rest."""
-    return (
+class TagFormat(NamedTuple):
+    """What a module of such a format holds beside OPEN, CLOSE and MARKERS; see `text.parsing`."""
+
+    detect: Callable[[str], bool]
+    parser: type[TagParser]
+    examples: tuple[Example, ...]  # enough where only the tags are its own; `think` tries the rest
+
+
+def tag_format(opening: str, closing: str) -> TagFormat:
+    def detect(chat_template: str) -> bool:
+        return closing in chat_template
+
+    class Parser(TagParser):
+        OPEN, CLOSE = opening, closing
+
+    examples = (
         Example(f"{opening}\nEasy.\n{closing}\n\nFour.", reasoning="Easy.", text="Four."),
         Example(f"Easy.{closing}Four.", opened=True, reasoning="Easy.", text="Four."),
         Example(f"Not {opening} here {closing}.", text=f"Not {opening} here {closing}."),
     )
+    return TagFormat(detect, Parser, examples)

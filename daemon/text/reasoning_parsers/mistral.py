@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from ._tags import TagParser, examples
+from ._tags import tag_format
 
 OPEN, CLOSE = "[THINK]", "[/THINK]"
 MARKERS = (OPEN, CLOSE)
-
-
-def detect(chat_template: str) -> bool:
-    return CLOSE in chat_template
-
-
-class Parser(TagParser):
-    OPEN, CLOSE = OPEN, CLOSE
-
-
-EXAMPLES = examples(OPEN, CLOSE)
+detect, Parser, EXAMPLES = tag_format(OPEN, CLOSE)

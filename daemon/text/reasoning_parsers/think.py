@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from ..parsing import Example
-from ._tags import TagParser
+from ._tags import tag_format
 
 OPEN, CLOSE = "<think>", "</think>"
 MARKERS = (OPEN, CLOSE)
 END = f"\n{CLOSE}\n\n"
-
-
-def detect(chat_template: str) -> bool:
-    return CLOSE in chat_template
-
-
-class Parser(TagParser):
-    OPEN, CLOSE = OPEN, CLOSE
-
+detect, Parser, _ = tag_format(OPEN, CLOSE)
 
 EXAMPLES = (
     Example("Hello.", text="Hello."),
