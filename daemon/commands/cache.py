@@ -6,15 +6,15 @@ import argparse
 import json
 from typing import Any
 
-from ...config.paths import Home
-from .client import Daemon
+from .arguments import add_json
+from .client import daemon_of
 from .terminal import harmless, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="what", metavar="stats | clear", required=True)
     stats = verbs.add_parser("stats", help="what it holds and how often it was of use")
-    stats.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_json(stats)
     clear = verbs.add_parser("clear", help="forget what no running request uses")
     clear.add_argument("name", metavar="NAME", nargs="?", help="of this model alone")
     tiers = clear.add_mutually_exclusive_group()
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    daemon = Daemon.find(Home.find(args.home))
+    daemon = daemon_of(args)
     if args.what == "clear":
         asked = {"model": args.name, "hot": not args.cold, "cold": not args.hot}
         deleted = daemon.post("/api/cache/clear", asked)["deleted_blocks"]

@@ -5,6 +5,7 @@ Not urllib: it would send what is said to 127.0.0.1 through a proxy that the env
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import json
@@ -122,6 +123,11 @@ class Daemon:
             except (OSError, http.client.HTTPException) as error:
                 reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 raise Failure(f"the daemon at {self.url} does not answer: {reason}") from error
+
+
+def daemon_of(args: argparse.Namespace) -> Daemon:
+    """The daemon on the home that was asked for. Raises NotRunning."""
+    return Daemon.find(Home.find(args.home))
 
 
 def model_path(name: str, verb: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...config.paths import Home
+from .arguments import add_json
 from .client import Daemon, NotRunning
 from .failure import Failure
 from .terminal import harmless, has_colours
@@ -26,7 +27,7 @@ COLOURS = {"ok": "\x1b[32m", "warning": "\x1b[33m", "fault": "\x1b[31m"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_json(parser)
     parser.add_argument("--quick", action="store_true", help="leave out MLX and the one token")
 
 

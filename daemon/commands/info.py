@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...config.paths import Home
+from .arguments import add_json
 from .failure import Failure
 from .terminal import harmless, size, table
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="a folder, a Hub id or a declared name")
     parser.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:

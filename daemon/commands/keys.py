@@ -18,6 +18,7 @@ from ..access.file import read
 from ..access.keys import Key, Limits
 from ..protocol.caller import Scope
 from ..protocol.errors import FastMLXError
+from .arguments import add_json
 from .failure import Failure
 from .terminal import harmless, table
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         verb.add_argument("--requests-per-day", type=int, metavar="N")
         verb.add_argument("--expires", metavar="WHEN", help="after `30d`, or on `2027-01-31`")
     for verb in (create, listed, rotate):
-        verb.add_argument("--json", action="store_true", help="print JSON, for programs")
+        add_json(verb, "JSON")
 
 
 def run(args: argparse.Namespace) -> int:

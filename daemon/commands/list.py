@@ -11,6 +11,7 @@ from typing import Any
 
 from ...config.errors import ConfigError
 from ...config.paths import Home
+from .arguments import add_json
 from .client import Daemon, NotRunning
 from .failure import Failure
 from .terminal import harmless, size, table
@@ -18,7 +19,7 @@ from .terminal import harmless, size, table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also what could be added")
-    parser.add_argument("--json", action="store_true", help="print one JSON list, for programs")
+    add_json(parser, "one JSON list")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ import sys
 import threading
 from typing import Any
 
-from ...config.paths import Home
-from .client import Daemon, model_path
+from .arguments import add_model
+from .client import Daemon, daemon_of, model_path
 from .failure import Failure
 from .terminal import harmless, size
 
@@ -16,11 +16,11 @@ POLL_S = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a declared model, or one of its aliases")
+    add_model(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    model = load_with_progress(Daemon.find(Home.find(args.home)), args.name)
+    model = load_with_progress(daemon_of(args), args.name)
     print(f"{harmless(model['name'])} is ready ({size(model['memory_bytes'])})")
     return 0
 

@@ -12,8 +12,8 @@ import sys
 import time
 from typing import Any
 
-from ...config.paths import Home, looks_like_folder
-from .client import Daemon, NotRunning
+from ...config.paths import looks_like_folder
+from .client import Daemon, NotRunning, daemon_of
 from .failure import Failure
 from .terminal import duration, harmless, size
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     line = _Line()
     try:
         try:
-            folder = _through(Daemon.find(Home.find(args.home)), args.id, args.revision, line)
+            folder = _through(daemon_of(args), args.id, args.revision, line)
         except NotRunning:
             folder = asyncio.run(_here(args.id, args.revision, line))
     finally:

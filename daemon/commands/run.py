@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...config.paths import Home
+from .arguments import add_model
 from .chat import Conversation
 from .client import Daemon
 from .failure import Failure
@@ -29,7 +30,7 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a declared model, or one of its aliases")
+    add_model(parser)
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="ask this and leave")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument(

@@ -12,12 +12,13 @@ from typing import Any
 
 from ...config.errors import ConfigError
 from ...config.paths import Home
+from .arguments import add_json
 from .client import Daemon, NotRunning
 from .terminal import duration, harmless, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:

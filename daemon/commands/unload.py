@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from ...config.paths import Home
-from .client import Daemon, model_path
+from .arguments import add_model
+from .client import daemon_of, model_path
 from .terminal import harmless
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a declared model, or one of its aliases")
+    add_model(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    model = Daemon.find(Home.find(args.home)).post(model_path(args.name, "unload"))
+    model = daemon_of(args).post(model_path(args.name, "unload"))
     print(f"{harmless(model['name'])} is {model['state']}")
     return 0

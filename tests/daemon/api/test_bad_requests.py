@@ -15,12 +15,6 @@ CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-@pytest.fixture(scope="module")
-def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
-    with daemon.http() as http:
-        yield http
-
-
 @pytest.fixture(autouse=True)
 def _goes_on(http: httpx.Client) -> Iterator[None]:
     yield

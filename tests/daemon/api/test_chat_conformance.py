@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from live import LiveDaemon
 from openai import OpenAI
 from openai.lib.streaming.chat import ContentDoneEvent
 from pydantic import BaseModel
@@ -33,18 +31,6 @@ TOOLS: list[Any] = [
     }
     for name in ("weather", "clock")
 ]
-
-
-@pytest.fixture(scope="module")
-def client(daemon: LiveDaemon) -> Iterator[OpenAI]:
-    with daemon.openai() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
-    with daemon.http() as http:
-        yield http
 
 
 def chunks(http: httpx.Client, **fields: Any) -> list[dict[str, Any]]:

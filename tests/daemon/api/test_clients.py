@@ -23,12 +23,6 @@ GREEDY: dict[str, Any] = {"model": "tiny", "temperature": 0}
 
 
 @pytest.fixture(scope="module")
-def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
-    with daemon.http() as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
 def openai(daemon: LiveDaemon) -> Iterator[OpenAI]:
     with daemon.openai() as client:
         yield client

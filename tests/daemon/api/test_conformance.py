@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastmlx.daemon.api import sse
-from live import LiveDaemon
 from scripted import Scripted, scripted
 
 HELLO = [{"role": "user", "content": "Hello there"}]
@@ -49,12 +48,6 @@ async def front(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterato
 async def client(front: Scripted) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=front.url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
-    with daemon.http() as http:
-        yield http
 
 
 def data_of(text: str) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -21,12 +20,6 @@ TOOL: Any = {
     },
 }
 GREEDY: Any = {"model": "tiny", "temperature": 0, "seed": 1}
-
-
-@pytest.fixture(scope="module")
-def client(daemon: LiveDaemon) -> Iterator[OpenAI]:
-    with daemon.openai() as client:
-        yield client
 
 
 def test_a_stream_says_what_the_whole_answer_says(client: OpenAI) -> None:

@@ -29,12 +29,6 @@ def client(daemon: LiveDaemon) -> Iterator[ollama.Client]:
 
 
 @pytest.fixture(scope="module")
-def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
-    with daemon.http() as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Iterator[LiveDaemon]:
     """A daemon with a small Hub, a model of which only the entry is here, and an embedder."""
     config = f"""\

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from live import LiveDaemon
 from openai import OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -29,18 +27,6 @@ REQUIRED = """id object created_at completed_at status incomplete_details model 
 APPROVAL = "tools[0].require_approval"
 CLOCK: Any = {"type": "function", "name": "clock"}
 GREEDY: Any = {"model": "tiny", "temperature": 0}
-
-
-@pytest.fixture(scope="module")
-def client(daemon: LiveDaemon) -> Iterator[OpenAI]:
-    with daemon.openai() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def http(daemon: LiveDaemon) -> Iterator[httpx.Client]:
-    with daemon.http() as http:
-        yield http
 
 
 def test_a_stream_says_what_the_whole_answer_says(client: OpenAI) -> None:

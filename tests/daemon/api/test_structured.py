@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,12 +57,6 @@ TOOLS: list[Any] = [
     }
     for name in ("weather", "clock")
 ]
-
-
-@pytest.fixture
-def client(daemon: LiveDaemon) -> Iterator[OpenAI]:
-    with daemon.openai() as client:
-        yield client
 
 
 def is_weather(text: str | None) -> bool:
