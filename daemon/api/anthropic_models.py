@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..protocol.errors import BadRequest
+from .query import number
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
 
@@ -34,7 +35,7 @@ def page(models: Sequence[Mapping[str, Any]], query: Mapping[str, Any]) -> dict[
 
     Raises BadRequest for a limit outside 1 … 1000 and for an id that is not in the list.
     """
-    limit = _limit(query.get("limit"))
+    limit = number(query, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     ids = [model["id"] for model in models]
     after, before = query.get("after_id"), query.get("before_id")
     if after:
@@ -53,16 +54,6 @@ def page(models: Sequence[Mapping[str, Any]], query: Mapping[str, Any]) -> dict[
         "first_id": found[0]["id"] if found else None,
         "last_id": found[-1]["id"] if found else None,
     }
-
-
-def _limit(given: Any) -> int:
-    try:
-        limit = DEFAULT_LIMIT if given is None else int(given)
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= MAX_LIMIT:
-        raise BadRequest(f"limit: a number from 1 to {MAX_LIMIT} is required.", param="limit")
-    return limit
 
 
 def _place(ids: list[str], wanted: str, param: str) -> int:

@@ -13,6 +13,7 @@ from ..hub import discover
 from ..hub.remote import MAX_RESULTS, Format, Sort
 from ..protocol.errors import BadRequest
 from ..tasks import hub
+from .query import number
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -37,10 +38,8 @@ async def search(request: Request) -> HTTPResponse:
     words = request.args.get("q", "").strip()
     format = _one_of(request, "format", Format)
     sort = _one_of(request, "sort", Sort)
-    limit = request.args.get("limit", "30")
-    if not limit.isdecimal() or not 1 <= int(limit) <= MAX_RESULTS:
-        raise BadRequest(f"limit must be 1 to {MAX_RESULTS}.", param="limit")
-    return _json(await hub.search(_front(request), words[:200], format, sort, int(limit)))
+    limit = number(request.args, "limit", 30, least=1, most=MAX_RESULTS)
+    return _json(await hub.search(_front(request), words[:200], format, sort, limit))
 
 
 @blueprint.get("/api/hub/models", name="on_disk")

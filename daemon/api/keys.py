@@ -26,10 +26,11 @@ from ..access import edits
 from ..access.expiry import expiry_ms
 from ..access.keys import Key, Limits
 from ..protocol.caller import Scope
-from ..protocol.errors import BadRequest, Overloaded
+from ..protocol.errors import Overloaded
 from ..store.database import StoreUnavailable
 from ..tasks.usage import MAX_DAYS, usage_by_day
 from .body import convert, read_json
+from .query import number
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -114,12 +115,10 @@ async def delete(request: Request, name: str) -> HTTPResponse:
 @blueprint.get("/api/usage", name="usage")
 async def usage(request: Request) -> HTTPResponse:
     """Requests and tokens by day, model and API key."""
-    given = request.args.get("days", "30")
-    if not (given.isascii() and given.isdigit() and 0 < int(given[:9]) <= MAX_DAYS):
-        raise BadRequest(f"days: a number from 1 to {MAX_DAYS}.", param="days")
+    days = number(request.args, "days", 30, least=1, most=MAX_DAYS)
     front = request.app.ctx.front
     try:
-        found = await usage_by_day(front.store, int(given), time.time())
+        found = await usage_by_day(front.store, days, time.time())
     except StoreUnavailable as error:
         raise Overloaded(f"Usage cannot be read: {error}", retry_after_s=1) from error
     wanted = request.args.get("key")
@@ -128,7 +127,7 @@ async def usage(request: Request) -> HTTPResponse:
         for day, each in found
         if wanted is None or each.key == wanted
     ]
-    return _json({"days": int(given), "usage": rows})
+    return _json({"days": days, "usage": rows})
 
 
 def _access(request: Request) -> Access:

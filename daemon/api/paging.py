@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..protocol.errors import BadRequest
+from .query import number
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -23,21 +24,11 @@ class Paging(NamedTuple):
 
 def read_paging(request: Request, order: Order) -> Paging:
     """`order` is that of a list whose query says none. Raises BadRequest."""
-    limit = number(request, "limit", PAGE)
-    if not 1 <= limit <= MAX_PAGE:
-        raise BadRequest(f"limit: a number from 1 to {MAX_PAGE} is required.", param="limit")
+    limit = number(request.args, "limit", PAGE, least=1, most=MAX_PAGE)
     asked = request.args.get("order", order)
     if asked not in ("asc", "desc"):
         raise BadRequest("order must be asc or desc.", param="order")
     return Paging(limit, asked, request.args.get("after") or None)
-
-
-def number(request: Request, name: str, default: int) -> int:
-    """Raises BadRequest."""
-    try:
-        return int(request.args.get(name, default))
-    except ValueError:
-        raise BadRequest(f"{name} must be a number.", param=name) from None
 
 
 def page(

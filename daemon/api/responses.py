@@ -20,7 +20,8 @@ from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .body import read_json
 from .keep_alive import KEPT
-from .paging import number, page
+from .paging import page
+from .query import number
 from .responses_background import Background
 from .responses_fields import HARMLESS, UNSUPPORTED, ResponsesFields, read_asked
 from .responses_input import folded, item_id
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..tasks.front import Front
 
 blueprint = Blueprint("responses")
+
+MAX_EVENT = 999_999_999  # number of one; no response has more
 
 
 class CompactFields(msgspec.Struct, kw_only=True):
@@ -111,7 +114,8 @@ async def one(request: Request, identity: str) -> HTTPResponse | None:
                 "stream: only a response that is running in the background can be followed.",
                 param="stream",
             )
-        await _send(request, running.follow(number(request, "starting_after", -1)))
+        after = number(request.args, "starting_after", -1, least=-1, most=MAX_EVENT)
+        await _send(request, running.follow(after))
         return None
     return _json(await context.background.response(identity))
 
