@@ -8,10 +8,11 @@ import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
-from ..protocol.errors import BadRequest, Overloaded
+from ..protocol.errors import Overloaded
 from ..store import bench_runs
 from ..store.database import StoreUnavailable
 from ..tasks.bench import Plan
+from .body import convert, read_json
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -36,11 +37,7 @@ async def runs(request: Request) -> HTTPResponse:
 async def start(request: Request) -> HTTPResponse:
     """Answers at once; `GET /api/bench` tells how far it has come."""
     front: Front = request.app.ctx.front
-    try:
-        plan = msgspec.json.decode(request.body, type=Plan)
-    except msgspec.MsgspecError as error:
-        raise BadRequest(f"The body cannot be read: {error}.") from error
-    return _json(front.benchmarks.start(plan))
+    return _json(front.benchmarks.start(convert(read_json(request.body), Plan)))
 
 
 @blueprint.post("/api/bench/cancel", name="cancel")

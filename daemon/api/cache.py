@@ -8,8 +8,8 @@ import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
-from ..protocol.errors import BadRequest
 from ..tasks import cache
+from .body import convert, read_json
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -36,10 +36,7 @@ async def books(request: Request) -> HTTPResponse:
 async def clear(request: Request) -> HTTPResponse:
     """Answers when the disk is cleared and the engines were told."""
     front: Front = request.app.ctx.front
-    try:
-        asked = msgspec.json.decode(request.body, type=Clear) if request.body else Clear()
-    except msgspec.MsgspecError as error:
-        raise BadRequest(f"The body cannot be read: {error}.") from error
+    asked = convert(read_json(request.body or b"{}"), Clear)
     deleted = await cache.clear(front, asked.model, hot=asked.hot, cold=asked.cold)
     return _json({"model": asked.model, "deleted_blocks": deleted})
 

@@ -61,6 +61,35 @@ def test_a_broken_body_is_a_400(http: httpx.Client, path: str, body: bytes) -> N
     assert problem(http.post(path, content=body), 400)["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("path", ["/api/bench", "/api/cache/clear"])
+@pytest.mark.parametrize("body", [b"{", b'{"model": "\xff"}', b'{"model":' * 50_000, b"[]"])
+def test_so_it_is_at_endpoints_of_our_own(http: httpx.Client, path: str, body: bytes) -> None:
+    assert problem(http.post(path, content=body), 400)["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("/api/usage?days=367", "days"),
+        ("/api/usage?days=00000000012345678", "days"),
+        (f"/api/hub/search?limit={'9' * 5000}", "limit"),
+        ("/api/hub/search?limit=-1", "limit"),
+        ("/v1/models?limit=ten", "limit"),
+    ],
+)
+def test_a_number_out_of_range_in_an_address_is_a_400(
+    http: httpx.Client, path: str, param: str
+) -> None:
+    response = http.get(path, headers={"anthropic-version": "2023-06-01"})
+    assert response.status_code == 400, response.text
+    assert f"{param}: a number from 1 to" in response.text
+
+
+def test_a_page_without_an_address_may_change_nothing(http: httpx.Client) -> None:
+    response = http.post("/api/models/tiny/load", headers={"origin": "http://[::1"})
+    assert problem(response, 403)["code"] == "forbidden"
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [
