@@ -68,7 +68,11 @@ EVERYTHING = Wanted()
 def encode(entry: Entry) -> str:
     """The line, without its line break."""
     said = {key: value for key, value in msgspec.structs.asdict(entry).items() if value is not None}
-    return msgspec.json.encode(said).decode()
+    try:
+        return msgspec.json.encode(said).decode()
+    except UnicodeEncodeError:  # bytes that are no text, from a header or a file's name
+        whole = {k: v.encode("utf-8", "backslashreplace").decode() for k, v in said.items()}
+        return msgspec.json.encode(whole).decode()
 
 
 def decode(line: str | bytes) -> Entry:

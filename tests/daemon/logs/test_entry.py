@@ -95,6 +95,13 @@ def test_what_is_written_is_what_is_read(entry: Entry):
     assert decode(encode(entry)) == entry
 
 
+def test_bytes_that_are_no_text_lose_no_line():
+    """Headers and names of files may hold them; Python makes lone surrogates of them."""
+    odd = b"caf\xe9".decode(errors="surrogateescape")
+    found = decode(encode(Entry(message=f"{odd} is read", client=odd)))
+    assert (found.message, found.client) == ("caf\\udce9 is read", "caf\\udce9")
+
+
 def test_a_message_has_a_longest_length():
     entry = decode(JsonLines().format(record("x" * (3 * LONGEST))))
     assert len(entry.message) < LONGEST + 100
