@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..cold.index import Index, Totals
-from ..protocol import wire
+from ..protocol import caller, wire
 from ..protocol.errors import FastMLXError, Overloaded
 from .lookup import find_model
 
@@ -26,7 +26,7 @@ class Prefix(msgspec.Struct, frozen=True):
     tokens: int  # of the longest
     bytes: int
     hits: int
-    begins: str  # its first words
+    begins: str  # its first words; "" to who may see figures alone
 
 
 class ModelCache(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +149,10 @@ def _clear(plan: CachePlan, name: str | None) -> int:
 
 async def _prefixes(front: Front, name: str, prefixes: list[wire.CachedPrefix]) -> list[Prefix]:
     shown: list[Prefix] = []
+    reads = caller.current().may(caller.Scope.ADMIN)
     for prefix in prefixes:
         try:
-            words = await front.generator.words(name, prefix.preview)
+            words = await front.generator.words(name, prefix.preview) if reads else ""
         except FastMLXError:  # the model's folder went away meanwhile
             words = ""
         shown.append(Prefix(prefix.tokens, prefix.bytes, prefix.hits, words))

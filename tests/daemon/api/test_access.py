@@ -142,6 +142,25 @@ def test_a_scope_opens_what_it_says(
         assert rich.status_code not in (401, 403)
 
 
+def test_figures_of_the_cache_do_not_tell_what_was_said(
+    closed: LiveDaemon, make: Callable[..., str]
+) -> None:
+    with closed.openai(api_key=make()) as client:
+        said: Any = [{"role": "user", "content": "A secret. " * 20}]
+        client.chat.completions.create(model="tiny", messages=said, max_tokens=2)
+    with closed.http() as http:
+
+        def words(key: str) -> list[str]:
+            books = http.get("/api/cache", headers={"x-api-key": key}).json()
+            return [prefix["begins"] for model in books["models"] for prefix in model["prefixes"]]
+
+        admin = make("reads all", scopes=(Scope.ADMIN,))
+        closed.wait_until(lambda: any(words(admin)))
+        found = words(make("reads figures", scopes=(Scope.METRICS,)))
+        assert found
+        assert not any(found)
+
+
 def test_tools_of_mcp_servers_need_their_scope_in_a_chat_too(
     closed: LiveDaemon, make: Callable[..., str]
 ) -> None:
