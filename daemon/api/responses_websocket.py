@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 blueprint = Blueprint("responses_websocket")
 
 MAX_CONNECTIONS = 256
-MAX_LANES = 16  # of different stream_ids
+MAX_LANES = 16  # stream_ids at work at once
 MAX_WAITING = 32  # requests of one lane
 MAX_LOCAL = 64  # responses that a connection knows
 _FORBIDDEN = ("stream", "stream_options", "background")
@@ -122,18 +122,20 @@ class Connection:
     def _enqueue(self, lane: str | None, raw: dict[str, Any]) -> None:
         if lane not in self._lanes:
             if len(self._lanes) >= MAX_LANES:
-                raise Overloaded(f"At most {MAX_LANES} stream_ids are accepted.")
+                raise Overloaded(f"{MAX_LANES} stream_ids are at work already.", retry_after_s=1)
             self._lanes[lane] = asyncio.Queue(MAX_WAITING)
             task = asyncio.create_task(self._work(lane, self._lanes[lane]))
             self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             self._lanes[lane].put_nowait(raw)
         except asyncio.QueueFull:
             raise Overloaded(f"{MAX_WAITING} requests wait already.", retry_after_s=1) from None
 
     async def _work(self, lane: str | None, queue: asyncio.Queue[dict[str, Any]]) -> None:
-        while True:
-            raw = await queue.get()
+        """Ends with the last that waits: clients use a new stream_id for each conversation."""
+        while not queue.empty():
+            raw = queue.get_nowait()
             before = raw.get("previous_response_id")
             try:
                 await self._answer(raw, lane)
@@ -143,6 +145,7 @@ class Connection:
                 # What could not be gone on from once shall not be tried for ever.
                 self._known.pop(str(before), None)
                 await self._refuse(error, lane)
+        del self._lanes[lane]
 
     async def _answer(self, raw: dict[str, Any], lane: str | None) -> None:
         context = self._request.app.ctx

@@ -109,6 +109,13 @@ def test_streams_of_one_socket_run_side_by_side(socket: ClientConnection) -> Non
         assert len(numbers) > 8
 
 
+def test_a_stream_id_that_is_done_counts_no_more(socket: ClientConnection) -> None:
+    for number in range(20):
+        ask(socket, input="x", model="gpt-9", stream_id=f"s{number}")
+        (event,) = until_end(socket)
+        assert event["error"]["code"] == "model_not_found"
+
+
 def test_a_prompt_can_be_prepared_without_an_answer(socket: ClientConnection) -> None:
     ask(socket, input="word " * 100, generate=False)
     made = until_end(socket)[-1]
