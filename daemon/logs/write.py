@@ -104,7 +104,7 @@ def trim(path: Path, limit_bytes: int = SERVICE_BYTES) -> None:
     emptied. Programs that append (O_APPEND) go on from its start."""
     try:
         if path.stat().st_size > limit_bytes:
-            shutil.copyfile(path, path.with_name(path.name + ".1"))
+            shutil.copy(path, path.with_name(path.name + ".1"))  # with its permissions
             os.truncate(path, 0)
     except OSError:  # it is not there, or the disk is full: it stays as it is
         pass

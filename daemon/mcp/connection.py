@@ -109,6 +109,10 @@ class Connection:
         self._lose(State.CONNECTING)
         self._interrupt()
 
+    def trim_log(self) -> None:
+        """Keeps small what the server's program writes to stderr. Blocks."""
+        self._errors.trim()
+
     def _lose(self, state: State) -> None:
         """At once, although taking a connection down may take seconds."""
         self.state, self._client, self.tools, self.connected_at = state, None, (), None

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TextIO
 
+from ..logs.write import trim
+
 ROTATE_BYTES = 1 << 20
 TAIL_BYTES = 4000
 TAIL_LINES = 5
@@ -21,19 +23,24 @@ class ErrorLog:
         self._start = 0
 
     def open(self) -> TextIO:
-        """For a program that starts now. Begins a new file when the old one is large."""
+        """For a program that starts now."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
+        self.trim()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._start = os.fstat(descriptor).st_size
         return os.fdopen(descriptor, "w")
+
+    def trim(self) -> None:
+        """Begins anew where the file is large; a program that writes to it goes on. Blocks."""
+        trim(self.path, ROTATE_BYTES)
 
     def tail(self) -> str:
         """The last lines since it was opened last, as one; "" when there are none."""
         try:
             with self.path.open("rb") as file:
-                file.seek(max(self._start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                end = file.seek(0, os.SEEK_END)
+                start = self._start if self._start <= end else 0  # trimmed meanwhile
+                file.seek(max(start, end - TAIL_BYTES))
                 text = file.read(TAIL_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""

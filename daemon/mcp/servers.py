@@ -7,6 +7,7 @@ A broken file changes nothing; `error` says what is wrong until it is saved agai
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # Looking twice a second costs less than a second watcher of the same folder would.
 LOOK_S = 0.4
+TRIM_EVERY = 25  # looks; a program may write for months
 _NOT_READ = object()
 
 
@@ -50,8 +52,11 @@ class McpServers:
         """Reads the file, now and whenever it is saved, until cancelled."""
         seen = known = signature_of(self.path)
         await self.reload()
-        while True:
+        for look in itertools.count(1):
             await asyncio.sleep(LOOK_S)
+            if look % TRIM_EVERY == 0:
+                for connection in self.connections:
+                    await asyncio.to_thread(connection.trim_log)
             signature = signature_of(self.path)
             # Twice the same: whoever writes is done.
             if signature == seen and signature != known:
