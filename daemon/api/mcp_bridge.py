@@ -67,7 +67,7 @@ def scope_of(request: Request) -> dict[str, Any]:
         "query_string": request.query_string.encode("latin-1", "replace"),
         "root_path": "",
         "headers": [
-            (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
+            (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
             for name, value in request.headers.items()
         ],
         "client": (request.ip, request.port or 0),

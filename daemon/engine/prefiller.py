@@ -88,6 +88,7 @@ class Prefiller:
         caches = [self._joining_cache(sequence) for sequence in joining]
         for sequence in joining:
             self.drop(sequence.id)
+            sequence.leader = None  # or each would keep all before it alive
         return caches
 
     def _joining_cache(self, sequence: Sequence) -> LayerCaches:

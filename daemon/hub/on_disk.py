@@ -9,6 +9,7 @@ import contextlib
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -98,7 +99,8 @@ def delete_snapshot(folder: CacheFolder, commit: str) -> int:
     gone = snapshots.pop(commit, {})
     others = {blob for blobs in snapshots.values() for blob in blobs}
     for path in _blobs(folder):
-        if (blob := _key(path)) in gone and blob not in others:
+        content = _content(path)
+        if content is not None and content.blob in gone and content.blob not in others:
             path.unlink()
     shutil.rmtree(folder.snapshot(commit))
     for name, at in _refs(folder).items():
@@ -119,7 +121,8 @@ def discard(folder: CacheFolder, commit: str, digests: Collection[str]) -> None:
         snapshots = _snapshots(folder).values()
         used = {blob for blobs in snapshots for blob in blobs}
         for path in _blobs(folder):
-            if path.name in digests and _key(path) not in used:
+            content = _content(path)
+            if path.name in digests and (content is None or content.blob not in used):
                 path.unlink()
         if not snapshots and not any(_blobs(folder)):
             shutil.rmtree(folder.root)
@@ -131,11 +134,12 @@ def _read(folder: CacheFolder) -> OnDisk:
     everything = {blob: size for blobs in snapshots.values() for blob, size in blobs.items()}
     partial_bytes = 0
     for path in _blobs(folder):
-        if (key := _key(path)) is None or key in everything:
+        content = _content(path)
+        if content is None or content.blob in everything:
             continue
-        everything[key] = path.stat().st_size
+        everything[content.blob] = content.size_bytes
         if path.name.endswith((PARTIAL, ".incomplete")):
-            partial_bytes += everything[key]
+            partial_bytes += content.size_bytes
     revisions = []
     for commit, blobs in snapshots.items():
         others = {b for other, its in snapshots.items() if other != commit for b in its}
@@ -166,8 +170,8 @@ def _snapshots(folder: CacheFolder) -> dict[str, dict[Blob, int]]:
             continue
         blobs = found[snapshot.name] = {}
         for path in snapshot.rglob("*"):
-            if not path.is_dir() and (key := _key(path)) is not None:
-                blobs[key] = path.stat().st_size
+            if not path.is_dir() and (content := _content(path)) is not None:
+                blobs[content.blob] = content.size_bytes
     return found
 
 
@@ -192,10 +196,16 @@ def _entries(folder: Path) -> Iterator[Path]:
         return
 
 
-def _key(path: Path) -> Blob | None:
-    """Of the content that a path leads to; None for a link to nothing."""
+class _Content(NamedTuple):
+    blob: Blob
+    size_bytes: int
+
+
+def _content(path: Path) -> _Content | None:
+    """What a path leads to, looked at once: a download may end meanwhile. None for a link to
+    nothing."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino
+    return _Content((stat.st_dev, stat.st_ino), stat.st_size)
