@@ -48,10 +48,6 @@ class Sessions:
         if self._ends.pop(_digest(token, password), None) is not None:
             self._write()
 
-    def end_all(self) -> None:
-        self._ends = {}
-        self._write()
-
     def _write(self) -> None:
         with contextlib.suppress(OSError):  # then a restart ends them
             write_private(self._path, msgspec.json.encode(self._ends))

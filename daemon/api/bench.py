@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
@@ -13,6 +12,7 @@ from ..store import bench_runs
 from ..store.database import StoreUnavailable
 from ..tasks.bench import Plan
 from .body import convert, read_json
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -30,14 +30,14 @@ async def runs(request: Request) -> HTTPResponse:
         kept = await front.store.read(bench_runs.runs)
     except StoreUnavailable as error:
         raise Overloaded(str(error)) from error
-    return _json({"current": front.benchmarks.current, "runs": kept})
+    return json_reply({"current": front.benchmarks.current, "runs": kept})
 
 
 @blueprint.post("/api/bench", name="start", ctx_body=Plan)
 async def start(request: Request) -> HTTPResponse:
     """Answers at once; `GET /api/bench` tells how far it has come."""
     front: Front = request.app.ctx.front
-    return _json(front.benchmarks.start(convert(read_json(request.body), Plan)))
+    return json_reply(front.benchmarks.start(convert(read_json(request.body), Plan)))
 
 
 @blueprint.post("/api/bench/cancel", name="cancel")
@@ -45,8 +45,4 @@ async def cancel(request: Request) -> HTTPResponse:
     """Nothing of the run is kept."""
     front: Front = request.app.ctx.front
     await front.benchmarks.cancel()
-    return _json(front.benchmarks.current)
-
-
-def _json(value: object) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")
+    return json_reply(front.benchmarks.current)

@@ -10,6 +10,7 @@ from sanic.response import HTTPResponse
 
 from ..tasks import cache
 from .body import convert, read_json
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -29,7 +30,7 @@ class Clear(msgspec.Struct):
 
 @blueprint.get("/api/cache", name="books")
 async def books(request: Request) -> HTTPResponse:
-    return _json(await cache.books(request.app.ctx.front))
+    return json_reply(await cache.books(request.app.ctx.front))
 
 
 @blueprint.post("/api/cache/clear", name="clear", ctx_body=Clear)
@@ -38,8 +39,4 @@ async def clear(request: Request) -> HTTPResponse:
     front: Front = request.app.ctx.front
     asked = convert(read_json(request.body or b"{}"), Clear)
     deleted = await cache.clear(front, asked.model, hot=asked.hot, cold=asked.cold)
-    return _json({"model": asked.model, "deleted_blocks": deleted})
-
-
-def _json(value: object) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")
+    return json_reply({"model": asked.model, "deleted_blocks": deleted})

@@ -19,6 +19,7 @@ from ..store.responses import Conversation
 from .body import convert, read_json
 from .keeping import check_metadata
 from .paging import list_object, page
+from .reply import json_reply
 from .responses_input import Item, read_items
 from .responses_keeper import Keeper
 
@@ -41,12 +42,12 @@ async def create(request: Request) -> HTTPResponse:
     labels, owner = fields.metadata or {}, current_key()
     made = Conversation(f"conv_{uuid.uuid4().hex}", now_ms, None, labels, owner)
     await _add(keeper, made, fields.items)
-    return _json(_object(made))
+    return json_reply(_object(made))
 
 
 @blueprint.get("/<identity:str>", name="one")
 async def one(request: Request, identity: str) -> HTTPResponse:
-    return _json(_object(await request.app.ctx.keeper.conversation(identity)))
+    return json_reply(_object(await request.app.ctx.keeper.conversation(identity)))
 
 
 @blueprint.post("/<identity:str>", name="update", ctx_body=ConversationFields)
@@ -57,7 +58,7 @@ async def update(request: Request, identity: str) -> HTTPResponse:
         found = await keeper.conversation(identity)
         changed = found._replace(metadata=fields.metadata or {})
         await keeper.put_conversation(changed)
-    return _json(_object(changed))
+    return json_reply(_object(changed))
 
 
 @blueprint.delete("/<identity:str>", name="delete")
@@ -65,14 +66,14 @@ async def delete(request: Request, identity: str) -> HTTPResponse:
     keeper: Keeper = request.app.ctx.keeper
     with keeper.locked(identity):
         await keeper.forget_conversation(identity)
-    return _json({"id": identity, "object": "conversation.deleted", "deleted": True})
+    return json_reply({"id": identity, "object": "conversation.deleted", "deleted": True})
 
 
 @blueprint.get("/<identity:str>/items", name="items")
 async def items(request: Request, identity: str) -> HTTPResponse:
     keeper: Keeper = request.app.ctx.keeper
     head = (await keeper.conversation(identity)).head
-    return _json(page(request, [] if head is None else await keeper.items_until(head)))
+    return json_reply(page(request, [] if head is None else await keeper.items_until(head)))
 
 
 @blueprint.post("/<identity:str>/items", name="add", ctx_body=ConversationFields)
@@ -83,7 +84,7 @@ async def add(request: Request, identity: str) -> HTTPResponse:
     keeper: Keeper = request.app.ctx.keeper
     with keeper.locked(identity):
         added = await _add(keeper, await keeper.conversation(identity), fields.items)
-    return _json(list_object(added, more=False))
+    return json_reply(list_object(added, more=False))
 
 
 def _fields(request: Request) -> ConversationFields:
@@ -107,7 +108,3 @@ def _object(conversation: Conversation) -> dict[str, Any]:
         "created_at": conversation.created_ms // 1000,
         "metadata": conversation.metadata,
     }
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from sanic import Blueprint
@@ -10,6 +10,7 @@ from sanic.response import HTTPResponse
 
 from ..hub.downloads import listed
 from .body import convert, read_json
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -30,7 +31,7 @@ class Wanted(msgspec.Struct):
 @blueprint.get("/api/downloads", name="all")
 async def all_downloads(request: Request) -> HTTPResponse:
     """Those that run, wait, are paused or failed, and the last that are done; the newest first."""
-    return _json({"downloads": listed(_downloads(request))})
+    return json_reply({"downloads": listed(_downloads(request))})
 
 
 @blueprint.post("/api/downloads", name="start", ctx_body=Wanted)
@@ -62,7 +63,7 @@ async def resume(request: Request, id: str) -> HTTPResponse:
 async def cancel(request: Request, id: str) -> HTTPResponse:
     """Takes it off the list, and deletes what it has fetched unless it is done."""
     download = await _downloads(request).cancel(id)
-    return _json(download.as_json() | {"state": "cancelled"})
+    return json_reply(download.as_json() | {"state": "cancelled"})
 
 
 def _downloads(request: Request) -> Downloads:
@@ -70,8 +71,4 @@ def _downloads(request: Request) -> Downloads:
 
 
 def _one(download: Download) -> HTTPResponse:
-    return _json(download.as_json())
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")
+    return json_reply(download.as_json())

@@ -14,6 +14,7 @@ from ..hub.remote import MAX_RESULTS, Format, Sort
 from ..protocol.errors import BadRequest
 from ..tasks import hub
 from .query import number
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -28,7 +29,7 @@ async def discovered(request: Request) -> HTTPResponse:
     """Models on this machine that could be added to config.yaml, in the places of `discover:`."""
     front = _front(request)
     survey = await discover.survey(front.config.settings)
-    return _json(discover.as_json(survey, front.supervisor.memory_limit_bytes))
+    return json_reply(discover.as_json(survey, front.supervisor.memory_limit_bytes))
 
 
 @blueprint.get("/api/hub/search", name="search")
@@ -39,18 +40,18 @@ async def search(request: Request) -> HTTPResponse:
     format = _one_of(request, "format", Format)
     sort = _one_of(request, "sort", Sort)
     limit = number(request.args, "limit", 30, least=1, most=MAX_RESULTS)
-    return _json(await hub.search(_front(request), words[:200], format, sort, limit))
+    return json_reply(await hub.search(_front(request), words[:200], format, sort, limit))
 
 
 @blueprint.get("/api/hub/models", name="on_disk")
 async def models(request: Request) -> HTTPResponse:
     """What is in the Hub's cache on this machine, and what deleting it would free."""
-    return _json({"models": [_shown(found) for found in await hub.models(_front(request))]})
+    return json_reply({"models": [_shown(found) for found in await hub.models(_front(request))]})
 
 
 @blueprint.get("/api/hub/models/<id:path>", name="one_on_disk")
 async def model(request: Request, id: str) -> HTTPResponse:
-    return _json(_shown(await hub.find(_front(request), unquote(id))))
+    return json_reply(_shown(await hub.find(_front(request), unquote(id))))
 
 
 @blueprint.delete("/api/hub/models/<id:path>", name="delete")
@@ -60,7 +61,7 @@ async def delete(request: Request, id: str) -> HTTPResponse:
     commit = request.args.get("commit") or None
     confirmed = request.args.get("confirm", "").lower() in ("true", "1", "yes")
     freed = await hub.delete(_front(request), unquote(id), commit, confirmed=confirmed)
-    return _json({"id": unquote(id), "commit": commit, "freed_bytes": freed})
+    return json_reply({"id": unquote(id), "commit": commit, "freed_bytes": freed})
 
 
 def _one_of(request: Request, name: str, choices: Any) -> Any:
@@ -79,7 +80,3 @@ def _shown(found: hub.Deletable) -> dict[str, Any]:
 
 def _front(request: Request) -> Front:
     return request.app.ctx.front
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

@@ -31,6 +31,7 @@ from ..store.database import StoreUnavailable
 from ..tasks.usage import MAX_DAYS, usage_by_day
 from .body import convert, read_json
 from .query import number
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -146,7 +147,4 @@ def _shown(access: Access, key: Key) -> dict[str, Any]:
 
 def _json(value: Any) -> HTTPResponse:
     # Whoever sits between shall not keep a key.
-    headers = {"cache-control": "no-store"}
-    return HTTPResponse(
-        msgspec.json.encode(value), headers=headers, content_type="application/json"
-    )
+    return json_reply(value, {"cache-control": "no-store"})

@@ -19,6 +19,7 @@ from sanic.response import HTTPResponse
 from ..mcp.names import function_names
 from ..protocol.errors import BadRequest
 from .body import convert, read_json
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -40,7 +41,7 @@ class Execute(msgspec.Struct, kw_only=True):
 @blueprint.get("/v1/mcp/servers", name="servers")
 async def servers(request: Request) -> HTTPResponse:
     front: Front = request.app.ctx.front
-    return _json(front.mcp.status())
+    return json_reply(front.mcp.status())
 
 
 @blueprint.get("/v1/mcp/tools", name="tools")
@@ -62,7 +63,7 @@ async def tools(request: Request) -> HTTPResponse:
         for function, tool in function_names(front.mcp.tools()).items()
         if wanted is None or tool.server == wanted
     ]
-    return _json({"tools": found, "count": len(found)})
+    return json_reply({"tools": found, "count": len(found)})
 
 
 @blueprint.post("/v1/mcp/execute", name="execute", ctx_body=Execute)
@@ -81,7 +82,7 @@ async def execute(request: Request) -> HTTPResponse:
     tool = front.mcp.tool(asked.name, asked.server)
     since = time.perf_counter()
     result = await front.mcp.call(tool, asked.arguments or {}, timeout_s)
-    return _json(
+    return json_reply(
         {
             "server": tool.server,
             "name": tool.name,
@@ -99,8 +100,4 @@ async def reconnect(request: Request, name: str) -> HTTPResponse:
     """Begins at once; does not wait for the end."""
     front: Front = request.app.ctx.front
     front.mcp.find(unquote(name)).reconnect()
-    return _json(front.mcp.status())
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")
+    return json_reply(front.mcp.status())

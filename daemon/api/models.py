@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from ..tasks.lookup import allowed_models, find_model
 from .anthropic_errors import speaks_anthropic
 from .anthropic_models import model_info, page
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -73,8 +73,8 @@ async def list_models(request: Request) -> HTTPResponse:
     front: Front = request.app.ctx.front
     data = await model_objects(front, front.config.settings)
     if speaks_anthropic(request.path, request.headers):
-        return _json(page(data, request.args))
-    return _json({"object": "list", "data": data})
+        return json_reply(page(data, request.args))
+    return json_reply({"object": "list", "data": data})
 
 
 @blueprint.get("/v1/models/<model_id:path>", name="one")
@@ -87,8 +87,4 @@ async def one_model(request: Request, model_id: str) -> HTTPResponse:
     # A name may match an alias with a *, which the list leaves out.
     model = models.get(wanted) or models[name] | {"id": wanted}
     anthropic = speaks_anthropic(request.path, request.headers)
-    return _json(model_info(model) if anthropic else model)
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")
+    return json_reply(model_info(model) if anthropic else model)

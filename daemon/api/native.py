@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from ..protocol.errors import ModelNotFound
 from ..tasks.lookup import find_model
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -22,13 +22,13 @@ blueprint = Blueprint("native")
 
 @blueprint.route("/health", methods=["GET", "HEAD"], name="health")
 async def health(request: Request) -> HTTPResponse:
-    return _json({"status": "ok"})
+    return json_reply({"status": "ok"})
 
 
 @blueprint.get("/version", name="version")
 async def version(request: Request) -> HTTPResponse:
     """As vLLM says it; benchmarks note it."""
-    return _json({"version": request.app.ctx.front.version})
+    return json_reply({"version": request.app.ctx.front.version})
 
 
 @blueprint.route("/metrics", methods=["GET", "HEAD"], name="metrics")
@@ -39,7 +39,7 @@ async def metrics(request: Request) -> HTTPResponse:
 
 @blueprint.get("/api/status", name="status")
 async def status(request: Request) -> HTTPResponse:
-    return _json(request.app.ctx.front.status())
+    return json_reply(request.app.ctx.front.status())
 
 
 @blueprint.post("/api/models/<name:path>/load", name="load")
@@ -48,7 +48,7 @@ async def load(request: Request, name: str) -> HTTPResponse:
     front: Front = request.app.ctx.front
     declared = _declared(front, name)
     await front.supervisor.load(declared)
-    return _json(_model(front, declared))
+    return json_reply(_model(front, declared))
 
 
 @blueprint.post("/api/models/<name:path>/unload", name="unload")
@@ -57,7 +57,7 @@ async def unload(request: Request, name: str) -> HTTPResponse:
     front: Front = request.app.ctx.front
     declared = _declared(front, name)
     await front.supervisor.unload(declared)
-    return _json(_model(front, declared))
+    return json_reply(_model(front, declared))
 
 
 def _declared(front: Front, name: str) -> str:
@@ -70,7 +70,3 @@ def _model(front: Front, name: str) -> dict[str, Any]:
         if model["name"] == name:
             return model
     raise ModelNotFound(f"The model '{name}' was withdrawn meanwhile.")
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

@@ -23,6 +23,7 @@ from ..supervisor.status import State
 from ..tasks.lookup import allowed_models, find_model
 from .body import convert, read_json
 from .ollama_fields import model_name
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -63,7 +64,7 @@ class OnDisk(NamedTuple):
 @blueprint.get("/api/version", name="version")
 async def version(request: Request) -> HTTPResponse:
     """Ollama: the version of its API that is spoken; `fastmlx` is the program's own."""
-    return _json({"version": API_VERSION, "fastmlx": request.app.ctx.front.version})
+    return json_reply({"version": API_VERSION, "fastmlx": request.app.ctx.front.version})
 
 
 @blueprint.get("/api/tags", name="tags")
@@ -75,7 +76,7 @@ async def tags(request: Request) -> HTTPResponse:
     models = [
         _listed(each, found[name]) for name, each in _names(settings) if found[name] is not None
     ]
-    return _json({"models": models})
+    return json_reply({"models": models})
 
 
 @blueprint.get("/api/ps", name="ps")
@@ -101,7 +102,7 @@ async def running(request: Request) -> HTTPResponse:
                 "context_length": status.context,
             }
         )
-    return _json({"models": models})
+    return json_reply({"models": models})
 
 
 @blueprint.post("/api/show", name="show", ctx_body=OllamaShowFields)
@@ -117,7 +118,7 @@ async def show(request: Request) -> HTTPResponse:
     capabilities = await front.capabilities.of({name: spec})
     architecture = info.architecture
     parameters = _parameters(spec)
-    return _json(
+    return json_reply(
         {
             "modelfile": _modelfile(spec, parameters),
             "parameters": "\n".join(f"{key} {value}" for key, value in parameters.items()),
@@ -212,7 +213,3 @@ def _modelfile(spec: ModelSpec, parameters: dict[str, Any]) -> str:
 def _timestamp(seconds: float) -> str:
     """Since the epoch → RFC 3339."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/list
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from sanic import Blueprint
@@ -17,6 +17,7 @@ from .body import convert, read_json
 from .completions_keeper import CompletionKeeper
 from .keeping import check_metadata
 from .paging import list_object, page, read_paging
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -45,38 +46,34 @@ async def listed(request: Request) -> HTTPResponse:
         request.args.get("model") or None, labels, paging.order, paging.after, paging.limit
     )
     found, more = await _keeper(request).listed(wanted)
-    return _json(list_object(found, more=more))
+    return json_reply(list_object(found, more=more))
 
 
 @blueprint.get("/<identity:str>", name="one")
 async def one(request: Request, identity: str) -> HTTPResponse:
     """OpenAI: a chat completion that is kept."""
-    return _json(await _keeper(request).completion(identity))
+    return json_reply(await _keeper(request).completion(identity))
 
 
 @blueprint.post("/<identity:str>", name="update", ctx_body=LabelFields)
 async def update(request: Request, identity: str) -> HTTPResponse:
     """OpenAI: new metadata for a chat completion that is kept."""
     fields = convert(read_json(request.body), LabelFields)
-    return _json(await _keeper(request).describe(identity, check_metadata(fields.metadata)))
+    return json_reply(await _keeper(request).describe(identity, check_metadata(fields.metadata)))
 
 
 @blueprint.delete("/<identity:str>", name="delete")
 async def delete(request: Request, identity: str) -> HTTPResponse:
     """OpenAI: a chat completion is kept no longer."""
     await _keeper(request).forget(identity)
-    return _json({"object": "chat.completion.deleted", "id": identity, "deleted": True})
+    return json_reply({"object": "chat.completion.deleted", "id": identity, "deleted": True})
 
 
 @blueprint.get("/<identity:str>/messages", name="messages")
 async def messages(request: Request, identity: str) -> HTTPResponse:
     """OpenAI: the messages that a kept chat completion answers."""
-    return _json(page(request, await _keeper(request).messages(identity), "asc"))
+    return json_reply(page(request, await _keeper(request).messages(identity), "asc"))
 
 
 def _keeper(request: Request) -> CompletionKeeper:
     return request.app.ctx.completions
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

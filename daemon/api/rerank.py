@@ -19,6 +19,7 @@ from ..protocol.errors import BadRequest
 from ..protocol.requests import RequestMeta, ScoreRequest
 from .body import convert, is_null, one_of, read_json, refuse
 from .openai_fields import check_model
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -176,7 +177,7 @@ def rerank_body(asked: Rerank, found: Scores, version: str) -> dict[str, Any]:
 async def _rerank(request: Request, version: str) -> HTTPResponse:
     front: Front = request.app.ctx.front
     asked = read_rerank(request.body, client=request.ip)
-    return _json(rerank_body(asked, await front.ranker.score(asked.request), version))
+    return json_reply(rerank_body(asked, await front.ranker.score(asked.request), version))
 
 
 @blueprint.post(
@@ -202,7 +203,7 @@ async def score(request: Request) -> HTTPResponse:
     asked = read_score(request.body, client=request.ip)
     found = await front.ranker.score(asked)
     tokens = found.prompt_tokens
-    return _json(
+    return json_reply(
         {
             "id": asked.meta.request_id,
             "object": "list",
@@ -215,7 +216,3 @@ async def score(request: Request) -> HTTPResponse:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
         }
     )
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

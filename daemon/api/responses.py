@@ -22,6 +22,7 @@ from .body import read_json
 from .keep_alive import KEPT
 from .paging import page
 from .query import number
+from .reply import json_reply
 from .responses_background import Background
 from .responses_fields import HARMLESS, UNSUPPORTED, ResponsesFields, read_asked
 from .responses_input import folded, item_id
@@ -75,7 +76,7 @@ async def create(request: Request) -> HTTPResponse | None:
     if asked.fields.background:
         running = await background.start(run)
         if not asked.fields.stream:
-            return _json(running.response)
+            return json_reply(running.response)
         await _send(request, running.follow(-1))
         return None
     if asked.fields.stream:
@@ -93,7 +94,7 @@ async def create(request: Request) -> HTTPResponse | None:
     async with aclosing(run.frames()) as made:
         async for _ in made:
             pass
-    return _json(run.response)
+    return json_reply(run.response)
 
 
 async def _send(request: Request, frames: Any) -> None:
@@ -117,14 +118,14 @@ async def one(request: Request, identity: str) -> HTTPResponse | None:
         after = number(request.args, "starting_after", -1, least=-1, most=MAX_EVENT)
         await _send(request, running.follow(after))
         return None
-    return _json(await context.background.response(identity))
+    return json_reply(await context.background.response(identity))
 
 
 @blueprint.delete("/v1/responses/<identity:str>", name="delete")
 async def delete(request: Request, identity: str) -> HTTPResponse:
     await request.app.ctx.background.cancel(identity)
     await request.app.ctx.keeper.forget(identity)
-    return _json({"id": identity, "object": "response", "deleted": True})
+    return json_reply({"id": identity, "object": "response", "deleted": True})
 
 
 @blueprint.post("/v1/responses/<identity:str>/cancel", name="cancel")
@@ -134,12 +135,12 @@ async def cancel(request: Request, identity: str) -> HTTPResponse:
     response = await background.response(identity)
     if not response["background"]:
         raise BadRequest("Only a response with background: true can be cancelled.")
-    return _json(response)
+    return json_reply(response)
 
 
 @blueprint.get("/v1/responses/<identity:str>/input_items", name="input_items")
 async def input_items(request: Request, identity: str) -> HTTPResponse:
-    return _json(page(request, await request.app.ctx.keeper.input_of(identity)))
+    return json_reply(page(request, await request.app.ctx.keeper.input_of(identity)))
 
 
 @blueprint.post(
@@ -157,7 +158,7 @@ async def input_tokens(request: Request) -> HTTPResponse:
     chat = await read_request(context.front, context.keeper, asked, before, request.ip)
     chat = await mcp_loop.offered(context.front.mcp, chat)
     count = await context.front.generator.count(chat)
-    return _json({"object": "response.input_tokens", "input_tokens": count})
+    return json_reply({"object": "response.input_tokens", "input_tokens": count})
 
 
 @blueprint.post("/v1/responses/compact", name="compact", ctx_body=CompactFields)
@@ -183,7 +184,7 @@ async def compact(request: Request) -> HTTPResponse:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 0,
     }
-    return _json(
+    return json_reply(
         {
             "id": f"comp_{mark}",
             "object": "response.compaction",
@@ -192,7 +193,3 @@ async def compact(request: Request) -> HTTPResponse:
             "usage": usage,
         }
     )
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

@@ -17,6 +17,7 @@ from ..protocol.requests import ChatRequest
 from .body import convert, read_json
 from .openai_chat import ChatFields, read_chat
 from .openai_fields import check_model
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from sanic import Request
@@ -55,7 +56,7 @@ async def tokenize(request: Request) -> HTTPResponse:
         found = await tools.tokenize(model, fields.prompt, add_special_tokens=add)
     else:
         found = await tools.tokenize_chat(_chat(tools, raw), add_special_tokens=bool(special))
-    return _json(
+    return json_reply(
         {
             "count": len(found.tokens),
             "max_model_len": found.context,
@@ -72,14 +73,14 @@ async def detokenize(request: Request) -> HTTPResponse:
     if any(token < 0 for token in fields.tokens):
         raise BadRequest("A token id cannot be negative.", param="tokens")
     text = await tools.detokenize(_model(tools, fields.model), fields.tokens)
-    return _json({"prompt": text})
+    return json_reply({"prompt": text})
 
 
 @blueprint.post("/apply-template", name="apply_template", ctx_body=ChatFields)
 async def apply_template(request: Request) -> HTTPResponse:
     tools = _tools(request)
     chat = _chat(tools, read_json(request.body))
-    return _json({"prompt": await tools.apply_template(chat)})
+    return json_reply({"prompt": await tools.apply_template(chat)})
 
 
 def _tools(request: Request) -> TokenTools:
@@ -96,7 +97,3 @@ def _chat(tools: TokenTools, raw: dict[str, Any]) -> ChatRequest:
     name = raw.get("model")
     model = tools.model_or_only(name if isinstance(name, str) else None)
     return read_chat(msgspec.json.encode(raw | {"model": model})).request
-
-
-def _json(value: Any) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(value), content_type="application/json")

@@ -1,8 +1,7 @@
 """The errors that a client may see.
 
 Every dialect renders the same few classes in its own shape (`daemon.api.errors`), so the code that
-finds a problem says only what it is. `retriable` errors may go away by themselves: replay or
-`Retry-After`; the others come back for the same request.
+finds a problem says only what it is.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ class FastMLXError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    retriable: ClassVar[bool] = False
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None
@@ -124,7 +122,6 @@ class Conflict(FastMLXError):
 
     status = 409
     code = "conflict"
-    retriable = True
 
 
 class RequestCancelled(FastMLXError):
@@ -146,7 +143,6 @@ class Overloaded(FastMLXError):
 
     status = 503
     code = "overloaded"
-    retriable = True
 
 
 class ModelFailed(FastMLXError):
@@ -182,7 +178,6 @@ class EngineDied(FastMLXError):
 
     status = 500
     code = "engine_died"
-    retriable = True
 
 
 class TimedOut(FastMLXError):
@@ -204,7 +199,6 @@ class ToolUnavailable(FastMLXError):
 
     status = 503
     code = "mcp_server_unavailable"
-    retriable = True
 
 
 class ToolTimeout(FastMLXError):

@@ -36,7 +36,6 @@ class Generation(AsyncIterator[wire.TokenRow]):
         "deaths",
         "id",
         "output",
-        "queued_s",
         "sent",
         "turn",
     )
@@ -52,7 +51,6 @@ class Generation(AsyncIterator[wire.TokenRow]):
         self.output = list(message.output)  # the replay log: every token delivered so far
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
-        self.queued_s = 0.0  # from generate() to the first row; 0 until then
         self.created_s = time.monotonic()
         self._message = message
         self._rows: deque[wire.TokenRow] = deque()
@@ -108,9 +106,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
     def push(self, row: wire.TokenRow) -> None:
         """A row came in. This is the hot path: once per sequence and step."""
         output = self.output
-        if not output:
-            self.queued_s = time.monotonic() - self.created_s
-        elif row.cached_tokens:
+        if output and row.cached_tokens:
             # First row after a replay: the cache hit is ours, not news for the usage row.
             row = msgspec.structs.replace(row, cached_tokens=0)
         output += row.tokens

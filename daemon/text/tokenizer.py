@@ -167,9 +167,6 @@ class Tokenizer:
             table = self._tables[shown] = ByteTable(self.token_bytes, hidden)
         return ByteDetokenizer(table, 0 if continues else self._bytes.strip_start)
 
-    def _decode_all(self, tokens: list[int]) -> str:
-        return self._backend.decode(tokens, skip_special_tokens=False)
-
     def _own_eos_token_ids(self) -> set[int]:
         templates = "".join(self.chat_templates.values())
         ends = [end for end in TURN_ENDS if end in self._added and end in templates]

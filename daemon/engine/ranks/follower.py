@@ -28,7 +28,6 @@ _IDLE_S = 0.5  # after which freed memory is given back
 
 
 class Follower(Lockstep):
-    leads = False
     alone = False
 
     def __init__(self, rank: int) -> None:

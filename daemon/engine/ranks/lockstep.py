@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 class Lockstep:
     """Of an engine that is one process: everything is as this process has it."""
 
-    leads = True  # speaks to the front
     alone = True  # there are no other ranks
 
     def load(self, load: Load) -> Load:
