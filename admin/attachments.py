@@ -61,8 +61,11 @@ def _pdf(name: str, body: bytes) -> tuple[str, int]:
             pages.append(page.extract_text())
             if time.monotonic() > late:
                 raise BadRequest(f"{name} takes too long to read.")
-    except (PyPdfError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
-        raise BadRequest(f"{name} cannot be read as a PDF: {error}") from None
+    except BadRequest:
+        raise
+    except Exception as error:  # of a damaged file the library raises whatever it stumbles over
+        reason = error if isinstance(error, PyPdfError) else "it is damaged"
+        raise BadRequest(f"{name} cannot be read as a PDF: {reason}.") from None
     text = "\n\n".join(pages).strip()
     if not text:
         raise BadRequest(f"{name} has no text: its pages are pictures.")

@@ -12,6 +12,7 @@ from fastmlx.daemon.protocol.channel import encode
 from fuzz.bodies import READERS
 from fuzz.targets import BLOCK, REASONING, TOOLS
 from fuzz.words import ROOT
+from pdf import pdf
 
 
 def seeds(name: str) -> Iterator[bytes]:
@@ -60,6 +61,8 @@ def seeds(name: str) -> Iterator[bytes]:
                 }
             }
         ).encode()
+    elif name == "attached_files":
+        yield pdf("Kettles whistle").removeprefix(b"%PDF-")
     elif name == "markdown":
         yield (
             b"# a\n\n* b **c** `d` <script>e</script> [f](javascript:g) [h](https://i 'j')\n"

@@ -16,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import msgspec
+from fastmlx.admin.attachments import Upload
+from fastmlx.admin.attachments import read as read_file
 from fastmlx.admin.markdown import to_html
 from fastmlx.config.document import Problem
 from fastmlx.config.edit import Change, EditError, edited, written
@@ -280,6 +282,15 @@ def markdown(data: bytes) -> None:
                     assert value.lower().startswith(("http://", "https://", "mailto:")), value
 
 
+def attached_files(data: bytes) -> None:
+    """As a PDF, and as whatever it looks like."""
+    for whole in (b"%PDF-" + data, data):
+        try:
+            read_file(Upload("a", "", whole))
+        except BadRequest as error:
+            assert error.message
+
+
 _ELEMENTS = re.compile(
     "a|blockquote|br|code|del|em|h[1-6r]|li|ol|p|pre|s|span|strong|table|tbody|t[dhr]|thead|ul"
 )
@@ -298,5 +309,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         request_bodies,
         mcp_declarations,
         markdown,
+        attached_files,
     )
 }
