@@ -18,6 +18,7 @@ from sanic.response import HTTPResponse
 from ..protocol.errors import BadRequest
 from ..protocol.requests import RequestMeta, ScoreRequest
 from .body import convert, is_null, one_of, read_json, refuse
+from .keep_alive import KEPT, read_kept
 from .openai_fields import check_model
 from .reply import json_reply
 
@@ -95,6 +96,7 @@ def read_rerank(body: bytes, *, client: str | None = None) -> Rerank:
             truncate=True,
             max_document_tokens=most,
             raw=_raw(fields),
+            keep_alive_s=read_kept(raw),
             meta=_meta("rerank", client),
         ),
         fields.documents,
@@ -130,6 +132,7 @@ def read_score(body: bytes, *, client: str | None = None) -> ScoreRequest:
         instruction=fields.instruction,
         truncate=fields.truncate_prompt_tokens == -1,
         raw=_raw(fields),
+        keep_alive_s=read_kept(raw),
         meta=_meta("score", client),
     )
 
@@ -181,7 +184,11 @@ async def _rerank(request: Request, version: str) -> HTTPResponse:
 
 
 @blueprint.post(
-    "/v1/rerank", name="rerank_v1", ctx_body=RerankFields, ctx_refused=tuple(UNSUPPORTED)
+    "/v1/rerank",
+    name="rerank_v1",
+    ctx_body=RerankFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=KEPT,
 )
 async def rerank_v1(request: Request) -> HTTPResponse:
     """Cohere, Jina: documents in the order in which they answer a query."""
@@ -189,14 +196,24 @@ async def rerank_v1(request: Request) -> HTTPResponse:
 
 
 @blueprint.post(
-    "/v2/rerank", name="rerank_v2", ctx_body=RerankFields, ctx_refused=tuple(UNSUPPORTED)
+    "/v2/rerank",
+    name="rerank_v2",
+    ctx_body=RerankFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=KEPT,
 )
 async def rerank_v2(request: Request) -> HTTPResponse:
     """Cohere, Jina: documents in the order in which they answer a query."""
     return await _rerank(request, "2")
 
 
-@blueprint.post("/v1/score", name="score", ctx_body=ScoreFields, ctx_refused=tuple(UNSUPPORTED))
+@blueprint.post(
+    "/v1/score",
+    name="score",
+    ctx_body=ScoreFields,
+    ctx_refused=tuple(UNSUPPORTED),
+    ctx_raw=KEPT,
+)
 async def score(request: Request) -> HTTPResponse:
     """vLLM: how well the texts of each pair fit."""
     front: Front = request.app.ctx.front

@@ -46,22 +46,23 @@ async def tokenize(request: Request) -> HTTPResponse:
     tools = _tools(request)
     raw = read_json(request.body)
     fields = convert(raw, TokenizeFields)
-    special = fields.add_special_tokens
+    special, texts = fields.add_special_tokens, bool(fields.return_token_strs)
     if (fields.prompt is None) == (fields.messages is None):
         raise BadRequest("Either prompt or messages is needed.", param="prompt")
     if fields.prompt is not None:
         model = _model(tools, fields.model)
         # A template writes the special tokens itself; a plain text has none.
         add = special is not False
-        found = await tools.tokenize(model, fields.prompt, add_special_tokens=add)
+        found = await tools.tokenize(model, fields.prompt, special=add, texts=texts)
     else:
-        found = await tools.tokenize_chat(_chat(tools, raw), add_special_tokens=bool(special))
+        chat = _chat(tools, raw)
+        found = await tools.tokenize_chat(chat, special=bool(special), texts=texts)
     return json_reply(
         {
             "count": len(found.tokens),
             "max_model_len": found.context,
             "tokens": found.tokens,
-            "token_strs": found.texts if fields.return_token_strs else None,
+            "token_strs": found.texts,
         }
     )
 

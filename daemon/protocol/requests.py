@@ -119,4 +119,5 @@ class ScoreRequest(msgspec.Struct, kw_only=True):
     truncate: bool = False  # documents that do not fit are cut, not refused
     max_document_tokens: int | None = None  # more of a document are not read
     raw: bool = False  # log-odds instead of numbers from 0 to 1
+    keep_alive_s: float | None = None
     meta: RequestMeta

@@ -7,7 +7,7 @@ in any case a usage row
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import EmbeddingRequest
@@ -15,9 +15,6 @@ from .books import Books
 from .lookup import find_model
 from .task import LONG_TEXT, Task
 from .texts import ModelSide
-
-if TYPE_CHECKING:
-    pass
 
 
 class Vectors(NamedTuple):

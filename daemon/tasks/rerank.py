@@ -51,9 +51,12 @@ class Ranker(Task):
             name, spec = find_model(self._config.settings, request.model)
             books.model = name
             side = await self._texts.get(name, spec)
-            embeds = side.kind == "embedding"
-            if embeds:
-                return await self._cosines(request, side)  # which begins it
+            if side.kind == "embedding":
+                if request.instruction is not None:
+                    raise BadRequest("This model takes no instruction.", param="instruction")
+                pairs = await _cut(request, side)
+                embeds = True
+                return await self._cosines(request, pairs)  # which begins it
             self._begin(request.meta)
             if side.kind != "reranker":
                 raise BadRequest(
@@ -64,7 +67,9 @@ class Ranker(Task):
             self._running.add(books)
             limit = side.limit(spec)
             asked = await _made(request, side, limit)
-            lasting = self._supervisor.lease(name, turn=books.turn)
+            lasting = self._supervisor.lease(
+                name, keep_alive_s=request.keep_alive_s, turn=books.turn
+            )
             async with books.using(lasting) as lease:
                 if max(len(pair.tokens) for pair in asked.pairs) > lease.ready.context:
                     asked = await _made(request, side, lease.ready.context)
@@ -84,10 +89,7 @@ class Ranker(Task):
             if not embeds:  # else the embedder's row is the request's
                 self._record(books.row())
 
-    async def _cosines(self, request: ScoreRequest, side: ModelSide) -> Scores:
-        if request.instruction is not None:
-            raise BadRequest("This model takes no instruction.", param="instruction")
-        pairs = await _cut(request, side)
+    async def _cosines(self, request: ScoreRequest, pairs: list[tuple[str, str]]) -> Scores:
         numbers = {
             text: number for number, text in enumerate(dict.fromkeys(chain.from_iterable(pairs)))
         }
@@ -96,6 +98,7 @@ class Ranker(Task):
                 model=request.model,
                 inputs=list(numbers),
                 truncate=request.truncate,
+                keep_alive_s=request.keep_alive_s,
                 meta=request.meta,
             )
         )

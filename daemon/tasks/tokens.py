@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest
-from .lookup import find_model
+from .lookup import allowed_models, find_model
 from .texts import ModelSide, Texts
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MAX_KNOWN = 10  # models that an error names
 
 class Tokenized(NamedTuple):
     tokens: list[int]
-    texts: list[str]  # of each token, U+FFFD for parts of characters
+    texts: list[str] | None  # of each token, U+FFFD for parts of characters; None: not asked for
     context: int | None  # tokens that the model may read and write
 
 
@@ -31,24 +31,19 @@ class TokenTools:
         self._texts = texts
 
     def model_or_only(self, name: str | None) -> str:
-        """`name`, or the one model that there is."""
+        """`name`, or the one model that there is for the caller."""
         return name or _only(self._config.settings)
 
-    async def tokenize(self, model: str, prompt: str, *, add_special_tokens: bool) -> Tokenized:
-        """Of a plain text."""
+    async def tokenize(self, model: str, prompt: str, *, special: bool, texts: bool) -> Tokenized:
+        """Of a plain text. `special`: with the special tokens around a prompt."""
         side, context = await self._side(model)
-        tokens = await asyncio.to_thread(
-            side.text.tokenizer.encode, prompt, add_special_tokens=add_special_tokens
-        )
-        return _tokenized(side, tokens, context)
+        return await asyncio.to_thread(_tokenized, side, prompt, context, special, texts)
 
-    async def tokenize_chat(self, request: ChatRequest, *, add_special_tokens: bool) -> Tokenized:
+    async def tokenize_chat(self, request: ChatRequest, *, special: bool, texts: bool) -> Tokenized:
         """Of a conversation as the model would read it."""
         side, context = await self._side(request.model)
         text = await asyncio.to_thread(_chat_text, side, request)
-        encode = side.text.tokenizer.encode
-        tokens = await asyncio.to_thread(encode, text, add_special_tokens=add_special_tokens)
-        return _tokenized(side, tokens, context)
+        return await asyncio.to_thread(_tokenized, side, text, context, special, texts)
 
     async def detokenize(self, model: str, tokens: list[int]) -> str:
         side, _ = await self._side(model)
@@ -70,9 +65,10 @@ class TokenTools:
 
 
 def _only(settings: Settings) -> str:
-    if len(settings.models) == 1:
-        return next(iter(settings.models))
-    known = ", ".join(list(settings.models)[:MAX_KNOWN]) or "none"
+    models = list(allowed_models(settings))
+    if len(models) == 1:
+        return models[0]
+    known = ", ".join(models[:MAX_KNOWN]) or "none"
     raise BadRequest(f"model must name one of the declared models: {known}.", param="model")
 
 
@@ -80,6 +76,10 @@ def _chat_text(side: ModelSide, request: ChatRequest) -> str:
     return side.text.prompt_of(request).text
 
 
-def _tokenized(side: ModelSide, tokens: list[int], context: int | None) -> Tokenized:
-    texts = [side.text.tokenizer.label(token)[0] for token in tokens]
-    return Tokenized(tokens, texts, context)
+def _tokenized(
+    side: ModelSide, text: str, context: int | None, special: bool, texts: bool
+) -> Tokenized:
+    tokenizer = side.text.tokenizer
+    tokens = tokenizer.encode(text, add_special_tokens=special)
+    told = [tokenizer.label(token)[0] for token in tokens] if texts else None
+    return Tokenized(tokens, told, context)

@@ -112,6 +112,8 @@ def test_a_key_sees_and_uses_its_models_alone(closed: LiveDaemon, make: Callable
             client.responses.create(model="other", input="x")
         with pytest.raises(openai.PermissionDeniedError):
             client.embeddings.create(model="other", input="x")
+    with closed.http(headers={"x-api-key": key}) as http:  # the one model that there is for it
+        assert http.post("/tokenize", json={"prompt": "x"}).json()["count"] > 0
     bearer = {"Authorization": f"Bearer {key}"}
     with ollama.Client(closed.url, headers=bearer) as client:
         assert {model.model for model in client.list().models} == {"tiny", "gpt-4o-mini"}

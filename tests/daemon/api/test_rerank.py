@@ -234,6 +234,13 @@ def test_an_embedding_model_answers_with_the_cosine(rerankers: LiveDaemon) -> No
     assert [found[0], found[1]] == pytest.approx(want, abs=1e-5)
 
 
+def test_a_request_says_how_long_the_model_stays(rerankers: LiveDaemon) -> None:
+    for model in ("c", "e"):
+        for more, seconds in (({"keep_alive": "2h"}, 7200), ({"ttl": 5000}, 5000)):
+            post(rerankers, "/v1/score", model=model, text_1="a", text_2="b", **more)
+            assert rerankers.model(model)["idle_timeout_s"] == seconds
+
+
 def test_what_cannot_be_done_is_a_clear_400(rerankers: LiveDaemon) -> None:
     asked: dict[str, Any] = {"query": QUERY, "documents": ["x"]}
     error = post(rerankers, "/v1/rerank", 400, model="t", **asked)["error"]
@@ -270,6 +277,7 @@ def test_what_cannot_be_done_is_a_clear_400(rerankers: LiveDaemon) -> None:
         ('"query": "x", "documents": ["a"], "max_tokens_per_doc": 0', "max_tokens_per_doc"),
         ('"query": "x", "documents": ["a"], "rank_fields": ["title"]', "rank_fields"),
         ('"query": "x", "documents": ["a"], "truncation": false', "truncation"),
+        ('"query": "x", "documents": ["a"], "keep_alive": "soon"', "keep_alive"),
     ],
 )
 def test_a_field_at_fault_is_named(fields: str, param: str) -> None:
