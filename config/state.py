@@ -29,6 +29,14 @@ class ConfigState:
         if self.started is None:
             self.started = self.settings
 
+    def served_as(self, name: str) -> str:
+        """What books call the model that a client names: as it is declared, or MODEL:ADAPTER; ""
+        for no model of ours."""
+        found = self.settings.find(name)
+        if found is None:
+            return ""
+        return name if found.spec.adapter_asked(found.name, name) is not None else found.name
+
     def accept(self, new: Settings) -> None:
         """`new` is in force now.
 

@@ -185,7 +185,7 @@ def build(
     supervisor = Supervisor(
         home=home, memory_limit_bytes=memory_limit_bytes(config.settings), on_change=drop_texts
     )
-    metrics = Metrics(supervisor.status, store, supervisor.cache.stats)
+    metrics = Metrics(supervisor.status, store, supervisor.cache.stats, config.served_as)
     running = RunningRequests()
     shared = Shared(config, supervisor, texts, record, door.begin, running)
     embedder = Embedder(shared)

@@ -40,8 +40,11 @@ class Metrics:
         status: Callable[[], list[ModelStatus]],
         books: _Books,
         caches: Callable[[], Mapping[str, CacheStats]] = dict,
+        served_as: Callable[[str], str] = str,
     ) -> None:
+        """`served_as`: the name under which a name that a client gave is served, "" for none."""
         self._registry = registry = CollectorRegistry()
+        self._served_as = served_as
         by_model = ("model", "dialect")
         self._requests = Counter(
             "fastmlx_requests",
@@ -91,9 +94,9 @@ class Metrics:
 
     def observe(self, row: UsageRow) -> None:
         """Counts a finished request."""
-        # Names of models that do not exist come from clients; they would fill the memory.
-        unknown = row.error is not None and row.error.startswith("model_not_found")
-        labels = ("" if unknown else row.model, row.dialect)
+        # Of a request that came to nothing the name is the client's: any text, and each would
+        # stay in memory.
+        labels = (self._served_as(row.model), row.dialect)
         reason = row.finish_reason or "error"
         self._requests.labels(*labels, reason).inc()
         self._prompt.labels(*labels).inc(row.prompt_tokens)

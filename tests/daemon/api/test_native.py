@@ -73,6 +73,8 @@ def test_metrics_count_requests_and_tokens(daemon: LiveDaemon) -> None:
         before = figures()
         assert http.post("/v1/completions", json=body).status_code == 200
         assert http.post("/v1/completions", json=body | {"model": "nobody"}).status_code == 404
+        unfit = body | {"model": "nobody", "temperature": -1}
+        assert http.post("/v1/completions", json=unfit).status_code == 400
     after = figures()
 
     def grew(name: str, model: str = "tiny") -> float:
@@ -82,7 +84,7 @@ def test_metrics_count_requests_and_tokens(daemon: LiveDaemon) -> None:
     assert grew("fastmlx_output_tokens_total") == 4
     assert grew("fastmlx_time_to_first_token_seconds_count") == 1
     assert grew("fastmlx_request_duration_seconds_count") == 1
-    assert grew("fastmlx_request_duration_seconds_count", "") == 1
+    assert grew("fastmlx_request_duration_seconds_count", "") == 2
     assert after["fastmlx_requests_running", "tiny"] == 0
     assert not any(model == "nobody" for _, model in after)
 
