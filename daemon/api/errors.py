@@ -81,6 +81,8 @@ def openai_body(problem: Problem, request_id: str) -> dict[str, Any]:
 def _problem(error: BaseException, request_id: str) -> Problem:
     if isinstance(error, FastMLXError):
         headers = _retry_after(error.retry_after_s)
+        if error.final:
+            headers["x-should-retry"] = "false"
         if isinstance(error, Unauthorized):
             headers["www-authenticate"] = "Bearer"
         return Problem(error, error.status, error.message, error.code, error.param, headers)

@@ -13,11 +13,14 @@ class FastMLXError(Exception):
     """Base of all errors with a message made for the user.
 
     `message` is one or two plain sentences; `param` names the request field at fault
-    (OpenAI's `error.param`), `code` is a stable word for programs.
+    (OpenAI's `error.param`), `code` is a stable word for programs. After a `final` one the same
+    request would fail again: OpenAI's and Anthropic's clients, which send what failed on our side
+    twice more, are told not to.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    final: ClassVar[bool] = False
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None
@@ -150,6 +153,7 @@ class ModelFailed(FastMLXError):
 
     status = 503
     code = "model_failed"
+    final = True
 
 
 class DownloadNotFound(FastMLXError):
@@ -178,6 +182,7 @@ class EngineDied(FastMLXError):
 
     status = 500
     code = "engine_died"
+    final = True
 
 
 class TimedOut(FastMLXError):
@@ -185,6 +190,7 @@ class TimedOut(FastMLXError):
 
     status = 504
     code = "timeout"
+    final = True
 
 
 class ToolNotFound(FastMLXError):

@@ -34,6 +34,15 @@ def test_every_error_of_ours_has_openais_shape(kind: type[errors.FastMLXError]) 
     assert error["type"].endswith("_error")
 
 
+def test_official_clients_do_not_try_again_what_would_fail_again() -> None:
+    """They look at this header first: https://github.com/openai/openai-python (_should_retry)."""
+    told = {kind for kind in ALL if reply_to(kind("A sentence."), "r1").headers}
+    assert told == {errors.ModelFailed, errors.EngineDied, errors.TimedOut, errors.Unauthorized}
+    assert reply_to(errors.EngineDied("Twice."), "r1").headers == {"x-should-retry": "false"}
+    overloaded = reply_to(errors.Overloaded("Later.", retry_after_s=1.5), "r1")
+    assert overloaded.headers == {"retry-after": "2"}
+
+
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_error_of_ours_has_anthropics_shape(kind: type[errors.FastMLXError]) -> None:
     reply = reply_to(kind("A sentence.", param="model"), "r1", anthropic_body)
