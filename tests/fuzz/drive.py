@@ -49,7 +49,8 @@ def main() -> None:
     options = [
         f"-artifact_prefix={kept}/",
         f"-dict={dictionary}",
-        "-timeout=300",
+        "-timeout=300",  # a fuzzer may be frozen meanwhile
+        "-report_slow_units=300",
         "-max_len=8192",
         "-print_final_stats=1",
     ]
