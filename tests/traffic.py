@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -182,6 +182,40 @@ KINDS = (
         _ollama,
         lambda event: event.get("done") is True,
     ),
+)
+
+
+def _also(base: str, way: str, **fields: Any) -> Kind:
+    """Another way to ask in the dialect of this kind."""
+    kind = next(kind for kind in KINDS if kind.name == base)
+
+    def body(prompt: str, tokens: int, seed: int) -> dict[str, Any]:
+        return _merged(kind.body(prompt, tokens, seed), fields)
+
+    return replace(kind, name=f"{base} {way}", body=body)
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(old.get(k), dict)}
+    return old | new | both
+
+
+_FORMAT = {"type": "json_schema", "schema": SCHEMA}
+_TOOL = {"name": "add", "description": "Adds.", "input_schema": SCHEMA}
+# Sampled, with a schema and with tools in the other dialects. Messages and Responses know no seed:
+# that of the model's entry counts.
+EVERY_KIND = (
+    *KINDS,
+    _also("completion", "sampled", temperature=1, top_p=0.95, seed=5),
+    _also("completion", "schema", guided_json=SCHEMA),
+    _also("message", "sampled", temperature=1, top_p=0.95),
+    _also("message", "schema", output_config={"format": _FORMAT}),
+    _also("message", "tools", tools=[_TOOL], tool_choice={"type": "any"}),
+    _also("response", "sampled", temperature=1, top_p=0.95),
+    _also("response", "schema", text={"format": _FORMAT | {"name": "s", "strict": True}}),
+    _also("response", "tools", tools=[{"type": "function", **TOOL}], tool_choice="required"),
+    _also("ollama", "sampled", options={"temperature": 1, "top_k": 40, "seed": 5}),
+    _also("ollama", "schema", format=SCHEMA),
 )
 
 

@@ -131,6 +131,9 @@ class _Now(Collector):
         yield gauge("requests_running", "Requests being served.", lambda m: m.requests_running)
         yield gauge("requests_waiting", "Requests waiting.", lambda m: m.requests_waiting)
         yield gauge("engine_memory_bytes", "Of the engine process.", lambda m: m.memory_bytes)
+        yield gauge("engine_active_bytes", "Held by the engine's arrays.", lambda m: m.active_bytes)
+        yield gauge("engine_peak_bytes", "The most of that so far.", lambda m: m.peak_bytes)
+        yield gauge("engine_preemptions", "Sequences that waited again.", lambda m: m.preemptions)
         yield gauge("engine_restarts", "Restarts after a death.", lambda m: m.restarts)
         yield gauge("tokens_per_second", "Output, at the moment.", lambda m: m.tokens_per_s)
         state = GaugeMetricFamily(

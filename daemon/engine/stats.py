@@ -36,6 +36,7 @@ class StatsReporter:
             output_tokens=core.output_tokens,
             prompt_tokens=core.prompt_tokens,
             short=core.scheduler.short,
+            preemptions=core.scheduler.preemptions,
             prefills=core.prefills(),
             cache=core.reuse.cache.stats() if core.reuse is not None else None,
         )

@@ -287,6 +287,7 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     output_tokens: int  # since the start
     prompt_tokens: int  # since the start, prefilled
     short: bool = False  # a sequence waits for memory, or has lost its cache for lack of it
+    preemptions: int = 0  # since the start
     prefills: list[Prefill] = []
     cache: CacheStats | None = None
 

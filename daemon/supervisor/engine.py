@@ -19,7 +19,6 @@ import msgspec
 from ..logs.context import nobody_s, whose
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
-from .backoff import delay_s
 from .child import Child, Timing
 from .death import Death, account, lacks_memory, reason
 from .fair import Turn
@@ -28,7 +27,7 @@ from .jobs import Job, Jobs
 from .patience import Patience
 from .printed import KEPT_LINES
 from .rate import Rate
-from .recovery import Recovery, Watch, with_less_memory
+from .recovery import Deaths, Recovery, Vigil, Watch, with_less_memory
 from .single import Single
 from .status import LoadProgress, State
 
@@ -167,16 +166,14 @@ class EngineProcess:
     # ---- the task that owns the child
 
     async def _run(self, load: wire.Load) -> None:
-        deaths_in_a_row = early_deaths = 0
+        deaths = Deaths()
         try:
             while (death := await self._live(load)) is not None:
-                forgotten = death.ready_s >= self.recovery.forget_s
-                deaths_in_a_row = 1 if forgotten else deaths_in_a_row + 1
-                early_deaths = 0 if death.ready_s else early_deaths + 1
+                deaths.count(self.recovery, ready_s=death.ready_s)
                 about = {"model": self.name, "trace": death.tail or None}
                 logger.warning("its engine %s", death.reason, extra=about)
-                if early_deaths >= self.recovery.start_attempts:
-                    times = f"its engine died {early_deaths} times before it was ready"
+                if deaths.hopeless(self.recovery):
+                    times = f"its engine died {deaths.early} times before it was ready"
                     self._load_error = f"{times}; the last time it {account(death)}"
                     break
                 self._settle(death)
@@ -191,12 +188,7 @@ class EngineProcess:
                 self.restarts += 1
                 self.error = f"The engine {account(death)}"
                 self._become(State.STARTING)
-                wait_s = delay_s(
-                    deaths_in_a_row,
-                    base_s=self.recovery.delay_s,
-                    cap_s=self.recovery.max_delay_s,
-                    jitter=random.random(),  # noqa: S311
-                )
+                wait_s = deaths.wait_s(self.recovery, jitter=random.random())  # noqa: S311
                 if await self._stop_requested_within(wait_s):
                     break
         finally:
@@ -238,7 +230,7 @@ class EngineProcess:
     async def _wait_for_end(self, child: Child) -> str | None:
         """Until the child ended or `stop()`; a reason when it has to be ended for its silence."""
         stop = asyncio.create_task(self._stop.wait())
-        loading, working = Watch(), Watch()
+        vigil = Vigil(self._timing.load_silence_s)
         before_s = time.monotonic()
         try:
             while True:
@@ -253,15 +245,16 @@ class EngineProcess:
                 self._expire()
                 now_s = time.monotonic()
                 elapsed_s, before_s = now_s - before_s, now_s
-                if self.state is State.STARTING:
-                    patience_s = self._timing.load_silence_s
-                    if loading.tick(elapsed_s, spoke=self._heard, works=True, hang_s=patience_s):
-                        return f"reported nothing for {loading.silent_s:.0f} s of loading"
-                    continue
-                patience_s, sent = self.recovery.hang_s, self._jobs.num_sent
-                if working.tick(elapsed_s, spoke=self._heard, works=sent > 0, hang_s=patience_s):
+                silent = vigil.tick(
+                    elapsed_s,
+                    spoke=self._heard,
+                    loads=self.state is State.STARTING,
+                    sent=self._jobs.num_sent,
+                    hang_s=self.recovery.hang_s,
+                )
+                if silent is not None:
                     child.interrupt()
-                    return f"did nothing for {working.silent_s:.0f} s while it had {sent} requests"
+                    return silent
         finally:
             stop.cancel()
 

@@ -257,6 +257,7 @@ class Model:
 
     def status(self) -> ModelStatus:
         engine, spec, info = self.engine, self.declared.spec, self.info
+        stats = engine.stats
         state, loading = engine.state, engine.loading
         if self.departure is not None and state is State.READY:
             state = State.STOPPING  # drains
@@ -279,6 +280,9 @@ class Model:
             pid=pids[0] if pids else None,
             pids=pids,
             memory_bytes=memory_bytes,
+            active_bytes=engine.memory_bytes,
+            peak_bytes=stats.peak_memory_bytes if stats is not None else engine.memory_bytes,
+            preemptions=stats.preemptions if stats is not None else 0,
             requests_running=self.leases - overflow,
             requests_waiting=self.pending + overflow,
             idle_s=time.monotonic() - self.last_used if idle else None,

@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from ..protocol import wire
+from .backoff import delay_s
 
 MIN_STEP_TOKENS = 64
 
@@ -31,6 +32,29 @@ def with_less_memory(load: wire.Load) -> wire.Load:
         step_tokens=max(MIN_STEP_TOKENS, load.step_tokens // 2),
         kv_limit_bytes=None if load.kv_limit_bytes is None else max(1, load.kv_limit_bytes // 2),
     )
+
+
+class Deaths:
+    """Counts the deaths of one engine since it was last known to be well."""
+
+    def __init__(self) -> None:
+        self.early = 0  # in a row, before it was ready
+        self._in_a_row = 0
+
+    def count(self, recovery: Recovery, *, ready_s: float) -> None:
+        """One more, after so many seconds of being ready; 0: it never was."""
+        self._in_a_row = 1 if ready_s >= recovery.forget_s else self._in_a_row + 1
+        self.early = 0 if ready_s else self.early + 1
+
+    def hopeless(self, recovery: Recovery) -> bool:
+        """It does not start."""
+        return self.early >= recovery.start_attempts
+
+    def wait_s(self, recovery: Recovery, *, jitter: float) -> float:
+        """Until it is started again; `jitter` in [0, 1)."""
+        return delay_s(
+            self._in_a_row, base_s=recovery.delay_s, cap_s=recovery.max_delay_s, jitter=jitter
+        )
 
 
 class Watch:
@@ -77,3 +101,25 @@ class Watch:
     def silent_s(self) -> float:
         """How long the engine has said nothing while it had work."""
         return self._silent_s
+
+
+class Vigil:
+    """Watches over one life of an engine: while it loads, and while it has work."""
+
+    def __init__(self, load_silence_s: float) -> None:
+        """A load that reports nothing for `load_silence_s` hangs."""
+        self._load_silence_s = load_silence_s
+        self._loading, self._working = Watch(), Watch()
+
+    def tick(
+        self, elapsed_s: float, *, spoke: bool, loads: bool, sent: int, hang_s: float | None
+    ) -> str | None:
+        """Once a tick: why it must be taken for dead, None while it need not. `sent` is how many
+        requests it has."""
+        if loads:
+            patience_s = self._load_silence_s
+            if self._loading.tick(elapsed_s, spoke=spoke, works=True, hang_s=patience_s):
+                return f"reported nothing for {self._loading.silent_s:.0f} s of loading"
+        elif self._working.tick(elapsed_s, spoke=spoke, works=sent > 0, hang_s=hang_s):
+            return f"did nothing for {self._working.silent_s:.0f} s while it had {sent} requests"
+        return None

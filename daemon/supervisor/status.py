@@ -38,10 +38,13 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None  # of the engine process
     pids: tuple[int, ...] = ()  # of all its processes on this machine, `pid` first
     memory_bytes: int  # footprint of the engine process; 0 when there is none
+    active_bytes: int = 0  # of arrays: weights, caches and what a step needs
+    peak_bytes: int = 0  # the most of that since the engine started
     requests_running: int
     requests_waiting: int  # for the model to load, or for a free row of the batch
     idle_s: float | None  # since the last request ended; None while busy or not loaded
     idle_timeout_s: float  # inf: never unloaded for idleness
+    preemptions: int = 0  # sequences that had to wait again for lack of memory, in this life
     restarts: int  # after deaths, since the model was declared
     error: str | None  # why it failed, died last, or cannot be started; None when all is well
     loading: LoadProgress | None  # while starting

@@ -1,4 +1,4 @@
-"""Which engines run: leases, declared models, room in memory."""
+"""Which models are declared, and who uses them; `engines` makes their processes come and go."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ..hub.footprint import load_bytes
-from ..protocol.errors import FastMLXError, ModelFailed, ModelNotFound, Overloaded
-from .cache import CachePlan, CacheShares
+from ..protocol.errors import ModelFailed, ModelNotFound, Overloaded
 from .child import Timing
-from .engine import EngineProcess
+from .engines import Engines
 from .fair import ANYBODY, Turn
 from .lease import Lease
 from .model import Declaration, Model, inspect
-from .notice import Notice
 from .recovery import Recovery
 from .room import Room
-from .shares import MemoryShares
 from .status import ModelStatus, State
 
 if TYPE_CHECKING:
@@ -48,16 +44,21 @@ class Supervisor:
         """`on_change` is called, at most about 20 times a second, after something that `status()`
         reports has changed (not for every token)."""
         self.home = home
-        self._command = tuple(command)
-        self._timing = timing or Timing()
         self._recovery = recovery or Recovery()
         self._room = Room(memory_limit_bytes)
         self._models: dict[str, Model] = {}
-        self.cache = CacheShares(CachePlan(0, 0, None, home.cache), self._models, self._restart)
         self._withdrawn: list[Model] = []  # that still finish their requests
-        self._stopping = False
-        self._shares = MemoryShares(self._room.ledger, self._models)
-        self._notify = Notice(self.cache.tell, self._shares.tell, on_change)
+        self._engines = Engines(
+            home=home,
+            room=self._room,
+            models=self._models,
+            withdrawn=self._withdrawn,
+            command=command,
+            timing=timing or Timing(),
+            on_change=on_change,
+        )
+        self.cache = self._engines.cache
+        self._notify = self._engines.notify
 
     # ---- what is declared
 
@@ -75,7 +76,8 @@ class Supervisor:
         """
         model = self._models.get(name)
         if model is None:
-            model = self._models[name] = self._new_model(name, new)
+            model = self._engines.new_model(name, new, self._recovery)
+            self._models[name] = model
         else:
             old, model.declared = model.declared, new
             model.tune()
@@ -84,8 +86,8 @@ class Supervisor:
                     model.problem = None
                     model.engine.forgive()
             elif model.departure is None and new.needs_new_engine(model.started_for or old):
-                self._dismiss(model, load_again=True)
-            model.watch_idleness(self._on_idle)
+                self._engines.dismiss(model, load_again=True)
+            model.watch_idleness(self._engines.on_idle)
         if model.engine.state is State.STOPPED and model.start is None:
             try:
                 model.info, _ = await asyncio.to_thread(inspect, new.spec)
@@ -102,7 +104,7 @@ class Supervisor:
         model.withdrawn = True
         self._withdrawn.append(model)
         model.wake()
-        self._dismiss(model)
+        self._engines.dismiss(model)
 
     @property
     def memory_limit_bytes(self) -> int:
@@ -115,7 +117,7 @@ class Supervisor:
         self._notify()
         for victim in self._room.overdue():
             logger.info("%s is evicted: the memory limit was lowered", victim.name)
-            self._dismiss(victim)
+            self._engines.dismiss(victim)
 
     def set_recovery(self, recovery: Recovery) -> None:
         """What is done about engines that die, from now on."""
@@ -155,7 +157,7 @@ class Supervisor:
         adapter = model.declared.spec.adapter_asked(model.name, name)
         model.check_queue()
         model.pending += 1
-        model.watch_idleness(self._on_idle)
+        model.watch_idleness(self._engines.on_idle)
         self._notify()
         try:
             with model.declared.patience.while_loading(model.name):
@@ -168,7 +170,7 @@ class Supervisor:
             model.drained.clear()
         finally:
             model.pending -= 1
-            model.watch_idleness(self._on_idle)
+            model.watch_idleness(self._engines.on_idle)
         lease = model.new_lease(number, turn)
         began = time.monotonic()
         try:
@@ -180,7 +182,7 @@ class Supervisor:
             if not model.leases:
                 model.drained.set()
             model.lease_s += 0.2 * (time.monotonic() - began - model.lease_s)
-            model.watch_idleness(self._on_idle)
+            model.watch_idleness(self._engines.on_idle)
             self._notify()
 
     async def load(self, name: str, *, evict: bool = True) -> None:
@@ -193,7 +195,7 @@ class Supervisor:
             model.load_again = True
         model.engine.forgive()
         await self._until_ready(model, evict)
-        model.watch_idleness(self._on_idle)
+        model.watch_idleness(self._engines.on_idle)
 
     async def unload(self, name: str) -> None:
         """Let running requests end, then stop the engine; returns when it is gone. Requests that
@@ -206,7 +208,7 @@ class Supervisor:
             )
         model.engine.forgive()
         model.problem = None
-        await asyncio.shield(self._dismiss(model))
+        await asyncio.shield(self._engines.dismiss(model))
 
     def status(self) -> list[ModelStatus]:
         """All models in the order of their declaration, then those that are withdrawn and not
@@ -217,7 +219,7 @@ class Supervisor:
     async def stop(self, drain_s: float) -> None:
         """No new leases; wait up to `drain_s` for running requests, then end every engine. The
         requests still running then get Overloaded. Nothing is left over."""
-        self._stopping = True
+        self._engines.stopping = True
         models = [*self._models.values(), *self._withdrawn]
         for model in models:
             model.wake()
@@ -242,12 +244,12 @@ class Supervisor:
         await asyncio.gather(*departures, return_exceptions=True)
         self._notify.cancel()
 
-    # ---- starting
+    # ---- waiting
 
     async def _until_ready(self, model: Model, evict: bool = True) -> None:
         """Until leases may be granted, starting the model if nobody does; raises as `lease`."""
         while True:
-            if self._stopping:
+            if self._engines.stopping:
                 raise Overloaded("The server is shutting down.", retry_after_s=10.0)
             if model.withdrawn:
                 raise self._not_found(model.name)
@@ -257,135 +259,8 @@ class Supervisor:
                 raise ModelFailed(model.engine.error or f"{model.name} cannot be started.")
             resting = model.engine.state is State.STOPPED and model.departure is None
             if resting and model.start is None:
-                self._begin(model, evict)
+                self._engines.begin(model, evict)
             await model.changed()
-
-    def _begin(self, model: Model, evict: bool = True) -> None:
-        model.problem = None
-        model.start_stage = "reading headers"
-        model.start = asyncio.create_task(self._start(model, evict))
-        self._notify()
-
-    async def _start(self, model: Model, evict: bool) -> None:
-        """From stopped to starting, or everyone who waits learns why not."""
-        try:
-            while True:
-                declared = model.declared
-                model.info, adapters = await asyncio.to_thread(inspect, declared.spec)
-                processes, here = declared.processes
-                need_bytes = load_bytes(
-                    model.info, declared.context, processes=processes, here=here
-                )
-                need_bytes += adapters.num_bytes
-                evict = evict or model.pending > 0
-                for victim in self._room.reserve(model, need_bytes, evict=evict):
-                    about = {"model": victim.name}
-                    logger.info("%s is evicted for %s", victim.name, model.name, extra=about)
-                    self._dismiss(victim)
-                model.start_stage = "making room"
-                going = [m.departure for m in self._room.going() if m.departure is not None]
-                if going:
-                    await asyncio.wait(going)
-                if not model.declared.needs_new_engine(declared):
-                    break
-                self._room.ledger.release(model)  # the entry was edited meanwhile
-            model.started_for = declared
-            model.tune()
-            limit_bytes = self._room.ledger.limit_bytes
-            message = declared.load_message(model.name, model.info, adapters, limit_bytes)
-            model.engine.start(self.cache.load(message))
-        except FastMLXError as error:
-            about = {"model": model.name}
-            logger.warning("%s is not started: %s", model.name, error.message, extra=about)
-            if isinstance(error, ModelFailed):
-                model.problem = error.message
-            model.wake_with(error)
-        except asyncio.CancelledError:
-            self._room.ledger.release(model)
-            raise
-        except Exception as error:
-            logger.exception("%s is not started", model.name, extra={"model": model.name})
-            self._room.ledger.release(model)
-            model.wake_with(ModelFailed(f"{model.name} could not be started: {error!r}"))
-        finally:
-            model.start = None
-            model.wake()
-            self._notify()
-
-    # ---- stopping
-
-    def _dismiss(self, model: Model, *, load_again: bool = False) -> asyncio.Task[None]:
-        """Drain and stop; the task ends when no process is left."""
-        model.load_again = load_again
-        if model.departure is None:
-            model.departure = asyncio.create_task(self._depart(model))
-            self._notify()
-        return model.departure
-
-    def _restart(self, model: Model) -> None:
-        if model.engine.state in (State.STARTING, State.READY):
-            model.started_for = None  # nothing that is declared now
-            self._dismiss(model, load_again=True)
-
-    async def _depart(self, model: Model) -> None:
-        try:
-            if model.start is not None and not model.load_again:
-                model.start.cancel()
-                await asyncio.wait({model.start})
-            await model.drained.wait()
-            if not (model.load_again and self._serves(model)):
-                await model.engine.stop()
-        finally:
-            model.departure = None
-            if model in self._withdrawn:
-                self._withdrawn.remove(model)
-            stopped = model.engine.state is State.STOPPED
-            if model.load_again and stopped and not (self._stopping or model.withdrawn):
-                self._begin(model)
-            model.watch_idleness(self._on_idle)
-            model.wake()
-            self._notify()
-
-    def _serves(self, model: Model) -> bool:
-        """The engine that runs is the one that is wanted (an edit was taken back)."""
-        running = model.started_for
-        ready = model.engine.state is State.READY
-        return ready and running is not None and not model.declared.needs_new_engine(running)
-
-    def _on_idle(self, model: Model) -> None:
-        if model.grants and not model.in_use:
-            about = {"model": model.name}
-            logger.info("%s was idle for %.0f s", model.name, model.idle_timeout_s, extra=about)
-            self._dismiss(model)
-
-    def _new_model(self, name: str, declaration: Declaration) -> Model:
-        engine = EngineProcess(
-            name,
-            command=self._command,
-            timing=self._timing,
-            recovery=self._recovery,
-            on_change=lambda: self._engine_changed(model),
-        )
-        model = Model(name, declaration, engine)
-        return model
-
-    def _engine_changed(self, model: Model) -> None:
-        state = model.engine.state
-        if state in (State.STOPPED, State.FAILED):
-            self._room.ledger.release(model)
-        else:
-            self._room.ledger.measure(model, model.engine.memory_bytes)
-            stats = model.engine.stats
-            if stats and stats.short and (idle := self._room.spare(model)) is not None:
-                logger.info("%s makes room for %s", idle.name, model.name)
-                self._dismiss(idle)
-        if state is not model.seen:
-            if state is State.READY and not model.in_use:
-                model.last_used = time.monotonic()
-                model.watch_idleness(self._on_idle)
-            model.seen = state
-            model.wake()
-        self._notify()
 
     def _find(self, name: str) -> Model:
         if name in self._models:

@@ -1,9 +1,10 @@
-"""Engines that are killed while they serve: nobody who asked notices."""
+"""Engines that are killed, or stand still, while they serve: nobody who asked notices."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -13,19 +14,22 @@ from pathlib import Path
 import httpx
 import pytest
 from live import LiveDaemon
-from traffic import KINDS, Kind, ask
+from traffic import EVERY_KIND, KINDS, Kind, ask
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+# Stopped for good. By default this is noticed after a minute.
+STILL = signal.SIGSTOP
 TOKENS = 100
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Path]):
-    """One daemon, which takes many deaths for granted,."""
+    """One daemon, which takes many deaths for granted."""
     config = f"""\
-recovery: {{request_attempts: 100, start_attempts: 100, delay: 10ms, max_delay: 50ms}}
+recovery:
+  {{request_attempts: 100, start_attempts: 100, delay: 10ms, max_delay: 50ms, hang_timeout: 2s}}
 models:
-  m: {{path: {tiny_model("qwen3")}, max_concurrent: 8}}
+  m: {{path: {tiny_model("qwen3")}, max_concurrent: 8, sampling: {{seed: 11}}}}
 """
     with LiveDaemon(tmp_path_factory.mktemp("chaos"), config) as running:
         yield running
@@ -79,27 +83,30 @@ def check_rest(daemon: LiveDaemon, restarts: int) -> None:
     assert (status["requests_running"], status["requests_waiting"]) == (0, 0)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_one_stream_of_any_kind_ends_as_it_would_have(daemon: LiveDaemon, kind: Kind):
+@pytest.mark.parametrize(
+    ("kind", "signal_"), zip(KINDS, itertools.cycle((*SIGNALS, STILL))), ids=str
+)
+def test_one_stream_of_any_kind_ends_as_it_would_have(
+    daemon: LiveDaemon, kind: Kind, signal_: signal.Signals
+):
     undisturbed = asyncio.run(answers(daemon, [kind], lambda: None))
     assert all(undisturbed)
     restarts = daemon.model("m")["restarts"]
-    number = KINDS.index(kind)
-    signals = [SIGNALS[number % len(SIGNALS)]]
-    chance = random.Random(number)
-    assert answers_while_killed(daemon, [kind], signals, chance) == undisturbed
+    chance = random.Random(kind.name)
+    assert answers_while_killed(daemon, [kind], [signal_], chance) == undisturbed
     check_rest(daemon, restarts)
 
 
-def test_sixteen_streams_at_once_end_as_they_would_have(daemon: LiveDaemon):
-    kinds = [*KINDS, *KINDS]
-    undisturbed = asyncio.run(answers(daemon, kinds, lambda: None))
+def test_streams_of_every_kind_at_once_end_as_they_would_have(daemon: LiveDaemon):
+    assert len(EVERY_KIND) >= 16
+    undisturbed = asyncio.run(answers(daemon, [*EVERY_KIND], lambda: None))
     assert all(undisturbed)
     restarts = daemon.model("m")["restarts"]
     # A replay has other neighbours in its batch: in some 1,500 tokens two may once be as likely as
     # each other but for float error. That happens in one run, not in both.
-    got = answers_while_killed(daemon, kinds, list(SIGNALS), random.Random(7))
+    signals = [*SIGNALS, STILL]
+    got = answers_while_killed(daemon, [*EVERY_KIND], signals, random.Random(7))
     if got != undisturbed:
-        got = answers_while_killed(daemon, kinds, list(SIGNALS), random.Random(8))
+        got = answers_while_killed(daemon, [*EVERY_KIND], signals, random.Random(8))
     assert got == undisturbed
     check_rest(daemon, restarts)
