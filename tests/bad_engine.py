@@ -141,6 +141,9 @@ class Engine:
         elif isinstance(message, wire.MemoryLimit):
             with (self.folder / "limits.txt").open("a") as file:
                 file.write(f"{message.num_bytes}\n")
+        elif isinstance(message, wire.CacheLimits):
+            with (self.folder / "hot.txt").open("a") as file:
+                file.write(f"{message.hot_bytes}\n")
         elif isinstance(message, wire.Abort):
             assert message.id not in self.aborted, "aborted twice"
             self.aborted.add(message.id)

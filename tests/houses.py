@@ -21,6 +21,7 @@ from fastmlx.daemon.supervisor.child import Timing
 from fastmlx.daemon.supervisor.generation import Generation
 from fastmlx.daemon.supervisor.lease import Lease
 from fastmlx.daemon.supervisor.model import Declaration
+from fastmlx.daemon.supervisor.pressure import Level
 from fastmlx.daemon.supervisor.recovery import Recovery
 from fastmlx.daemon.supervisor.status import ModelStatus
 from fastmlx.daemon.supervisor.supervisor import Supervisor
@@ -46,6 +47,7 @@ class House:
         timing: Timing = TIMING,
         recovery: Recovery = RECOVERY,
         command: Sequence[str] = (sys.executable, bad_engine.__file__),
+        pressure: Callable[[], Level] = lambda: Level.NORMAL,
     ) -> None:
         self.home = Home(root)
         self.home.create()
@@ -57,6 +59,7 @@ class House:
             on_change=self._count,
             timing=timing,
             recovery=recovery,
+            pressure=pressure,
         )
 
     def _count(self) -> None:

@@ -11,7 +11,7 @@ from ..protocol.wire import Rejected
 from .grammar import GrammarCompiler, GrammarError, GrammarState
 from .sequence import Sequence
 
-TIMEOUT_S = 20.0  # to compile one, its wait for others and for the tokenizer included
+TIMEOUT_S = 20.0  # to compile one, its wait for the tokenizer included
 
 
 class Compiling:

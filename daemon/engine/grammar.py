@@ -56,12 +56,14 @@ class GrammarCompiler:
         self, grammar: Grammar, *, stop_ids: frozenset[int], min_tokens: int, output: list[int]
     ) -> GrammarState:
         """The state of a row after `output`. Raises GrammarError."""
+        key = (grammar.kind, grammar.source, grammar.lenient)
         with self._lock:
             tokenizer = self._tokenizer or self._load_tokenizer()
-            key = (grammar.kind, grammar.source, grammar.lenient)
-            matcher = self._kept.get(key)
-            if matcher is None:
-                matcher = self._kept[key] = _matcher(tokenizer, grammar)
+            kept = self._kept.get(key)
+        # Without the lock: nobody waits for one that takes long.
+        made = kept or _matcher(tokenizer, grammar)
+        with self._lock:
+            matcher = self._kept.setdefault(key, made)
             self._kept.move_to_end(key)
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from ..protocol import wire
+from .pressure import Level
 
 if TYPE_CHECKING:
     from .model import Model
@@ -23,6 +24,17 @@ class CachePlan(NamedTuple):
     directory: Path
 
 
+def spared(hot_bytes: int, level: Level) -> int:
+    """What of the hot tier is left under pressure. Pure."""
+    match level:
+        case Level.NORMAL:
+            return hot_bytes
+        case Level.WARNING:
+            return hot_bytes // 2
+        case Level.CRITICAL:
+            return min(hot_bytes, 1)  # not 0, with which nobody wants the tier
+
+
 class CacheShares:
     """Divides the hot tier evenly among the engines that run, and tells them when that changes."""
 
@@ -31,6 +43,7 @@ class CacheShares:
     ) -> None:
         """`models` are the supervisor's, as they are at any time."""
         self.plan = plan
+        self.pressure = Level.NORMAL
         self._models = models
         self._restart = restart
         self._told: dict[str, tuple[wire.Ready, wire.CacheLimits]] = {}
@@ -43,6 +56,11 @@ class CacheShares:
         if moved:
             for model in self._models.values():
                 self._restart(model)
+        self.tell()
+
+    def set_pressure(self, level: Level) -> None:
+        """How much of the plan's hot tier there is for a while: all, half or none."""
+        self.pressure = level
         self.tell()
 
     def load(self, message: wire.Load) -> wire.Load:
@@ -87,5 +105,5 @@ class CacheShares:
     def _limits(self, engines: int) -> wire.CacheLimits:
         """For each of so many engines."""
         plan = self.plan
-        hot_bytes = plan.hot_bytes // max(1, engines)
+        hot_bytes = spared(plan.hot_bytes // max(1, engines), self.pressure)
         return wire.CacheLimits(hot_bytes, plan.cold_bytes, plan.write_budget_bytes)

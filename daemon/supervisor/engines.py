@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..hub.footprint import load_bytes
+from ..logs.context import nobody_s
 from ..protocol.errors import FastMLXError, ModelFailed
 from .cache import CachePlan, CacheShares
 from .child import Timing
 from .engine import EngineProcess
 from .model import Declaration, Model, inspect
 from .notice import Notice
+from .pressure import Level, level
 from .recovery import Recovery
 from .room import Room
 from .shares import MemoryShares
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ...config.paths import Home
 
 logger = logging.getLogger(__name__)
+
+PRESSURE_EVERY_S = 5.0  # while any engine runs
 
 
 class Engines:
@@ -40,6 +44,7 @@ class Engines:
         command: Sequence[str],
         timing: Timing,
         on_change: Callable[[], None] | None,
+        pressure: Callable[[], Level] = level,
     ) -> None:
         self.room = room
         self.cache = CacheShares(CachePlan(0, 0, None, home.cache), models, self.restart)
@@ -48,6 +53,8 @@ class Engines:
         self.stopping = False
         self._command = tuple(command)
         self._timing = timing
+        self._pressure = pressure
+        self._looking: asyncio.TimerHandle | None = None
 
     def new_model(self, name: str, declaration: Declaration, recovery: Recovery) -> Model:
         """Nothing is started."""
@@ -170,6 +177,7 @@ class Engines:
         if state in (State.STOPPED, State.FAILED):
             self.room.ledger.release(model)
         else:
+            self._look_later()
             self.room.ledger.measure(model, model.engine.memory_bytes)
             stats = model.engine.stats
             if stats and stats.short and (idle := self.room.spare(model)) is not None:
@@ -182,3 +190,28 @@ class Engines:
             model.seen = state
             model.wake()
         self.notify()
+
+    # ---- the machine
+
+    def _look_later(self) -> None:
+        if self._looking is None and not self.stopping:
+            loop = asyncio.get_running_loop()
+            self._looking = loop.call_later(PRESSURE_EVERY_S, self._look, context=nobody_s())
+
+    def _look(self) -> None:
+        """Caches give way to other programs that need the memory, then idle models."""
+        self._looking = None
+        before, now = self.cache.pressure, self._pressure()
+        if now is not before:
+            logger.info("the machine's memory: %s pressure", now.name.lower())
+            self.cache.set_pressure(now)
+        if now is Level.CRITICAL and (idle := self.room.spare(None)) is not None:
+            logger.info("%s is unloaded: the machine is short of memory", idle.name)
+            self.dismiss(idle)
+        if self.room.ledger.holders():
+            self._look_later()
+
+    def stop_looking(self) -> None:
+        """At the end."""
+        if self._looking is not None:
+            self._looking.cancel()

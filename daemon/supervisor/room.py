@@ -53,8 +53,9 @@ class Room:
             chosen = [i for i, holder in enumerate(holders) if holder.kept_by is None]
         return [models[i] for i in chosen]
 
-    def spare(self, asking: Model) -> Model | None:
-        """The idle model that was used longest ago, for one that runs and is short of memory."""
+    def spare(self, asking: Model | None) -> Model | None:
+        """The idle model that was used longest ago, for one that runs and is short of memory, or
+        for other programs."""
         models, holders = self._holders(asking)
         if self.going():
             return None  # first see what that gives

@@ -16,6 +16,7 @@ from .engines import Engines
 from .fair import ANYBODY, Turn
 from .lease import Lease
 from .model import Declaration, Model, inspect
+from .pressure import Level, level
 from .recovery import Recovery
 from .room import Room
 from .status import ModelStatus, State
@@ -40,9 +41,11 @@ class Supervisor:
         on_change: Callable[[], None] | None = None,
         timing: Timing | None = None,
         recovery: Recovery | None = None,
+        pressure: Callable[[], Level] = level,
     ) -> None:
         """`on_change` is called, at most about 20 times a second, after something that `status()`
-        reports has changed (not for every token)."""
+        reports has changed (not for every token). `pressure` says how short of memory the machine
+        is."""
         self.home = home
         self._recovery = recovery or Recovery()
         self._room = Room(memory_limit_bytes)
@@ -56,6 +59,7 @@ class Supervisor:
             command=command,
             timing=timing or Timing(),
             on_change=on_change,
+            pressure=pressure,
         )
         self.cache = self._engines.cache
         self._notify = self._engines.notify
@@ -242,6 +246,7 @@ class Supervisor:
                 model.departure.cancel()
         departures = [model.departure for model in models if model.departure is not None]
         await asyncio.gather(*departures, return_exceptions=True)
+        self._engines.stop_looking()
         self._notify.cancel()
 
     # ---- waiting

@@ -25,7 +25,7 @@ from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.wire import TokenRow
 from ..text.divergence import Divergence, RecentPrompts
-from ..text.grammar import check as check_grammar
+from ..text.grammar_checker import GrammarChecker
 from ..text.stream import Echoed, TextStream
 from .books import Books, Job
 from .lookup import find_model
@@ -81,6 +81,7 @@ class Generator(Task):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._recent: dict[str, RecentPrompts] = {}  # by the model's name
+        self._grammars = GrammarChecker()
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
@@ -163,8 +164,7 @@ class Generator(Task):
         try:
             self._begin(books.meta)
             check(plan.sampling)
-            for grammar, param in plan.wishes:
-                await asyncio.to_thread(check_grammar, grammar, param)
+            await self._grammars.check(plan.wishes)
             asked = books.model
             name, spec = find_model(self._config.settings, asked)
             served = asked if spec.adapter_asked(name, asked) is not None else name

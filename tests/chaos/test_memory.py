@@ -29,7 +29,7 @@ MOST = 1.05 * LIMIT
 def daemon(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Path]
 ) -> Iterator[LiveDaemon]:
-    """Three models that keep 32 KiB for each token; side by side they fit with 1,024 tokens each."""
+    """Three models that keep 32 KiB for each token; they all fit with 1,024 tokens each."""
     wide = {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 256}
     models = "".join(
         f"  {name}: {{path: {tiny_model('qwen3', seed=seed, **wide)}, context: 1024}}\n"

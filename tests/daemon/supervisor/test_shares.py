@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from fastmlx.daemon.supervisor import engines
+from fastmlx.daemon.supervisor.cache import CachePlan, spared
+from fastmlx.daemon.supervisor.pressure import Level, of_linux, of_macos
 from fastmlx.daemon.supervisor.shares import allowances
 from fastmlx.daemon.supervisor.status import State
 from houses import MIB, House, start, tokens_of
@@ -41,8 +44,8 @@ def test_never_more_than_there_is(limit: int, counted: list[int], others: int):
         assert all(a >= c for a, c in zip(allowed, counted, strict=True))
 
 
-def told(house: House, name: str) -> list[int]:
-    path = house.folder(name) / "limits.txt"
+def told(house: House, name: str, file: str = "limits.txt") -> list[int]:
+    path = house.folder(name) / file
     return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -75,3 +78,43 @@ async def test_an_idle_model_goes_for_one_that_is_short_of_memory(
         await house.until(lambda: house.status("idle").state is State.STOPPED)
         assert house.status("pinned").state is State.READY
         assert len(await tokens_of(stream)) == 400
+
+
+# ---- other programs
+
+
+async def test_caches_and_then_idle_models_give_way_to_other_programs(
+    make_house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engines, "PRESSURE_EVERY_S", 0.02)
+    pressure = Level.NORMAL
+    house = make_house(limit_bytes=1000 * MIB, pressure=lambda: pressure)
+    house.supervisor.cache.set(CachePlan(800, 0, None, house.home.cache))
+    for name in ("first", "second", "pinned", "busy"):
+        await house.declare(name, pinned=name == "pinned")
+        await house.supervisor.load(name)
+    await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [200])
+    pressure = Level.WARNING
+    await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [100])
+    pressure = Level.NORMAL
+    await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [200])
+    async with house.supervisor.lease("busy") as lease:
+        stream = start(lease, [1], 50)
+        pressure = Level.CRITICAL
+        await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [1])
+        for name in ("first", "second"):
+            await house.until(lambda name=name: house.status(name).state is State.STOPPED)
+        assert len(await tokens_of(stream)) == 50
+    await house.until(lambda: house.status("busy").state is State.STOPPED)
+    assert house.status("pinned").state is State.READY
+
+
+def test_what_systems_say_of_their_memory():
+    calm = "some avg10=0.00 avg60=1.00 avg300=0.00 total=5\nfull avg10=0.00 avg60=0.00 total=0\n"
+    assert of_linux(calm) is Level.NORMAL
+    assert of_linux(calm.replace("some avg10=0.00", "some avg10=31.20")) is Level.WARNING
+    assert of_linux(calm.replace("full avg10=0.00", "full avg10=11.04")) is Level.CRITICAL
+    assert of_linux("") is Level.NORMAL
+    assert [of_macos(number) for number in (0, 1, 2, 4)] == [1, 1, 2, 4]
+    assert [spared(100, level) for level in Level] == [100, 50, 1]
+    assert spared(0, Level.CRITICAL) == 0
