@@ -16,25 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..protocol.grammar import JSON_WHITESPACE, Grammar, Thinking
+from ..protocol.grammar import JSON_WHITESPACE, LIMITS, Grammar, Thinking
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 MAX_KEPT = 32  # compiled grammars kept for the next request with the same
 CONVERT_TIMEOUT_S = 300
-
-# What llguidance may spend, in its units. Compiling: about 0.1 s; a step: about 10 ms. What needs
-# more is an error of that request.
-LIMITS = {
-    "initial_lexer_fuel": 2_000_000,
-    "step_lexer_fuel": 200_000,
-    "step_max_items": 50_000,
-    "max_items_in_row": 2_000,
-    "max_lexer_states": 50_000,
-    "max_grammar_size": 500_000,
-    "verbose_errors": False,
-}
 
 
 class GrammarError(Exception):

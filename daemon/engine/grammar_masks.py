@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Rows
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .logits import Allowed
 from .sequence import Sequence, Status
+from .threads import Threads
 
 if TYPE_CHECKING:
-    from llguidance import LLExecutor
+    from llguidance import LLMatcher
 
     from .grammar import GrammarState
 
 
 class GrammarMasks:
     def __init__(self) -> None:
-        self._executor: LLExecutor | None = None
+        self._threads = Threads()
 
     def of(
         self, running: Rows[Sequence], vocab_size: int
@@ -43,19 +45,14 @@ class GrammarMasks:
         """uint32 [len(states), ceil(vocab_size / 32)]: bit i % 32 of word i // 32 is set where the
         row may choose token i. Rows with an `error` afterwards have no meaning."""
         masks = np.zeros((len(states), (vocab_size + 31) // 32), dtype=np.uint32)
-        asked = [(state.matcher, i) for i, state in enumerate(states) if state.asks_matcher]
-        if len(asked) == 1:
-            matcher, row = asked[0]
-            words = masks[row]
-            matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-        elif asked:
-            if self._executor is None:
-                from llguidance import LLExecutor
-
-                self._executor = LLExecutor()
-            self._executor.unsafe_compute_mask_ptr(
-                asked, masks.ctypes.data, masks.shape[1] * 4, len(states)
-            )
+        asked = [i for i, state in enumerate(states) if state.asks_matcher]
+        late = self._threads.run([partial(_compute, states[i].matcher, masks[i]) for i in asked])
+        for number in late:
+            states[asked[number]].error = "it takes too long to find what may come next"
         for state, words in zip(states, masks, strict=True):
             state.finish_mask(words)
         return masks
+
+
+def _compute(matcher: LLMatcher, words: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
+    matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)

@@ -9,6 +9,18 @@ import msgspec
 # Between the parts of a JSON text. Bounded: a weak model would fill its answer with blank lines.
 JSON_WHITESPACE = r"[ \t]{0,2}|\n[ \t]{0,64}"
 
+# What llguidance may spend, in its units. Compiling: about 0.1 s; a step: about 10 ms. What needs
+# more is an error of that request.
+LIMITS = {
+    "initial_lexer_fuel": 2_000_000,
+    "step_lexer_fuel": 200_000,
+    "step_max_items": 50_000,
+    "max_items_in_row": 2_000,
+    "max_lexer_states": 50_000,
+    "max_grammar_size": 500_000,
+    "verbose_errors": False,
+}
+
 
 class Thinking(msgspec.Struct, frozen=True):
     """The model may think before it answers; the grammar begins where the thinking ends."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import resource
 import select
 import signal
@@ -18,12 +19,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ..protocol.grammar import JSON_WHITESPACE
+from ..protocol.grammar import JSON_WHITESPACE, LIMITS
 
 CPU_S = 3.0  # for all grammars of a request
 MEMORY_BYTES = 2 << 30
 IDLE_S = 120.0  # without a question; the next one starts another process
 LONGEST = 1000  # characters of a message
+STEPS = 64  # in which a grammar is tried
 PLACE_S = 0.5  # to find where in a schema the fault lies
 
 _BRANCHES = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")
@@ -64,27 +66,54 @@ def _fault(kind: str, source: str, lenient: bool) -> tuple[str, str] | None:
 
     if kind == "json_schema":
         schema = json.loads(source)
-        message = _schema_error(schema, lenient)
-        return None if not message else (_place(schema, message, lenient), message)
-    make = LLMatcher.grammar_from_regex if kind == "regex" else LLMatcher.grammar_from_lark
-    message = _plain(LLMatcher.validate_grammar(make(source)))
+        if message := _schema_error(schema, lenient):
+            return _place(schema, message, lenient), message
+        compiled = _compiled(schema, lenient)
+    elif kind == "regex":
+        compiled = LLMatcher.grammar_from_regex(source)
+    else:
+        compiled = LLMatcher.grammar_from_lark(source)
+    message = _plain(LLMatcher.validate_grammar(compiled)) or _stumbles(compiled)
     return ("", message) if message else None
+
+
+def _stumbles(compiled: str) -> str:
+    """What goes wrong in the first steps of following a grammar, byte by byte."""
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+    tokenizer = LLTokenizer("byte")
+    matcher = LLMatcher(tokenizer, compiled, log_level=0, limits=LLParserLimits(**LIMITS))
+    chance = random.Random(1)  # noqa: S311
+    for _ in range(STEPS):
+        mask = matcher.compute_bitmask()
+        allowed = [i for i in range(256) if mask[i >> 3] >> (i & 7) & 1]
+        if matcher.is_error() or matcher.is_stopped() or not allowed:
+            break
+        matcher.consume_token(chance.choice(allowed))
+    return _plain(matcher.get_error()) if matcher.is_error() else ""
 
 
 def _schema_error(schema: Any, lenient: bool) -> str:
     from llguidance import LLMatcher
 
     try:
-        source = LLMatcher.grammar_from_json_schema(
-            json.dumps(schema),
-            overrides={"lenient": lenient, "whitespace_pattern": JSON_WHITESPACE},
-        )
+        return _plain(LLMatcher.validate_grammar(_compiled(schema, lenient)))
     except ValueError as error:
         return _plain(str(error))
-    return _plain(LLMatcher.validate_grammar(source))
+
+
+def _compiled(schema: Any, lenient: bool) -> str:
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(
+        json.dumps(schema),
+        overrides={"lenient": lenient, "whitespace_pattern": JSON_WHITESPACE},
+    )
 
 
 def _plain(message: str) -> str:
+    if "panic" in message:
+        return "it is too large to compile"
     return " ".join(message.replace("<non-verbose/>", "").split()).rstrip(".")
 
 
