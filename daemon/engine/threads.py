@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 1.0  # of this process's computing time
 LOOK_S = 0.05
@@ -22,27 +25,28 @@ class Threads:
         self._number = max(1, min(8, (os.cpu_count() or 1) - 1))
 
     def run(self, work: Sequence[Callable[[], None]]) -> list[int]:
-        """Does all of it, in parallel; returns the positions of what was not done in time. Must
-        let go of the GIL where it takes long, and must not raise."""
-        late: list[int] = []
+        """Does all of it, in parallel; returns the positions of what failed or was not done in
+        time. What takes long must let go of the GIL."""
+        lost: list[int] = []
         left = list(range(len(work)))
         while left:
             round_ = _Round(work, left)
+            threads = self._threads()
             for _ in range(min(self._number, len(left))):
-                self._threads().put(round_)
-            if round_.wait():
-                break
-            self._queue = None  # its threads are lost; others take up what those have not begun
-            left, stuck = round_.give_up()
-            late += stuck
-        return sorted(late)
+                threads.put(round_)
+            in_time = round_.wait()
+            left, unfinished = round_.close()
+            lost += unfinished
+            if not in_time:
+                self._queue = None  # others take up what these have not begun
+        return sorted(lost)
 
     def _threads(self) -> queue.SimpleQueue[_Round]:
         if self._queue is None:
             self._queue = queue.SimpleQueue()
             for _ in range(self._number):
-                work = _work, (self._queue,)
-                threading.Thread(target=work[0], args=work[1], name="masks", daemon=True).start()
+                arguments = (self._queue,)
+                threading.Thread(target=_help, args=arguments, name="masks", daemon=True).start()
         return self._queue
 
 
@@ -52,10 +56,10 @@ class _Round:
     def __init__(self, work: Sequence[Callable[[], None]], numbers: list[int]) -> None:
         self._work = work
         self._left = deque(numbers)
-        self._begun: set[int] = set()
+        self._unfinished: set[int] = set()  # begun, and failed or not done yet
         self._pending = len(numbers)
         self._lock = threading.Lock()
-        self._done = threading.Event()
+        self._over = threading.Event()
 
     def help(self) -> None:
         while True:
@@ -63,29 +67,36 @@ class _Round:
                 if not self._left:
                     return
                 number = self._left.popleft()
-                self._begun.add(number)
-            self._work[number]()
+                self._unfinished.add(number)
+            try:
+                self._work[number]()
+                good = True
+            except Exception:
+                log.exception("work beside the engine failed")
+                good = False
             with self._lock:
-                self._begun.discard(number)
+                if good:
+                    self._unfinished.discard(number)
                 self._pending -= 1
                 if not self._pending:
-                    self._done.set()
+                    self._over.set()
 
     def wait(self) -> bool:
-        """False: the time is up. Computing time, as a machine may be busy or asleep."""
+        """Until all is over; False when the time is up. That of computing, as a machine may be
+        busy, or asleep."""
         began_s = time.process_time()
-        while not self._done.wait(LOOK_S):
+        while not self._over.wait(LOOK_S):
             if time.process_time() - began_s > PATIENCE_S:
                 return False
         return True
 
-    def give_up(self) -> tuple[list[int], list[int]]:
-        """(what nobody has begun, what is not done)"""
+    def close(self) -> tuple[list[int], list[int]]:
+        """(what nobody has begun, what was begun and is not done); nothing more is begun."""
         with self._lock:
             left, self._left = list(self._left), deque()
-            return left, sorted(self._begun)
+            return left, sorted(self._unfinished)
 
 
-def _work(rounds: queue.SimpleQueue[_Round]) -> None:
+def _help(rounds: queue.SimpleQueue[_Round]) -> None:
     while True:
         rounds.get().help()

@@ -39,6 +39,18 @@ def test_what_takes_too_long_is_named_and_the_rest_is_done(monkeypatch: pytest.M
         over.set()
 
 
+def test_what_fails_is_named_and_the_rest_is_done() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    work = [lambda: done.append(0), fail, lambda: done.append(2)]
+    helpers = Threads()
+    assert [helpers.run(work) for _ in range(3)] == [[1]] * 3
+    assert sorted(done) == [0, 0, 0, 2, 2, 2]
+
+
 def test_who_waits_without_computing_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "PATIENCE_S", 0.05)
     assert Threads().run([_nap]) == []
