@@ -48,6 +48,13 @@ class GrammarChecker:
             where = wishes[number][1] + place
             raise BadRequest(f"{where}: {message}.", param=where)
 
+    async def close(self) -> None:
+        """Ends the process; the next question starts another one."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
     async def _fault(self, key: Key) -> Fault | None:
         if key not in self._known:
             async with self._turn:
