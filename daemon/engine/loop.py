@@ -156,6 +156,7 @@ def prepare(
     from . import device, loader, prefixes
     from .core import EngineCore
     from .grammar import GrammarCompiler
+    from .resident import Resident
     from .runners.text import TextRunner
     from .runners.warmup import warm_up
     from .share import MemoryShare, kv_tokens
@@ -207,6 +208,7 @@ def prepare(
             kv_bytes_per_token=warmed.kv_bytes_per_token,
             hot_bytes=load.hot_bytes,
             set_limit=device.bound_memory,
+            tidy=Resident().tidy,
         )
     notes = (*loaded.notes, warmed.note) if warmed.note else loaded.notes
     ready = wire.Ready(

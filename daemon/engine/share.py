@@ -42,8 +42,10 @@ class MemoryShare:
         kv_bytes_per_token: int,
         hot_bytes: int,
         set_limit: Callable[[int], None],
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
-        """`set_limit` bounds the allocator: what it keeps for reuse counts, too."""
+        """`set_limit` bounds the allocator: what it keeps for reuse counts, too. `tidy` gives back
+        what the process holds and does not use."""
         self.hot_bytes = hot_bytes  # the most that the hot tier may have
         self._core = core
         self._bytes_per_token = kv_bytes_per_token
@@ -52,6 +54,7 @@ class MemoryShare:
         )
         self._limit_bytes: int | None = None
         self._set_limit = set_limit
+        self._tidy = tidy
         self._looked_at = 0
 
     def limit(self, limit_bytes: int) -> None:
@@ -78,3 +81,4 @@ class MemoryShare:
             hot_bytes = min(self.hot_bytes, max(1, room - used))
             if hot_bytes != core.reuse.cache.hot_bytes:
                 core.reuse.cache.resize(hot_bytes)
+        self._tidy()

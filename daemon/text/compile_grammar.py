@@ -21,7 +21,7 @@ from typing import Any
 
 from ..protocol.grammar import JSON_WHITESPACE, LIMITS
 
-CPU_S = 3.0  # for all grammars of a request
+CPU_S = 2.0  # for all grammars of a request
 MEMORY_BYTES = 2 << 30
 IDLE_S = 120.0  # without a question; the next one starts another process
 LONGEST = 1000  # characters of a message
@@ -57,7 +57,7 @@ def first_fault(grammars: list[tuple[str, str, bool]]) -> tuple[int, str, str] |
         fault = _fault(*grammar)
         if fault is not None:
             place, message = fault
-            return number, place, message[:LONGEST]
+            return number, _short(place), message[:LONGEST]
     return None
 
 
@@ -75,6 +75,10 @@ def _fault(kind: str, source: str, lenient: bool) -> tuple[str, str] | None:
         compiled = LLMatcher.grammar_from_lark(source)
     message = _plain(LLMatcher.validate_grammar(compiled)) or _stumbles(compiled)
     return ("", message) if message else None
+
+
+def _short(place: str) -> str:
+    return place if len(place) <= 200 else f"{place[:100]}…"
 
 
 def _stumbles(compiled: str) -> str:
@@ -114,6 +118,8 @@ def _compiled(schema: Any, lenient: bool) -> str:
 def _plain(message: str) -> str:
     if "panic" in message:
         return "it is too large to compile"
+    if message == "NoExtensionBias":
+        return "nothing can satisfy it"
     return " ".join(message.replace("<non-verbose/>", "").split()).rstrip(".")
 
 

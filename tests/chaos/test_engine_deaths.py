@@ -84,7 +84,7 @@ def check_rest(daemon: LiveDaemon, restarts: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "signal_"), zip(KINDS, itertools.cycle((*SIGNALS, STILL))), ids=str
+    ("kind", "signal_"), [*zip(KINDS, itertools.cycle((*SIGNALS, STILL)))], ids=str
 )
 def test_one_stream_of_any_kind_ends_as_it_would_have(
     daemon: LiveDaemon, kind: Kind, signal_: signal.Signals
