@@ -95,6 +95,8 @@ async def test_a_client_with_one_request_need_not_wait_for_another_s_hundred(hou
 
 
 async def test_who_waits_for_too_long_is_told_to_come_back(house: House):
+    await house.declare("a", max_concurrent=1)
+    await house.supervisor.load("a")  # which may take longer on a busy machine
     await house.declare("a", max_concurrent=1, queue_timeout_s=0.3)
     async with house.supervisor.lease("a") as lease:
         running = [start(lease, [HANG, 1], 5) for _ in range(1 + AHEAD)]
@@ -114,6 +116,8 @@ async def test_who_waits_too_long_for_a_model_to_load_is_told_to_come_back(house
 
 
 async def test_a_request_that_takes_too_long_ends_with_what_it_has_and_an_error(house: House):
+    await house.declare("a")
+    await house.supervisor.load("a")
     await house.declare("a", request_timeout_s=0.3)
     got: list[int] = []
     with pytest.raises(TimedOut, match="request_timeout"):
