@@ -118,5 +118,5 @@ async def scripted(
             connection.abort()
         await supervisor.stop(0)
         await server.after_stop()
-        await front.mcp.close()
+        await front.close()
         await asyncio.to_thread(store.close)

@@ -66,6 +66,12 @@ class Front:
         self.chat_room = ChatRoom(self.store, self.chat)
         self.downloads = Downloads(self.home.downloads)
 
+    async def close(self) -> None:
+        """Ends what runs beside the engines: answers in the dashboard, servers of tools, checks."""
+        await self.chat_room.close()
+        await self.mcp.close()
+        await self.generator.close()
+
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """`Generator.chat`, with the tools of MCP servers where the request asks for them.
 

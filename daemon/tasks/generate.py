@@ -83,6 +83,10 @@ class Generator(Task):
         self._recent: dict[str, RecentPrompts] = {}  # by the model's name
         self._grammars = GrammarChecker()
 
+    async def close(self) -> None:
+        """Nothing is asked any more."""
+        await self._grammars.close()
+
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
         any two. Close the generator (`aclosing`) to give the request up."""
