@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from functools import partial
 
 import pytest
 from fastmlx.daemon.engine import threads
@@ -28,8 +29,7 @@ def test_what_takes_too_long_is_named_and_the_rest_is_done(monkeypatch: pytest.M
         while not over.is_set():
             hashlib.pbkdf2_hmac("sha256", b"x", b"y", 20_000)
 
-    work = [lambda i=i: done.append(i) for i in range(40)]
-    work[3] = work[20] = slow
+    work = [slow if i in (3, 20) else partial(done.append, i) for i in range(40)]
     try:
         assert helpers.run(work) == [3, 20]
         assert sorted(done) == [i for i in range(40) if i not in (3, 20)]
