@@ -57,7 +57,11 @@ class Keeper(Keeping):
 
     @cached_property
     def seal(self) -> Seal:
-        return Seal.of(self._front.home.secret)
+        try:
+            return Seal.of(self._front.home.secret)
+        except OSError as error:  # a full disk is no reason to refuse an answer
+            log.warning("what is sealed now cannot be read after a restart: %s", error)
+            return Seal.fleeting()
 
     # ---- what went before
 

@@ -46,6 +46,11 @@ class Seal:
             file.write(key := secrets.token_bytes(_KEY_BYTES))
         return cls(key)
 
+    @classmethod
+    def fleeting(cls) -> Seal:
+        """With a key that nobody keeps."""
+        return cls(secrets.token_bytes(_KEY_BYTES))
+
     def close(self, text: str, purpose: str) -> str:
         """`purpose`: at most 16 letters; a text opens only for the one it was sealed for."""
         data = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
