@@ -23,18 +23,22 @@ class Resident:
     def __init__(self) -> None:
         """To be made when the engine is ready: what it has then beside its arrays, it needs."""
         self._trim = _malloc_trim()
-        self._beside_bytes = self._resident_beside() if self._trim else 0
+        self._needed_bytes = self._beside_bytes() if self._trim else 0
+        self._stays_bytes = 0  # after the last time that it was given back
 
-    def tidy(self) -> None:
-        """When much more is resident than is needed, it is given back."""
-        if self._trim is None or self._resident_beside() <= self._beside_bytes + SLACK_BYTES:
-            return
-        self._trim()
-        # What stays is in use, or between what is.
-        self._beside_bytes = max(self._beside_bytes, self._resident_beside())
+    def tidy(self) -> int:
+        """Gives back what can be; returns the bytes beyond arrays and needs that stay, as they lie
+        between what is in use."""
+        if self._trim is None:
+            return 0
+        beyond_bytes = self._beside_bytes() - self._needed_bytes
+        if beyond_bytes > self._stays_bytes + SLACK_BYTES:
+            self._trim()
+            beyond_bytes = self._stays_bytes = self._beside_bytes() - self._needed_bytes
+        return max(0, beyond_bytes)
 
     @staticmethod
-    def _resident_beside() -> int:
+    def _beside_bytes() -> int:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") - mx.get_active_memory()
 

@@ -1,7 +1,8 @@
 """What this engine may use of the machine's memory, divided as its needs change.
 
-    limit = weights + activations + running sequences + hot tier
-                                    ^ first           ^ what they leave, at most cache.hot
+    limit = weights + activations + freed but held + running sequences + hot tier
+                                                     ^ first           ^ what they leave, at
+                                                                         most cache.hot
 
 The hot tier gives way to running sequences; when it has nothing more to give, the scheduler
 preempts the youngest of them. The front tells a new limit whenever another engine's use changes.
@@ -42,10 +43,10 @@ class MemoryShare:
         kv_bytes_per_token: int,
         hot_bytes: int,
         set_limit: Callable[[int], None],
-        tidy: Callable[[], None] = lambda: None,
+        tidy: Callable[[], int] = lambda: 0,
     ) -> None:
         """`set_limit` bounds the allocator: what it keeps for reuse counts, too. `tidy` gives back
-        what the process holds and does not use."""
+        what the process holds and does not use, and returns how much of that stays, in bytes."""
         self.hot_bytes = hot_bytes  # the most that the hot tier may have
         self._core = core
         self._bytes_per_token = kv_bytes_per_token
@@ -72,7 +73,7 @@ class MemoryShare:
     def _divide(self, limit_bytes: int) -> None:
         core = self._core
         self._looked_at = core.steps
-        room = max(0, limit_bytes - self._fixed_bytes)
+        room = max(0, limit_bytes - self._fixed_bytes - self._tidy())
         scheduler = core.scheduler
         scheduler.max_kv_tokens = kv_tokens(room, self._bytes_per_token)
         if core.reuse is not None:
@@ -81,4 +82,3 @@ class MemoryShare:
             hot_bytes = min(self.hot_bytes, max(1, room - used))
             if hot_bytes != core.reuse.cache.hot_bytes:
                 core.reuse.cache.resize(hot_bytes)
-        self._tidy()
