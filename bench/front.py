@@ -3,7 +3,9 @@
 The daemon's own application runs in a process of its own; behind it stands an engine without a
 model that gives every stream a token at a steady rate (bench/steady_engine.py). The CPU time of the
 process is read before and after streams of few and of many tokens: the difference of the two,
-divided by the difference in tokens, is a token without its share of the request.
+divided by the difference in tokens, is a token without its share of the request. Beside it stands
+what the same frames cost an event loop that does nothing else (bench/bare_front.py): waking up,
+reading and writing, which no front can do without.
 """
 
 from __future__ import annotations
@@ -32,6 +34,28 @@ STREAMS = (1, 32, 256)
 AIM_US = 25.0
 FEW_TOKENS = 5
 HERE = Path(__file__).resolve().parent
+
+
+async def serve_bare(step_ms: float) -> None:
+    """The process of the event loop without a front."""
+    import bare_front
+
+    await bare_front.serve(step_ms, lambda url: print(url, flush=True), telling_cpu())
+
+
+def telling_cpu() -> asyncio.Event:
+    """Prints the CPU time of this process in seconds for every line on stdin; set when that is
+    closed."""
+    loop = asyncio.get_running_loop()
+    closed = asyncio.Event()
+
+    def answer() -> None:
+        for _ in sys.stdin:
+            print(time.process_time(), flush=True)
+        loop.call_soon_threadsafe(closed.set)
+
+    threading.Thread(target=answer, daemon=True).start()
+    return closed
 
 
 async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
@@ -100,15 +124,7 @@ async def serve(folder: Path, home_folder: Path, step_ms: float) -> None:
         await supervisor.load("bench")
         calm_collector()
 
-        loop = asyncio.get_running_loop()
-        closed = asyncio.Event()
-
-        def answer() -> None:
-            for _ in sys.stdin:
-                print(time.process_time(), flush=True)
-            loop.call_soon_threadsafe(closed.set)
-
-        threading.Thread(target=answer, daemon=True).start()
+        closed = telling_cpu()
         print(url, flush=True)
         await closed.wait()
         await supervisor.stop(0)
@@ -122,9 +138,10 @@ class Process(NamedTuple):
 
 
 @contextlib.contextmanager
-def front_process(folder: Path, step_ms: float) -> Iterator[Process]:
+def front_process(folder: Path, step_ms: float, *, bare: bool = False) -> Iterator[Process]:
     with tempfile.TemporaryDirectory(prefix="fastmlx-bench-") as home:
-        options = ["--serve", str(folder), "--home", home, "--step-ms", str(step_ms)]
+        what = ["--serve-bare"] if bare else ["--serve", str(folder), "--home", home]
+        options = [*what, "--step-ms", str(step_ms)]
         command = [sys.executable, __file__, *options]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
@@ -162,6 +179,26 @@ def run(front: Process, streams: int, tokens: int, salt: int) -> Run:
     return Run(cpu_s, measured.output_tokens, measured.seconds)
 
 
+class Cost(NamedTuple):
+    """CPU time of a process, and the load that it was under."""
+
+    request_us: float  # of FEW_TOKENS
+    token_us: float
+    tokens_per_s: float
+    percent: float  # of a core
+
+
+def cost(process: Process, streams: int, tokens: int, salt: int) -> Cost:
+    few = run(process, streams, FEW_TOKENS, salt)
+    many = run(process, streams, FEW_TOKENS + tokens, salt + 1)
+    return Cost(
+        few.cpu_s / streams * 1e6,
+        (many.cpu_s - few.cpu_s) / (many.tokens - few.tokens) * 1e6,
+        many.tokens / many.seconds,
+        many.cpu_s / many.seconds * 100,
+    )
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--model", help="folder, or a size of bench/models.py (default: small)")
@@ -170,13 +207,17 @@ def main() -> None:
     parser.add_argument("--step-ms", type=float, default=20.0, help="from token to token")
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
     parser.add_argument("--serve", type=Path, help="internal: run the front's process")
+    parser.add_argument("--serve-bare", action="store_true", help="internal: the bare loop's")
     parser.add_argument("--home", type=Path, help="internal: of that process")
     options = parser.parse_args()
-    if options.serve is not None:
+    if options.serve is not None or options.serve_bare:
         from uvloop import new_event_loop  # as daemon.app.run does
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(options.serve, options.home, options.step_ms))
+            if options.serve_bare:
+                runner.run(serve_bare(options.step_ms))
+            else:
+                runner.run(serve(options.serve, options.home, options.step_ms))
         return
     rounds, tokens = (1, 20) if options.quick else (options.rounds, options.tokens)
     folder = models.folder_of(options.model or ("smallest" if options.quick else "small"))
@@ -189,32 +230,35 @@ def main() -> None:
             "% of a core",
             f"µs/request of {FEW_TOKENS} tokens",
             "µs/token",
+            "bare event loop",
             f"µs/token ÷ {AIM_US:g}",
         ),
         BLAS,
         options.quick,
     )
-    with front_process(folder, options.step_ms) as front:
+    with (
+        front_process(folder, options.step_ms) as front,
+        front_process(folder, options.step_ms, bare=True) as bare,
+    ):
         salt = 0
         for streams in (1, 4) if options.quick else options.streams:
-            run(front, streams, FEW_TOKENS, salt)  # not timed: templates, first connections
-            per_request_us: list[float] = []
-            per_token_us: list[float] = []
-            long_runs: list[Run] = []
+            for process in (front, bare):  # not timed: templates, first connections
+                run(process, streams, FEW_TOKENS, salt)
+            costs: list[Cost] = []
+            bare_us: list[float] = []
             for _ in range(rounds):
                 salt += 2
-                few = run(front, streams, FEW_TOKENS, salt)
-                many = run(front, streams, FEW_TOKENS + tokens, salt + 1)
-                per_request_us.append(few.cpu_s / streams * 1e6)
-                per_token_us.append((many.cpu_s - few.cpu_s) / (many.tokens - few.tokens) * 1e6)
-                long_runs.append(many)
+                costs.append(cost(front, streams, tokens, salt))
+                bare_us.append(cost(bare, streams, tokens, salt).token_us)
+            token_us = median(each.token_us for each in costs)
             report.add(
                 streams,
-                median(each.tokens / each.seconds for each in long_runs),
-                median(each.cpu_s / each.seconds * 100 for each in long_runs),
-                median(per_request_us),
-                median(per_token_us),
-                median(per_token_us) / AIM_US,
+                median(each.tokens_per_s for each in costs),
+                median(each.percent for each in costs),
+                median(each.request_us for each in costs),
+                token_us,
+                median(bare_us),
+                token_us / AIM_US,
             )
     report.finish(options.json)
 

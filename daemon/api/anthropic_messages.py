@@ -14,6 +14,7 @@ import msgspec
 from sanic import Blueprint
 from sanic.response import HTTPResponse
 
+from ..protocol.tap import Tap
 from .anthropic_answer import PING, Envelope, MessageAnswer, MessageStream
 from .anthropic_request import HARMLESS, UNSUPPORTED, MessagesFields, read_request
 from .keep_alive import KEPT
@@ -44,15 +45,17 @@ async def messages(request: Request) -> HTTPResponse | None:
         cache_marks=asked.cache_marks,
         hide_thinking=asked.hide_thinking,
     )
-    events = request.app.ctx.front.generator.chat(asked.request)
+    chat = request.app.ctx.front.generator.chat
     if asked.stream:
         stream = MessageStream(envelope)
+        tap = Tap(stream.encode)
+        events = chat(asked.request, tap)
         await send_events(
-            request, events, stream.encode, stream.encode_error, end=b"", heartbeat=PING
+            request, events, stream.encode, stream.encode_error, end=b"", heartbeat=PING, tap=tap
         )
         return None
     answer = MessageAnswer(envelope)
-    async with aclosing(events):
+    async with aclosing(chat(asked.request)) as events:
         async for event in events:
             answer.add(event)
     return HTTPResponse(answer.encode(), content_type="application/json")

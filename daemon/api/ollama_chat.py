@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sanic import Blueprint
@@ -15,6 +16,7 @@ from sanic.response import HTTPResponse
 
 from ..protocol.errors import BadRequest
 from ..protocol.requests import ChatRequest
+from ..protocol.tap import Tap
 from ..tasks.lookup import find_model
 from .ollama_answer import NDJSON, Answer, AnswerLines, Envelope
 from .ollama_fields import check_context
@@ -62,23 +64,25 @@ async def _answer(request: Request, asked: Asked, *, chat: bool) -> HTTPResponse
         return await _load(front, asked, envelope)
     await _check(front, asked)
     if isinstance(asked.request, ChatRequest):
-        events = front.generator.chat(asked.request)
+        begin = partial(front.generator.chat, asked.request)
     else:
-        events = front.generator.complete(asked.request)
+        begin = partial(front.generator.complete, asked.request)
     if asked.stream:
         lines = AnswerLines(envelope)
+        tap = Tap(lines.encode)
         await send_events(
             request,
-            events,
+            begin(tap),
             lines.encode,
             lines.encode_error,
             end=b"",
             heartbeat=lines.heartbeat,
             content_type=NDJSON,
+            tap=tap,
         )
         return None
     answer = Answer(envelope)
-    async with aclosing(events):
+    async with aclosing(begin()) as events:
         async for event in events:
             answer.add(event)
     return HTTPResponse(answer.encode(), content_type="application/json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ import msgspec
 from sanic.response import HTTPResponse
 
 from ..protocol.events import ChoiceEvent, Counted, Event, McpCall, Prefilled, Usage
+from ..protocol.tap import Tap
 from .errors import reply_to
 from .openai_usage import timings_object, usage_object
 from .sse import one_line, send_events
@@ -150,12 +151,19 @@ class Collected(ABC):
 
 
 async def respond(
-    request: Request, events: AsyncGenerator[Event, None], answer: Frames | Collected
+    request: Request,
+    events: Callable[[Tap | None], AsyncGenerator[Event, None]],
+    answer: Frames | Collected,
 ) -> HTTPResponse | None:
-    """Sends a stream (and returns None), or returns the one object."""
+    """Sends a stream (and returns None), or returns the one object. `events` begins the work."""
     if isinstance(answer, Frames):
-        await send_events(request, events, answer.encode, answer.encode_error)
+        tap = Tap(answer.encode)
+        await send_events(request, events(tap), answer.encode, answer.encode_error, tap=tap)
         return None
+    return await _whole(events(None), answer)
+
+
+async def _whole(events: AsyncGenerator[Event, None], answer: Collected) -> HTTPResponse:
     async with aclosing(events):
         async for event in events:
             answer.add(event)

@@ -24,8 +24,13 @@ from .openai_structured import STRUCTURED, read_structured
 from .openai_thinking import MAX_LEVEL, ThinkingFields, read_thinking
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from sanic import Request
     from sanic.response import HTTPResponse
+
+    from ..protocol.events import Event
+    from ..protocol.tap import Tap
 
 blueprint = Blueprint("openai_chat")
 
@@ -231,8 +236,12 @@ async def chat(request: Request) -> HTTPResponse | None:
         tiered=asked.tiered,
     )
     answer = ChatStream(envelope) if asked.stream else ChatAnswer(envelope)
-    events = front.chat(asked.request)
-    if asked.keep is not None:
-        keeper: CompletionKeeper = request.app.ctx.completions
-        events = keeper.keeping(events, ChatAnswer(envelope), asked.keep, str(request.id))
-    return await respond(request, events, answer)
+
+    def begin(tap: Tap | None) -> AsyncGenerator[Event, None]:
+        if asked.keep is None:
+            return front.chat(asked.request, tap)
+        keeper: CompletionKeeper = request.app.ctx.completions  # sees all events
+        events = front.chat(asked.request)
+        return keeper.keeping(events, ChatAnswer(envelope), asked.keep, str(request.id))
+
+    return await respond(request, begin, answer)

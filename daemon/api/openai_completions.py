@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/completions
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -157,4 +158,5 @@ async def completions(request: Request) -> HTTPResponse | None:
         timings=asked.timings,
     )
     answer = CompletionStream(envelope) if asked.stream else CompletionAnswer(envelope, asked.best)
-    return await respond(request, front.generator.complete(asked.request), answer)
+    begin = partial(front.generator.complete, asked.request)
+    return await respond(request, begin, answer)

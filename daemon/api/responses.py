@@ -16,6 +16,7 @@ from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from ..protocol.errors import BadRequest
+from ..protocol.tap import Tap
 from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .body import read_json
@@ -81,14 +82,16 @@ async def create(request: Request) -> HTTPResponse | None:
         return None
     if asked.fields.stream:
         writer = run.writer
+        tap = Tap(lambda event: b"".join(writer.encode(event)))
         await send_events(
             request,
-            run.frames(),
+            run.frames(tap),
             b"".join,
             lambda error: b"".join(run.fail(error, str(request.id))),
             end=b"",
             heartbeat=lambda: b"".join(writer.beat()),
             greeting=lambda: b"".join(writer.begin()),
+            tap=tap,
         )
         return None
     async with aclosing(run.frames()) as made:

@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.errors import FastMLXError
 from ..protocol.events import Event, Usage
+from ..protocol.tap import Tap
 from ..tasks import mcp_loop
 from ..tasks.lookup import find_model
 from .errors import reply_to
@@ -91,9 +92,9 @@ class Run:
         """Of the whole conversation, up to the end of this response."""
         return whole(self._context, self.asked, self.response["output"])
 
-    async def frames(self) -> AsyncGenerator[list[bytes], None]:
-        """Raises FastMLXError; then `fail` has the frames that are left to send. Close it to give
-        the response up."""
+    async def frames(self, tap: Tap | None = None) -> AsyncGenerator[list[bytes], None]:
+        """Less those that `tap` took. Raises FastMLXError; then `fail` has the frames that are left
+        to send. Close it to give the response up."""
         conversation = self.asked.conversation
         with self._keeper.locked(conversation):
             if conversation is not None:
@@ -101,7 +102,7 @@ class Run:
             try:
                 for item in await self._offers():
                     yield self.writer.listed(item)
-                async with aclosing(self._events()) as events:
+                async with aclosing(self._events(tap)) as events:
                     async for event in events:
                         if frames := self.writer.encode(event):
                             yield frames
@@ -127,7 +128,7 @@ class Run:
         tools = await self._front.mcp.ready_tools(new, mcp_loop.PATIENCE_S) if new else []
         return [list_item(label, tools) for label in new]
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
+    async def _events(self, tap: Tap | None) -> AsyncGenerator[Event, None]:
         request = self._request
         idle = self.asked.fields.generate is False
         try:
@@ -138,7 +139,7 @@ class Run:
             if idle:  # the prompt is computed, and stays in the prefix cache
                 sampling = msgspec.structs.replace(request.sampling, max_tokens=1)
                 request = msgspec.structs.replace(request, sampling=sampling)
-            async with aclosing(self._front.chat(request)) as events:
+            async with aclosing(self._front.chat(request, None if idle else tap)) as events:
                 async for event in events:
                     if not idle:
                         yield event

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
+from ..protocol.tap import Tap
+
 if TYPE_CHECKING:
     from sanic import Request
     from sanic.response import BaseHTTPResponse
@@ -141,6 +143,15 @@ class EventStream:
         self._frames.append(frame)
         self._size += len(frame)
 
+    def write(self, frame: bytes) -> None:
+        """Sends a frame now, behind those that are queued; the event loop gathers what is written
+        in one turn."""
+        if self._frames:
+            self.push(frame)
+        else:
+            self._wrote_at = self._loop.time()
+            self._write(frame)
+
     @property
     def behind(self) -> bool:
         """Whether the client reads slower than we write: call `drain` before the next push."""
@@ -197,15 +208,24 @@ async def send_events(
     heartbeat: bytes | Callable[[], bytes] = PING,
     content_type: str = EVENTS,
     greeting: Callable[[], bytes] | None = None,
+    tap: Tap | None = None,
 ) -> None:
     """Answers `request` with a stream: every event through `encode` (b"" is nothing), then `end`.
     After HEARTBEAT_S without a frame `heartbeat` is sent, again and again; see EventStream.
 
     An error before the headers have left is raised, for the status that it deserves; later it
-    becomes a last frame. `events` is closed in any case, also when the client goes away (Sanic then
-    cancels this task), and takes its sequence out of the engine.
+    becomes a last frame. `tap` is that of `events`, if there is one. `events` is closed in any
+    case, also when the client goes away (Sanic then cancels this task), and takes its sequence out
+    of the engine.
     """
     async with EventStream(request, heartbeat, content_type, greeting) as out, aclosing(events):
+
+        def write(frame: bytes) -> None:
+            out.write(frame)
+            if out.behind:
+                assert tap is not None
+                tap.write = None  # the next event is asked for, and then waits
+
         try:
             opened = False
             async for event in events:
@@ -217,6 +237,8 @@ async def send_events(
                     out.push(frame)
                     if out.behind:
                         await out.drain()
+                if tap is not None:
+                    tap.write = write
         except Exception as error:
             if not out.is_open:
                 raise

@@ -31,9 +31,7 @@ def set_up(home: Home, level: str) -> None:
     handlers: list[logging.StreamHandler[Any]] = []
     try:
         handlers.append(
-            RotatingFileHandler(
-                home.log_file, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8"
-            )
+            LogFile(home.log_file, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8")
         )
         handlers[0].setFormatter(JsonLines())
     except OSError as error:
@@ -53,11 +51,35 @@ def set_up(home: Home, level: str) -> None:
 def reopen() -> None:
     """Goes on in a new file where the log was deleted."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, RotatingFileHandler) and not Path(handler.baseFilename).exists():
+        if isinstance(handler, LogFile) and not Path(handler.baseFilename).exists():
             with handler.lock or contextlib.nullcontext():
                 if handler.stream is not None:
                     handler.stream.close()
                 handler.stream = handler._open()
+
+
+class LogFile(RotatingFileHandler):
+    """Python's makes each line twice and asks the system three times how long the file is: every
+    request has its line, and would notice."""
+
+    def _open(self) -> Any:
+        stream = super()._open()
+        self._size = os.fstat(stream.fileno()).st_size  # bytes
+        return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + self.terminator
+            if self.stream is None:  # it could not be opened the last time
+                self.stream = self._open()
+            size = len(line.encode())
+            if self._size and self._size + size > self.maxBytes:
+                self.doRollover()
+            self._size += size
+            self.stream.write(line)
+            self.flush()
+        except Exception:
+            self.handleError(record)
 
 
 class JsonLines(logging.Formatter):
@@ -71,8 +93,15 @@ class Readable(logging.Formatter):
 
 
 def entry_of(record: logging.LogRecord) -> Entry:
-    """What a record says. `extra={"model": …, "request": …}` names whom it is about; without, the
-    request that is being answered here."""
+    """What a record says, made once for all handlers. `extra={"model": …, "request": …}` names
+    whom it is about; without, the request that is being answered here."""
+    entry: Entry | None = record.__dict__.get("entry")
+    if entry is None:
+        entry = record.__dict__["entry"] = _made(record)
+    return entry
+
+
+def _made(record: logging.LogRecord) -> Entry:
     message = record.getMessage()
     own = record.__dict__
     here = whose()

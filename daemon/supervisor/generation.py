@@ -21,6 +21,9 @@ class Generation(AsyncIterator[wire.TokenRow]):
     error are delivered first. When an engine dies the stream just pauses: `prompt + output` is sent
     to the next one, and no token is lost or doubled.
 
+    `direct`, if set, is given each row that arrives while the consumer waits for it and nothing
+    else waits; what it takes (it returns True) the consumer does not see. Never the last row.
+
     Rows wait here without bound (at most the sampling's max_tokens tokens), so a slow client never
     holds up the engine.
     """
@@ -34,6 +37,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         "_waiter",
         "created_s",
         "deaths",
+        "direct",
         "id",
         "output",
         "sent",
@@ -52,6 +56,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         self.deaths = 0  # of engines while this was running in them
         self.sent = False  # to the engine that lives now
         self.created_s = time.monotonic()
+        self.direct: Callable[[wire.TokenRow], bool] | None = None
         self._message = message
         self._rows: deque[wire.TokenRow] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -90,6 +95,7 @@ class Generation(AsyncIterator[wire.TokenRow]):
         Idempotent; also fine after the end. Rows that wait here are dropped.
         """
         self._rows.clear()
+        self.direct = None
         if not self._done:
             self._done = True
             self._on_abort(self)
@@ -110,11 +116,14 @@ class Generation(AsyncIterator[wire.TokenRow]):
             # First row after a replay: the cache hit is ours, not news for the usage row.
             row = msgspec.structs.replace(row, cached_tokens=0)
         output += row.tokens
-        self._rows.append(row)
+        waiter = self._waiter
+        waits = waiter is not None and not waiter.done()
         if row.finish is not None:
             self._done = True
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        elif waits and self.direct is not None and self.direct(row):
+            return
+        self._rows.append(row)
+        if waits:
             waiter.set_result(None)
 
     def fail(self, error: Exception) -> None:

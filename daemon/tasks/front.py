@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..access.access import Access
     from ..protocol.events import Event
     from ..protocol.requests import ChatRequest
+    from ..protocol.tap import Tap
     from ..store.store import Store
     from ..supervisor.supervisor import Supervisor
     from .embed import Embedder
@@ -72,12 +73,13 @@ class Front:
         await self.mcp.close()
         await self.generator.close()
 
-    def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        """`Generator.chat`, with the tools of MCP servers where the request asks for them.
+    def chat(self, request: ChatRequest, tap: Tap | None = None) -> AsyncGenerator[Event, None]:
+        """`Generator.chat`, with the tools of MCP servers where the request asks for them, and
+        then without the tap.
 
         Raises Forbidden when its API key may not run such tools."""
         if request.mcp is None:
-            return self.generator.chat(request)
+            return self.generator.chat(request, tap)
         caller.current().require(caller.Scope.TOOLS)
         return mcp_loop.chat(self.generator, self.mcp, self.config.settings.mcp, request)
 

@@ -15,21 +15,21 @@ import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ..protocol.errors import BadRequest, EngineDied
-from ..protocol.events import Counted, Event, Finished
+from ..protocol.errors import BadRequest
+from ..protocol.events import Counted, Event
 from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
-from ..protocol.wire import TokenRow
+from ..protocol.tap import Tap
 from ..text.divergence import Divergence, RecentPrompts
 from ..text.grammar_checker import GrammarChecker
 from ..text.stream import Echoed, TextStream
 from .books import Books, Job
 from .lookup import find_model
-from .merge import merge
+from .rows import Rows, many, one
 from .sampling import ban, check, check_vocabulary, choose_seed, resolve, room
 from .task import LONG_TEXT, Shared, Task
 from .texts import ModelSide
@@ -37,10 +37,8 @@ from .thinking import Budgeted
 from .truncate import fitting, reserve
 
 if TYPE_CHECKING:
-    from ..supervisor.generation import Generation
     from ..supervisor.supervisor import Lease
 
-Rows: TypeAlias = "Generation | Budgeted"
 NO_TEXT = {
     "embedding": "makes embeddings (POST /v1/embeddings)",
     "reranker": "compares texts (POST /v1/rerank)",
@@ -87,10 +85,12 @@ class Generator(Task):
         """Nothing is asked any more."""
         await self._grammars.close()
 
-    def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        """Events as in `protocol.events`. Raises FastMLXError, before the first event or between
-        any two. Close the generator (`aclosing`) to give the request up."""
-        return self._run(_chat_plan(request), Books(request.model, request.meta, request.sampling))
+    def chat(self, request: ChatRequest, tap: Tap | None = None) -> AsyncGenerator[Event, None]:
+        """Events as in `protocol.events`, less those that `tap` took. Raises FastMLXError, before
+        the first event or between any two. Close the generator (`aclosing`) to give the request
+        up."""
+        books = Books(request.model, request.meta, request.sampling)
+        return self._run(_chat_plan(request), books, tap)
 
     @contextlib.contextmanager
     def at_tools(self, request: ChatRequest, tools: Job) -> Iterator[None]:
@@ -136,7 +136,9 @@ class Generator(Task):
         side = await self.side(model)
         return side.text.tokenizer.decode(tokens, skip_special_tokens=False)
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
+    def complete(
+        self, request: CompletionRequest, tap: Tap | None = None
+    ) -> AsyncGenerator[Event, None]:
         """The same for a completion; choice index = prompt index * n + i."""
 
         def prompt(side: ModelSide, given: str | list[int]) -> Prompt:
@@ -161,9 +163,9 @@ class Generator(Task):
             wishes=((request.grammar, request.grammar_param),) if request.grammar else (),
             keep_alive_s=request.keep_alive_s,
         )
-        return self._run(plan, Books(request.model, request.meta, request.sampling))
+        return self._run(plan, Books(request.model, request.meta, request.sampling), tap)
 
-    async def _run(self, plan: _Plan, books: Books) -> AsyncGenerator[Event, None]:
+    async def _run(self, plan: _Plan, books: Books, tap: Tap | None) -> AsyncGenerator[Event, None]:
         self._running.add(books)
         try:
             self._begin(books.meta)
@@ -191,11 +193,11 @@ class Generator(Task):
                 generations, streams = self._start(plan, prompts, lease, side)
                 num_tokens = sum(len(prompt.tokens) for prompt in prompts)
                 books.engine_took_it(num_tokens, streams, generations)
-                if len(streams) == 1:
-                    rows = _one(generations[0], streams[0], books)
-                else:
-                    rows = _many(generations, streams, books)
                 counted = books.meta.counted
+                if len(streams) == 1:
+                    rows = one(generations[0], streams[0], books, None if counted else tap)
+                else:
+                    rows = many(generations, streams, books)
                 async with aclosing(rows):
                     async for event in rows:
                         if counted:
@@ -311,59 +313,6 @@ async def _made(plan: _Plan, side: ModelSide) -> list[Prompt]:
     if plan.text_length > LONG_TEXT:
         return await asyncio.to_thread(plan.prompts, side)
     return plan.prompts(side)
-
-
-async def _one(generation: Rows, stream: TextStream, books: Books) -> AsyncGenerator[Event, None]:
-    """The usual case and the hot path: no task, no queue between the engine and the client."""
-    push = stream.push
-    first = True
-    event: Event | None = None
-    try:
-        async for row in generation:
-            if first:
-                first = False
-                if prefilled := books.first_row(row):
-                    yield prefilled
-            for event in push(row):
-                yield event
-            if stream.stopped:
-                break
-    finally:
-        generation.abort()
-    _ended(event, books)
-
-
-async def _many(
-    generations: list[Rows], streams: list[TextStream], books: Books
-) -> AsyncGenerator[Event, None]:
-    seen: set[int] = set()
-    rows: AsyncGenerator[tuple[int, TokenRow], None] = merge(generations)
-    last: dict[int, Event] = {}
-    try:
-        async with aclosing(rows):
-            async for number, row in rows:
-                if number not in seen:
-                    seen.add(number)
-                    if prefilled := books.first_row(row):
-                        yield prefilled
-                for event in streams[number].push(row):
-                    last[number] = event
-                    yield event
-                if streams[number].stopped:
-                    generations[number].abort()
-    finally:
-        for generation in generations:
-            generation.abort()
-    for number in range(len(streams)):
-        _ended(last.get(number), books)
-
-
-def _ended(last: Event | None, books: Books) -> None:
-    """Every choice must have ended with Finished; the row keeps the first one's reason."""
-    if not isinstance(last, Finished):
-        raise EngineDied("The engine ended this answer before it was complete.")
-    if books.finish_reason is None:
-        books.finish_reason = last.reason
 
 
 def _text_length(value: Any) -> int:

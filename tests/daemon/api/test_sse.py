@@ -13,6 +13,7 @@ import pytest
 from fastmlx.daemon.api import anthropic_answer, errors, sse
 from fastmlx.daemon.protocol.errors import Overloaded
 from fastmlx.daemon.protocol.events import Event, TextDelta
+from fastmlx.daemon.protocol.tap import Tap
 from hypothesis import given
 from hypothesis import strategies as st
 from sanic import Request, Sanic
@@ -189,6 +190,36 @@ async def test_a_reader_that_does_not_read_stops_the_producer_and_loses_nothing(
         assert produced == before
         content = body_of(await reader.read())[1]
     assert content.count(text.encode()) == frames
+
+
+async def test_what_a_tap_writes_stands_between_the_events_and_waits_for_slow_readers() -> None:
+    tap = Tap(encode)
+    text = "y" * 10_000
+    taken = 0
+    caught_up = asyncio.Event()
+
+    def fill() -> None:
+        nonlocal taken
+        while tap.write is not None:
+            tap.write(encode(TextDelta(0, text)))
+            taken += 1
+            assert taken < 2000
+
+    async def source() -> AsyncGenerator[Event, None]:
+        assert tap.write is None  # no headers yet
+        yield TextDelta(0, "first")
+        fill()
+        yield TextDelta(0, "between")
+        caught_up.set()
+        fill()
+
+    async with served(source, tap=tap, end=b"") as address, reading(address) as reader:
+        await reader.readuntil(b"first\n\n")
+        got = await reader.readuntil(b"between\n\n")
+        await caught_up.wait()
+        rest = await reader.read()
+    assert (got + rest).count(text.encode()) == taken
+    assert rest.endswith(b"0\r\n\r\n")
 
 
 async def test_a_client_that_goes_away_closes_the_source() -> None:
