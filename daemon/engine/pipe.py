@@ -1,4 +1,8 @@
-"""The engine's end of the socket: two threads, so that the MLX thread never waits for bytes."""
+"""The engine's end of the socket: the MLX thread never waits for bytes.
+
+What the socket takes at once is sent where it is said, as waking a thread for it costs more; one
+thread sends what it does not take, another one reads.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,9 @@ class Pipe:
 
     def __init__(self, connection: socket.socket) -> None:
         self.inbox: queue.SimpleQueue[wire.ToEngine] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[msgspec.Struct | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queued = 0  # frames in the outbox, or on their way out of it
+        self._sending = threading.Lock()
         self._connection = connection
         connection.setblocking(True)
         self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
@@ -33,8 +39,24 @@ class Pipe:
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
     def send(self, message: msgspec.Struct) -> None:
-        """Queues a message; never blocks. The message must not be changed afterwards."""
-        self._outbox.put(message)
+        """Sends a message, behind those that are queued; never blocks."""
+        frame = encode(message)
+        with self._sending:
+            if not self._queued:
+                frame = frame[self._send_now(frame) :]
+                if not frame:
+                    return
+            self._queued += 1
+            self._outbox.put(frame)
+
+    def _send_now(self, frame: bytes) -> int:
+        """How many of its bytes the socket has taken."""
+        try:
+            return self._connection.send(frame, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            os._exit(0)
 
     def close(self) -> None:
         """Writes what is queued, then closes."""
@@ -56,7 +78,9 @@ class Pipe:
 
     def _write(self) -> None:
         try:
-            while (message := self._outbox.get()) is not None:
-                self._connection.sendall(encode(message))
+            while (frame := self._outbox.get()) is not None:
+                self._connection.sendall(frame)
+                with self._sending:
+                    self._queued -= 1
         except OSError:
             os._exit(0)
