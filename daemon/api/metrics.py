@@ -6,7 +6,7 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,6 +30,17 @@ class _Books(Protocol):
 
     @property
     def dropped(self) -> int: ...
+
+
+class _Mine(NamedTuple):
+    """The figures of one model and dialect."""
+
+    prompt: Counter
+    cached: Counter
+    output: Counter
+    ttft: Histogram
+    duration: Histogram
+    queue: Histogram
 
 
 class Metrics:
@@ -85,6 +96,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._by_model = (
+            self._prompt,
+            self._cached,
+            self._output,
+            self._ttft,
+            self._duration,
+            self._queue,
+        )
+        self._mine: dict[tuple[str, str], _Mine] = {}  # looked up once, not with every request
         registry.register(_Now(status, books))
         registry.register(CacheCollector(caches))
 
@@ -99,13 +119,16 @@ class Metrics:
         labels = (self._served_as(row.model), row.dialect)
         reason = row.finish_reason or "error"
         self._requests.labels(*labels, reason).inc()
-        self._prompt.labels(*labels).inc(row.prompt_tokens)
-        self._cached.labels(*labels).inc(row.cached_tokens)
-        self._output.labels(*labels).inc(row.output_tokens)
+        mine = self._mine.get(labels)
+        if mine is None:
+            mine = self._mine[labels] = _Mine(*(each.labels(*labels) for each in self._by_model))
+        mine.prompt.inc(row.prompt_tokens)
+        mine.cached.inc(row.cached_tokens)
+        mine.output.inc(row.output_tokens)
         if row.ttft_ms is not None:
-            self._ttft.labels(*labels).observe(row.ttft_ms / 1000)
-            self._queue.labels(*labels).observe(row.queue_ms / 1000)
-        self._duration.labels(*labels).observe(row.duration_ms / 1000)
+            mine.ttft.observe(row.ttft_ms / 1000)
+            mine.queue.observe(row.queue_ms / 1000)
+        mine.duration.observe(row.duration_ms / 1000)
 
     def render(self) -> tuple[bytes, str]:
         """The text and its content type."""

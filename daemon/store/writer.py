@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 1_000  # rows per transaction; it takes a few milliseconds
 GATHER_S = 0.1  # what arrives within it shares a transaction
+CROWD = 8  # rows of one transaction, after which
+CROWD_GATHER_S = 0.5  # is what the next one gathers
 RETRY_S = (0.2, 1.0, 5.0)  # after the first, the second and every further failure
 
 
@@ -46,6 +48,7 @@ class Writer:
         self.lost = 0
         self._rows: queue.Queue[UsageRow | None] = queue.Queue(capacity)
         self._pending: deque[UsageRow] = deque()
+        self._crowd = False  # whether many rows come
         self._failures = 0  # in a row
         self._damaged = False
         self._closing = threading.Event()
@@ -123,7 +126,7 @@ class Writer:
         if self._pending:
             return
         row = self._rows.get()
-        self._closing.wait(GATHER_S)
+        self._closing.wait(CROWD_GATHER_S if self._crowd else GATHER_S)
         with contextlib.suppress(queue.Empty):
             while True:
                 if row is not None:
@@ -145,6 +148,7 @@ class Writer:
             self._write_one_by_one()
         else:
             count = len(self._pending)
+            self._crowd = count >= CROWD
             self._pending.clear()
             self._count(written=count)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fastmlx.config.settings import ModelSpec
@@ -18,11 +19,10 @@ from fastmlx.daemon.tasks.books import Books
 from fastmlx.daemon.tasks.rows import one
 from fastmlx.daemon.text.model_text import ModelText
 from fastmlx.daemon.text.stream import TextStream
-from tiny import tiny_model
 
 
-@pytest.fixture(scope="module")
-def text() -> ModelText:
+@pytest.fixture
+def text(tiny_model: Callable[..., Path]) -> ModelText:
     folder = tiny_model("qwen3")
     return ModelText.load(folder, ModelSpec(path=str(folder)))
 
@@ -65,7 +65,7 @@ class Told:
 async def test_an_open_tap_takes_what_comes_between_the_first_and_the_last_row(
     text: ModelText,
 ) -> None:
-    a, b, c, d = text.tokenizer.encode("abcd")
+    (a,), (b,), (c,), (d,) = map(text.tokenizer.encode, "abcd")
     told = Told(text)
     listening = asyncio.create_task(told.listen())
     await asyncio.sleep(0)
@@ -94,7 +94,7 @@ async def test_an_open_tap_takes_what_comes_between_the_first_and_the_last_row(
 
 
 async def test_a_stop_string_that_a_tap_takes_ends_the_sequence(text: ModelText) -> None:
-    a, b = text.tokenizer.encode("ab")
+    (a,), (b,) = map(text.tokenizer.encode, "ab")
     told = Told(text, stop=("b",))
     told.open()
     listening = asyncio.create_task(told.listen())
@@ -111,7 +111,7 @@ async def test_what_fails_behind_a_tap_fails_its_own_request(text: ModelText) ->
     def encode(_: Event) -> bytes:
         raise ValueError("no frame for that")
 
-    a, b = text.tokenizer.encode("ab")
+    (a,), (b,) = map(text.tokenizer.encode, "ab")
     told = Told(text, encode=encode)
     told.open()
     listening = asyncio.create_task(told.listen())
