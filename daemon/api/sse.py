@@ -143,14 +143,15 @@ class EventStream:
         self._frames.append(frame)
         self._size += len(frame)
 
-    def write(self, frame: bytes) -> None:
-        """Sends a frame now, behind those that are queued; the event loop gathers what is written
-        in one turn."""
+    def write(self, frame: bytes) -> bool:
+        """Sends a frame now, or behind those that are queued; the event loop gathers what is
+        written in one turn. Returns `behind`."""
         if self._frames:
             self.push(frame)
-        else:
-            self._wrote_at = self._loop.time()
-            self._write(frame)
+            return self.behind
+        self._wrote_at = self._loop.time()
+        self._write(frame)
+        return self._transport.get_write_buffer_size() > HIGH_WATER
 
     @property
     def behind(self) -> bool:
@@ -221,8 +222,7 @@ async def send_events(
     async with EventStream(request, heartbeat, content_type, greeting) as out, aclosing(events):
 
         def write(frame: bytes) -> None:
-            out.write(frame)
-            if out.behind:
+            if out.write(frame):
                 assert tap is not None
                 tap.write = None  # the next event is asked for, and then waits
 
