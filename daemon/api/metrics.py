@@ -96,14 +96,6 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._by_model = (
-            self._prompt,
-            self._cached,
-            self._output,
-            self._ttft,
-            self._duration,
-            self._queue,
-        )
         self._mine: dict[tuple[str, str], _Mine] = {}  # looked up once, not with every request
         registry.register(_Now(status, books))
         registry.register(CacheCollector(caches))
@@ -121,7 +113,14 @@ class Metrics:
         self._requests.labels(*labels, reason).inc()
         mine = self._mine.get(labels)
         if mine is None:
-            mine = self._mine[labels] = _Mine(*(each.labels(*labels) for each in self._by_model))
+            mine = self._mine[labels] = _Mine(
+                self._prompt.labels(*labels),
+                self._cached.labels(*labels),
+                self._output.labels(*labels),
+                self._ttft.labels(*labels),
+                self._duration.labels(*labels),
+                self._queue.labels(*labels),
+            )
         mine.prompt.inc(row.prompt_tokens)
         mine.cached.inc(row.cached_tokens)
         mine.output.inc(row.output_tokens)

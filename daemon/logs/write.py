@@ -70,11 +70,11 @@ class LogFile(RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record) + self.terminator
-            if self.stream is None:  # it could not be opened the last time
-                self.stream = self._open()
             size = len(line.encode())
             if self._size and self._size + size > self.maxBytes:
                 self.doRollover()
+            if self.stream is None:  # it could not be opened the last time
+                self.stream = self._open()
             self._size += size
             self.stream.write(line)
             self.flush()

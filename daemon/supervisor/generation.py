@@ -117,13 +117,14 @@ class Generation(AsyncIterator[wire.TokenRow]):
             row = msgspec.structs.replace(row, cached_tokens=0)
         output += row.tokens
         waiter = self._waiter
-        waits = waiter is not None and not waiter.done()
+        if waiter is None or waiter.done():
+            waiter = None
         if row.finish is not None:
             self._done = True
-        elif waits and self.direct is not None and self.direct(row):
+        elif waiter is not None and self.direct is not None and self.direct(row):
             return
         self._rows.append(row)
-        if waits:
+        if waiter is not None:
             waiter.set_result(None)
 
     def fail(self, error: Exception) -> None:
