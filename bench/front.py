@@ -214,7 +214,7 @@ def main() -> None:
         from uvloop import new_event_loop  # as daemon.app.run does
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            if options.serve_bare:
+            if options.serve is None:
                 runner.run(serve_bare(options.step_ms))
             else:
                 runner.run(serve(options.serve, options.home, options.step_ms))

@@ -73,10 +73,10 @@ class LogFile(RotatingFileHandler):
             size = len(line.encode())
             if self._size and self._size + size > self.maxBytes:
                 self.doRollover()
-            if self.stream is None:  # it could not be opened the last time
-                self.stream = self._open()
+            # None: it could not be opened the last time.
+            self.stream = stream = self.stream or self._open()
             self._size += size
-            self.stream.write(line)
+            stream.write(line)
             self.flush()
         except Exception:
             self.handleError(record)
