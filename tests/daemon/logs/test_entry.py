@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
+from pathlib import Path
 
 import pytest
 from fastmlx.daemon.logs import context
 from fastmlx.daemon.logs.entry import LONGEST, Entry, Wanted, decode, encode, for_people
 from fastmlx.daemon.logs.secrets import HIDDEN, without_secrets
-from fastmlx.daemon.logs.write import JsonLines, trim
+from fastmlx.daemon.logs.write import JsonLines, LogFile, trim
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,3 +174,18 @@ def test_a_file_of_another_program_is_kept_small(tmp_path):
         appended.write("on")
     assert path.read_text() == "on"
     trim(tmp_path / "nothing")
+
+
+def test_the_log_goes_on_in_a_new_file_before_one_grows_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    for _ in range(2):  # the second one finds what the first has left
+        handler = LogFile(path, maxBytes=500, backupCount=9, encoding="utf-8")
+        handler.setFormatter(JsonLines())
+        for _ in range(7):
+            handler.emit(record("ü" * 50))
+        handler.close()
+    sizes = [file.stat().st_size for file in tmp_path.iterdir()]
+    line = len(JsonLines().format(record("ü" * 50)).encode()) + 1
+    assert sum(sizes) == 14 * line
+    assert max(sizes) <= 500 < max(sizes) + line
+    assert len(sizes) == math.ceil(14 / (500 // line))
