@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sanic import Request
+from sanic.http import Http
 from sanic.response import HTTPResponse, empty
 
 from ..access.sessions import COOKIE
@@ -61,6 +62,10 @@ async def gate(request: Request) -> HTTPResponse | None:
 
 def _admit(request: Request) -> None:
     become(NOBODY)  # connections live longer than requests
+    if isinstance(request.stream, Http):
+        # Of a request that was refused before, on this connection, more was read and dropped.
+        most = request.app.config.REQUEST_MAX_SIZE
+        request.stream.request_max_size = request.stream.protocol.request_max_size = most
     request.app.ctx.activity.asked(request.path)
     theirs = request.headers.get("x-client-request-id", "")[:LONGEST_ID]  # OpenAI's programs'
     log_context.begins(str(request.id)[:LONGEST_ID], theirs or None)

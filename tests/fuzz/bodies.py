@@ -19,8 +19,8 @@ from fastmlx.daemon.protocol.errors import BadRequest
 from fastmlx.daemon.protocol.requests import ChatRequest, CompletionRequest
 from fastmlx.daemon.tasks.generate import _wishes
 from fastmlx.daemon.tasks.sampling import check
+from fastmlx.daemon.text.compile_grammar import first_fault
 from fastmlx.daemon.text.conversation import canonical
-from fastmlx.daemon.text.grammar import check as check_grammar
 from fastmlx.daemon.text.messages import Accepts, normalized
 from fastmlx.daemon.text.model_text import TOOL_PARSERS
 from fastmlx.daemon.text.tool_grammar import Rules, calls
@@ -77,8 +77,9 @@ def read_body(name: str, body: bytes) -> None:
     for accepts in ACCEPTS:
         normalized(messages, accepts)
     tools = request.tools if request.tool_choice != "none" else []
-    for grammar, param in _wishes(request, tools):
-        check_grammar(grammar, param)
+    wishes = [(each.kind, each.source, each.lenient) for each, _ in _wishes(request, tools)]
+    if first_fault(wishes) is not None:
+        return
     if not tools or (request.tool_choice != "required" and request.grammar is None):
         return
     for forms in FORMS:

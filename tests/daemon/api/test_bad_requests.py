@@ -127,6 +127,9 @@ def test_unknown_paths_and_methods_are_json_too(http: httpx.Client) -> None:
 
 
 def test_a_huge_body_is_a_413_that_arrives(http: httpx.Client) -> None:
+    """Also on a connection on which the body of a refused page was read and dropped."""
+    refused = http.post(CHAT, content=b"{}", headers={"origin": "https://evil.example"})
+    assert refused.status_code == 403
     body = b'{"model": "' + b"x" * (65 * 1024**2) + b'"}'
     assert problem(http.post(CHAT, content=body), 413)["code"] == "request_too_large"
 
