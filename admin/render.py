@@ -68,7 +68,8 @@ def respond(
     # about this server.
     values = {
         "front": front,
-        "here": request.path,
+        # What answers a POST cannot be asked for again; its banner is that of any page.
+        "here": request.path if request.method == "GET" else "/admin/",
         "may_see": caller.current().may(Scope.ADMIN),
         "signed_in": signed_in(request),
         **values,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, redirect
 
-from ...daemon.protocol.errors import BadRequest
+from ...daemon.protocol.errors import BadRequest, Conflict, FastMLXError, ModelNotFound
 from ...daemon.store import bench_runs
 from ...daemon.store.database import StoreUnavailable
 from ...daemon.tasks.bench import Plan
@@ -18,29 +19,28 @@ if TYPE_CHECKING:
     from ...daemon.tasks.front import Front
 
 HERE = "/admin/benchmarks"
-DEFAULT = Plan(model="", prompt_tokens=(128, 1024), batches=(1, 4), output_tokens=64)
+DEFAULT = {  # what the form says at first
+    "model": "",
+    "prompt_tokens": "128, 1024",
+    "batches": "1, 4",
+    "output_tokens": "64",
+    "rounds": "1",
+}
 
 
 def add(pages: Blueprint) -> None:
     @pages.get("/benchmarks", name="benchmarks")
     async def page(request: Request) -> HTTPResponse:
-        front: Front = request.app.ctx.front
-        block = wanted_block(request, ("banner", "progress", "runs"))
-        first, second = _number(request.args.get("a")), _number(request.args.get("b"))
-        values: dict[str, Any] = {
-            "here": HERE + (f"?a={first or ''}&b={second or ''}" if first or second else ""),
-            "progress": front.benchmarks.current,
-            "models": list(front.config.settings.models),
-            "default": DEFAULT,
-        }
-        if block in (None, "runs"):
-            values |= await _runs(front, first, second)
-        return respond(request, "benchmarks.html", block, values)
+        return await _page(request, DEFAULT)
 
     @pages.post("/benchmarks/start", name="start_benchmark")
     async def start(request: Request) -> HTTPResponse:
         front: Front = request.app.ctx.front
-        front.benchmarks.start(_plan(request))
+        typed = {name: _said(request, name) for name in DEFAULT}
+        try:
+            front.benchmarks.start(_plan(typed))
+        except (BadRequest, Conflict, ModelNotFound) as error:
+            return await _page(request, typed, error)
         return redirect(HERE, status=303)
 
     @pages.post("/benchmarks/cancel", name="cancel_benchmark")
@@ -54,6 +54,26 @@ def add(pages: Blueprint) -> None:
         front: Front = request.app.ctx.front
         await front.store.change(bench_runs.forget, number)
         return redirect(HERE, status=303)
+
+
+async def _page(
+    request: Request, typed: Mapping[str, str], error: FastMLXError | None = None
+) -> HTTPResponse:
+    front: Front = request.app.ctx.front
+    block = wanted_block(request, ("banner", "progress", "runs"))
+    first, second = _number(request.args.get("a")), _number(request.args.get("b"))
+    values: dict[str, Any] = {
+        "here": HERE + (f"?a={first or ''}&b={second or ''}" if first or second else ""),
+        "progress": front.benchmarks.current,
+        "models": list(front.config.settings.models),
+        "typed": typed,
+        "error": error,
+    }
+    if block in (None, "runs"):
+        values |= await _runs(front, first, second)
+    return respond(
+        request, "benchmarks.html", block, values, 200 if error is None else error.status
+    )
 
 
 async def _runs(front: Front, first: int | None, second: int | None) -> dict[str, Any]:
@@ -76,18 +96,18 @@ async def _runs(front: Front, first: int | None, second: int | None) -> dict[str
     }
 
 
-def _plan(request: Request) -> Plan:
+def _said(request: Request, name: str) -> str:
+    return (request.form.get(name) if request.form else None) or ""
+
+
+def _plan(typed: Mapping[str, str]) -> Plan:
     """Raises BadRequest."""
-
-    def said(name: str) -> str:
-        return (request.form.get(name) if request.form else None) or ""
-
     return Plan(
-        model=said("model"),
-        prompt_tokens=_numbers("prompt_tokens", said("prompt_tokens")),
-        batches=_numbers("batches", said("batches")),
-        output_tokens=_numbers("output_tokens", said("output_tokens"))[0],
-        rounds=_numbers("rounds", said("rounds"))[0],
+        model=typed["model"],
+        prompt_tokens=_numbers("prompt_tokens", typed["prompt_tokens"]),
+        batches=_numbers("batches", typed["batches"]),
+        output_tokens=_numbers("output_tokens", typed["output_tokens"])[0],
+        rounds=_numbers("rounds", typed["rounds"])[0],
     )
 
 

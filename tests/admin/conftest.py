@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hub import environment
 from live import LiveDaemon
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
@@ -33,8 +34,11 @@ models:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory, admin_config: str) -> Iterator[LiveDaemon]:
-    """A daemon for the tests of one file, which leave its configuration as they found it."""
-    with LiveDaemon(tmp_path_factory.mktemp("front"), admin_config) as running:
+    """A daemon for the tests of one file, which leave its configuration as they found it. The Hub
+    is out of its reach."""
+    home = tmp_path_factory.mktemp("front")
+    told = environment("http://127.0.0.1:9", home / "hub")
+    with LiveDaemon(home, admin_config, environment=told) as running:
         yield running
 
 

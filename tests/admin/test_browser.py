@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from live import LiveDaemon
 from playwright.sync_api import Browser, Page, expect
 
@@ -14,34 +13,6 @@ from .conftest import NewPage
 
 def row(page: Page, model: str):
     return page.locator("table.models tbody").filter(has=page.locator(f".title:text-is('{model}')"))
-
-
-def test_a_model_is_loaded_and_unloaded_without_leaving_the_page(open_page: NewPage) -> None:
-    page = open_page()
-    page.evaluate("window.same = true")
-    row(page, "tiny").get_by_role("button", name="Load tiny").click()
-    expect(row(page, "tiny").locator(".state")).to_have_text("ready", timeout=60_000)
-    row(page, "tiny").get_by_role("button", name="Unload tiny").click()
-    expect(row(page, "tiny").locator(".state")).to_have_text("stopped", timeout=20_000)
-    assert page.evaluate("window.same")
-
-
-def test_the_same_works_without_javascript(open_page: NewPage) -> None:
-    page = open_page(java_script_enabled=False)
-    row(page, "tiny").get_by_role("button", name="Load tiny").click()
-    for _ in range(60):
-        if row(page, "tiny").locator(".state").inner_text() == "ready":
-            break
-        page.wait_for_timeout(500)
-        page.reload()
-    row(page, "tiny").get_by_role("button", name="Unload tiny").click()
-    expect(page).to_have_url(re.compile("/admin/$"))
-    for _ in range(20):
-        if row(page, "tiny").locator(".state").inner_text() == "stopped":
-            return
-        page.wait_for_timeout(500)
-        page.reload()
-    pytest.fail("it was not unloaded")
 
 
 def test_what_others_do_shows_by_itself(open_page: NewPage, front: LiveDaemon) -> None:
@@ -67,17 +38,6 @@ def test_a_broken_edit_is_announced_and_taken_back(
     front.edit_config(admin_config)
     expect(alert).to_have_count(0)
     expect(page.locator("#error")).to_have_count(0)
-
-
-@pytest.mark.parametrize("scripts", [True, False])
-def test_range_and_table_are_links(open_page: NewPage, scripts: bool) -> None:
-    page = open_page(java_script_enabled=scripts)
-    page.get_by_role("link", name="last 7 days").click()
-    expect(page).to_have_url(re.compile(r"range=7d"))
-    expect(page.get_by_role("link", name="last 7 days")).to_have_attribute("aria-current", "true")
-    page.get_by_role("link", name="Table").click()
-    expect(page).to_have_url(re.compile(r"range=7d&view=table"))
-    expect(page.get_by_role("link", name="Table")).to_have_attribute("aria-current", "true")
 
 
 def test_everything_can_be_reached_and_pressed_by_keyboard(open_page: NewPage) -> None:

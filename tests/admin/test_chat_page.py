@@ -10,7 +10,6 @@ import httpx
 import pytest
 from live import LiveDaemon
 from pdf import pdf
-from playwright.sync_api import Page, expect
 
 LONG = {"model": "tiny", "temperature": "0", "max_tokens": "4000"}
 SHORT = LONG | {"max_tokens": "12"}
@@ -158,19 +157,6 @@ def test_what_was_said_is_there_after_a_kill(
         assert "Remember" in page
         assert "The answer was interrupted." in page
         assert "Answer again" in page
-
-
-def test_an_answer_grows_while_one_looks_on(open_page: Callable[..., Page]) -> None:
-    page = open_page("/admin/chat")
-    page.locator("main").get_by_text("Settings", exact=True).click()
-    page.get_by_label("Temperature").fill("0")
-    page.get_by_label("Tokens at most").fill("300")
-    page.get_by_label("Begin a conversation").fill("Tell me")
-    page.get_by_label("Begin a conversation").press("Enter")
-    expect(page.locator(".turn.assistant .md")).not_to_be_empty(timeout=60_000)
-    expect(page.get_by_text(re.compile("300 tokens"))).to_be_visible(timeout=60_000)
-    page.get_by_role("button", name="Answer again").click()
-    expect(page.get_by_text("2 of 2")).to_be_visible(timeout=60_000)
 
 
 def test_events_bring_the_answer_as_html(front: LiveDaemon, http: httpx.Client) -> None:

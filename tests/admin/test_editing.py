@@ -13,7 +13,7 @@ from live import LiveDaemon
 from playwright.sync_api import Page, expect
 
 from .conftest import NewPage
-from .test_every_page import faults
+from .walk import faults
 
 SCRIPTS = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
 
@@ -42,107 +42,6 @@ def now(front: LiveDaemon) -> str:
 
 def press(page: Page, name: str) -> None:
     page.locator("main").get_by_role("button", name=name, exact=True).click()
-
-
-@SCRIPTS
-def test_a_model_is_added_edited_pinned_and_removed(
-    open_page: NewPage, front: LiveDaemon, text: str, tiny_model, scripts: bool
-) -> None:
-    folder = tiny_model("llama")
-    page = open_page("/admin/models", quiet=False, java_script_enabled=scripts)
-    page.get_by_role("link", name="Add a model").click()
-    page.get_by_label("Folder, or id on the Hub").fill(str(folder))
-    press(page, "Continue")
-    page.get_by_label("name", exact=True).fill("new: one")
-    page.get_by_label("temperature").fill("-3")
-    press(page, "Add")
-    expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
-    expect(page.get_by_role("alert")).to_contain_text("'new: one' cannot be a model's name")
-    page.get_by_label("name", exact=True).fill("new.one")
-    press(page, "Add")
-    wrong = page.locator(".field.wrong")
-    expect(wrong).to_have_count(1)
-    expect(wrong).to_contain_text("must be at least 0")
-    expect(page.get_by_label("temperature")).to_have_attribute("aria-invalid", "true")
-    assert now(front) == text
-    page.get_by_label("temperature").fill("0.5")
-    page.get_by_label("aliases").fill("first\nsecond: 2")
-    press(page, "Add")
-    expect(page).to_have_url(re.compile("/admin/models/new.one$"))
-    expect(page.locator("main")).to_contain_text("llama")
-    entry = {"path": str(folder), "aliases": ["first", "second: 2"]}
-    assert written(now(front))["models"]["new.one"] == entry | {"sampling": {"temperature": 0.5}}
-    assert now(front).startswith(text)
-    front.model("new.one")  # is declared
-
-    page.locator("main").get_by_role("link", name="Edit", exact=True).click()
-    page.get_by_label("system_prompt").fill("Be brief.\nBe kind.")
-    page.get_by_label("temperature").fill("")
-    page.get_by_label("name", exact=True).fill("newer")
-    press(page, "Save")
-    expect(page).to_have_url(re.compile("/admin/models/newer$"))
-    entry |= {"system_prompt": "Be brief.\nBe kind."}
-    assert written(now(front))["models"]["newer"] == entry
-
-    press(page, "Pin")
-    expect(page.get_by_role("button", name="Unpin")).to_be_visible()
-    assert written(now(front))["models"]["newer"] == entry | {"pinned": True}
-    press(page, "Unpin")
-    expect(page.get_by_role("button", name="Pin", exact=True)).to_be_visible()
-
-    page.locator("main").get_by_role("link", name="Remove", exact=True).click()
-    expect(page.locator("pre")).to_contain_text("Be kind.")
-    press(page, "Remove")
-    expect(page).to_have_url(re.compile("/admin/models$"))
-    assert now(front) == text
-    expect(page.locator("table.models")).not_to_contain_text("newer")
-
-
-@SCRIPTS
-def test_a_model_is_loaded_and_retried_on_its_card(
-    open_page: NewPage, front: LiveDaemon, scripts: bool
-) -> None:
-    page = open_page("/admin/models/gone", java_script_enabled=scripts)
-    expect(page.locator("main")).to_contain_text("does not exist")
-    page.get_by_role("button", name=re.compile("^(Load|Try again)$")).click()
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()
-    expect(page).to_have_url(re.compile("/admin/models/gone$"))
-    page.goto(front.url + "/admin/models")
-    press(page, "Load tiny")
-    front.wait_until(lambda: front.model("tiny")["state"] == "ready", 60)
-    page.goto(front.url + "/admin/models/tiny")
-    main = page.locator("main")
-    for said in ("qwen3", "requests of any lengths run together", "fits", "4,096", "hermes"):
-        expect(main).to_contain_text(said)
-    press(page, "Unload")
-    front.wait_until(lambda: front.model("tiny")["state"] == "stopped", 60)
-
-
-@SCRIPTS
-def test_settings_are_changed_and_say_what_waits_for_a_restart(
-    open_page: NewPage, front: LiveDaemon, text: str, scripts: bool
-) -> None:
-    page = open_page("/admin/settings", quiet=False, java_script_enabled=scripts)
-    expect(page.get_by_label("limit", exact=True)).to_have_value("50%")
-    page.get_by_label("limit", exact=True).fill("150%")
-    page.get_by_label("port", exact=True).fill("x")
-    press(page, "Save")
-    expect(page.locator(".field.wrong")).to_have_count(2)
-    assert now(front) == text
-    page.get_by_label("limit", exact=True).fill("60%")
-    page.get_by_label("port", exact=True).fill("7001")
-    page.get_by_label("log_level", exact=True).select_option("debug")
-    press(page, "Save")
-    expect(page.get_by_text("Saved and in force")).to_be_visible()
-    expect(page.get_by_text("Waits for a restart.", exact=True)).to_have_count(1)
-    expect(page.locator(".notice", has_text="Waiting for a restart")).to_contain_text("server.port")
-    added = "server:\n  port: 7001\n  log_level: debug\n"  # a new section, at the end
-    assert now(front) == text.replace("50%", "60%") + added
-    for label in ("port", "limit"):
-        page.get_by_label(label, exact=True).fill("")
-    press(page, "Save")
-    expect(page.get_by_text("Waits for a restart.", exact=True)).to_have_count(0)
-    assert "limit: null   # half of it" in now(front)
 
 
 @SCRIPTS
@@ -194,41 +93,6 @@ def test_a_form_and_an_editor_beside_it_lose_nothing_silently(
     press(page, "Save")
     expect(page.get_by_text("Saved and in force")).to_be_visible()
     assert now(front) == theirs + "cache:\n  cold: 1GiB\n"
-
-
-@SCRIPTS
-def test_the_text_is_edited_checked_and_saved(
-    open_page: NewPage, front: LiveDaemon, text: str, scripts: bool
-) -> None:
-    page = open_page("/admin/config", quiet=False, java_script_enabled=scripts)
-    area = page.get_by_label("Text of config.yaml")
-    assert area.input_value() == text
-    wrong = text.replace("limit:", "limti:") + "  late: {path: }\n"
-    area.fill(wrong)
-    if not scripts:
-        press(page, "Check")
-    check = page.locator("#check")
-    expect(check.locator("li")).to_have_count(2)
-    expect(check).to_contain_text("line 3, column 3")
-    expect(check).to_contain_text("did you mean 'limit'?")
-    press(page, "Save")
-    expect(page.get_by_text("this text cannot be saved")).to_be_visible()
-    if scripts:
-        assert faults(page) == []
-    assert area.input_value() == wrong
-    assert now(front) == text
-    if scripts:  # from the error to its place
-        page.get_by_role("link", name="line 3, column 3").click()
-        assert area.evaluate("area => area.value.slice(area.selectionStart)").startswith("limti")
-    good = text.replace("50%", "45%")
-    area.fill(good)
-    if scripts:
-        expect(check).to_contain_text("This text is right.")
-    press(page, "Save")
-    expect(page).to_have_url(re.compile("/admin/config$"))
-    expect(page.locator("#source")).to_contain_text("in force")
-    assert now(front) == good
-    assert area.input_value() == good
 
 
 @SCRIPTS

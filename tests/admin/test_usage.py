@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-import httpx
 import pytest
 from fastmlx.admin.usage import NO_KEY, PERIODS, Period, days, draw, milliseconds_of, starts, table
-from fastmlx.daemon.store.database import Database
-from fastmlx.daemon.store.rows import Totals, UsageRow, Used
+from fastmlx.daemon.store.rows import Totals, Used
 from hypothesis import given
 from hypothesis import strategies as st
-from live import LiveDaemon
 
 
 @pytest.fixture(scope="module", params=["UTC", "Asia/Kathmandu", "America/New_York"])
@@ -74,34 +71,3 @@ def test_a_name_is_never_a_formula_in_a_spreadsheet() -> None:
     at_ms = int(datetime(2026, 11, 21).timestamp() * 1000)
     lines = list(csv.reader(table([Used(at_ms, "=1+1", '@"x', Totals(1, 0, 2, 0, 3))]).split()))
     assert lines[1] == ["2026-11-21", "'=1+1", "'@\"x", "1", "0", "2", "0", "3"]
-
-
-def test_the_page_and_its_csv_show_what_was_used(http: httpx.Client, front: LiveDaemon) -> None:
-    now_ms = int(time.time() * 1000)
-    rows = [
-        UsageRow(
-            at_ms=now_ms - 40 * 86_400_000 * i,
-            request_id="r",
-            model=model,
-            dialect="d",
-            prompt_tokens=1000,
-            output_tokens=7,
-            key="phone" if i else None,
-        )
-        for i, model in enumerate(("tiny", "gone"))
-    ]
-    database = Database(front.home / "fastmlx.db")
-    database.write(rows)
-    database.close()
-    page = http.get("/admin/usage").text
-    assert '<th scope="row">tiny</th>' in page and '<th scope="row">gone</th>' not in page
-    page = http.get("/admin/usage?range=12m&by=key").text
-    assert '<th scope="row">phone</th>' in page and f'<th scope="row">{NO_KEY}</th>' in page
-    answer = http.get("/admin/usage.csv?range=12w")
-    assert answer.headers["content-type"].startswith("text/csv")
-    assert "attachment" in answer.headers["content-disposition"]
-    found = list(csv.DictReader(answer.text.splitlines()))
-    assert [(row["model"], row["key"], row["prompt_tokens"]) for row in found] == [
-        ("gone", "phone", "1000"),
-        ("tiny", "", "1000"),
-    ]
