@@ -10,9 +10,17 @@ import httpx
 import pytest
 from hub import environment
 from live import LiveDaemon
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 NewPage = Callable[..., Page]
+expect.set_options(timeout=60_000)  # a busy machine must not fail a test
 NASTY = """<img src=x onerror="alert('1')">"""  # an alias may be any text
 
 

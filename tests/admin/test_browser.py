@@ -23,7 +23,7 @@ def test_what_others_do_shows_by_itself(open_page: NewPage, front: LiveDaemon) -
             model="tiny", messages=[{"role": "user", "content": "Hello"}], max_tokens=8
         )
     expect(row(page, "tiny").locator(".state")).to_have_text("ready")
-    expect(page.locator("figure.plot")).to_have_count(3, timeout=10_000)
+    expect(page.locator("figure.plot")).to_have_count(3)
     expect(requests.locator("table.requests .title").first).to_contain_text("tiny")
 
 

@@ -181,7 +181,7 @@ class Walk:
     def press(self, button: str | Locator, within: str = "main") -> None:
         """Clicks a button, or a link that htmx follows."""
         at = self.button(button, within) if isinstance(button, str) else button
-        expect(at).to_be_visible(timeout=PATIENCE_S * 1000)
+        expect(at).to_be_visible()
         self.look()
         self.note(at)
         at.click()
@@ -194,7 +194,7 @@ class Walk:
         """Waits until it says so: by itself, or without scripts after loading the page again."""
         at = self.page.locator(at) if isinstance(at, str) else at
         if self.scripts:
-            expect(at).to_contain_text(text, timeout=PATIENCE_S * 1000)
+            expect(at).to_contain_text(text)
         else:
             words = re.escape(text) if isinstance(text, str) else text
             self.until(lambda: any(re.search(words, each) for each in at.all_inner_texts()))
