@@ -62,6 +62,11 @@ SENT = """at => {
   const address = at.getAttribute("formaction") ?? form.getAttribute("action");
   return [form.getAttribute("method"), address, hidden];
 }"""
+# Why the page is wider than its window, if it is.
+WIDER = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+  [...document.querySelectorAll("body *")]
+    .filter(each => each.getBoundingClientRect().right > innerWidth)
+    .map(each => each.outerHTML.slice(0, 200))"""
 
 
 class Action(NamedTuple):
@@ -197,7 +202,8 @@ class Walk:
             expect(at).to_contain_text(text)
         else:
             words = re.escape(text) if isinstance(text, str) else text
-            self.until(lambda: any(re.search(words, each) for each in at.all_inner_texts()))
+            said = at.all_text_contents
+            self.until(lambda: any(re.search(words, " ".join(each.split())) for each in said()))
         self.look()
 
     def until(self, done: Callable[[], object], *, reload: bool = False) -> None:
@@ -220,7 +226,7 @@ class Walk:
         assert faults(page) == []
         page.set_viewport_size(PHONE)
         page.emulate_media(color_scheme="dark")
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.evaluate(WIDER) == []
         assert faults(page) == []
         page.emulate_media(color_scheme="light")
         page.set_viewport_size(WINDOW)

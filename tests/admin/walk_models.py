@@ -38,6 +38,8 @@ class Asking(threading.Thread):
 
 
 def overview(walk: Walk, ground: Ground) -> None:
+    with ground.front.http() as http:
+        http.post("/admin/models/tiny/unload")  # whatever was walked before
     page = walk.go("/admin/")
     page.evaluate("window.same = true")
     walk.press("Load tiny")
@@ -191,7 +193,7 @@ def chat(walk: Walk, ground: Ground) -> None:
     expect(answers).to_contain_text("12 tokens")
 
     page.get_by_text("Settings of this conversation").click()
-    page.get_by_label("Title").fill("Of kettles")
+    page.get_by_label("Title", exact=True).fill("Of kettles")
     page.get_by_label("Tokens at most").fill("1000000")
     walk.press("Save")
     expect(page.get_by_role("heading", name="Of kettles").last).to_be_visible()
