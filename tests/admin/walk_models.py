@@ -41,6 +41,7 @@ def overview(walk: Walk, ground: Ground) -> None:
     with ground.front.http() as http:
         http.post("/admin/models/tiny/unload")  # whatever was walked before
     page = walk.go("/admin/")
+    walk.see(walk.row("tiny").locator(".state"), "stopped")
     page.evaluate("window.same = true")
     walk.press("Load tiny")
     walk.see(walk.row("tiny").locator(".state"), "ready")
