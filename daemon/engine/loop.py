@@ -156,6 +156,7 @@ def prepare(
     from . import device, loader, prefixes
     from .core import EngineCore
     from .grammar import GrammarCompiler
+    from .kv.ragged import kinds
     from .resident import Resident
     from .runners.text import TextRunner
     from .runners.warmup import warm_up
@@ -188,8 +189,13 @@ def prepare(
         raise Failed(str(error)) from error
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise Failed(f"the first step failed: {error or type(error).__name__}") from error
+    # Ranks whose parts of the model differ in size would not evict the same prefixes.
+    even = lockstep.alike([*sorted(kinds(runner.new_cache())), str(warmed.kv_bytes_per_token)])
+    notes = [*loaded.notes, *filter(None, [warmed.note])]
+    if not even:
+        notes.append("prefixes are not kept: the parts of the model differ in size")
     try:
-        reuse = prefixes.build(load, runner) if warmed.restores else None
+        reuse = prefixes.build(load, runner) if warmed.restores and even else None
     except OSError as error:
         raise Failed(f"the weights cannot be read again: {error}") from error
     core = EngineCore(
@@ -210,14 +216,13 @@ def prepare(
             set_limit=device.bound_memory,
             tidy=Resident().tidy,
         )
-    notes = (*loaded.notes, warmed.note) if warmed.note else loaded.notes
     ready = wire.Ready(
         context=loaded.context,
         vocab_size=warmed.vocab_size,
         memory_bytes=loaded.weights_bytes,
         kv_bytes_per_token=warmed.kv_bytes_per_token,
         batches=warmed.batches,
-        notes=notes,
+        notes=tuple(notes),
     )
     send(lockstep.ready(ready))
     # What lives now lives until the end: the collector need not look at it again.

@@ -209,7 +209,12 @@ class Reuse:
 
     def _find(self, sequence: Sequence) -> Hit:
         tokens = tokens_of(sequence.slice(0, sequence.prefill_tokens))
-        return self.cache.find(self._salt(sequence.adapter), tokens, sequence.prefill_tokens)
+        hit = self.cache.find(self._salt(sequence.adapter), tokens, sequence.prefill_tokens)
+        if not self._runner.lockstep.alone:
+            seen = hash((hit.length, hit.match.length, hit.match.end)) % (1 << 50)
+            agreed = self._runner.lockstep.agree(seen)
+            assert agreed == seen, "the ranks keep different prefixes"
+        return hit
 
     # ---- while it is computed, and afterwards
 

@@ -42,6 +42,11 @@ def leaves(caches: LayerCaches) -> list[Any]:
     return found
 
 
+def kinds(caches: LayerCaches) -> list[str]:
+    """What caches these are, each with its window."""
+    return [f"{type(leaf).__name__} {getattr(leaf, 'max_size', '')}" for leaf in leaves(caches)]
+
+
 def base_of(caches: LayerCaches) -> Base | None:
     """The base that a row's caches go on from."""
     tails = (leaf for leaf in leaves(caches) if isinstance(leaf, TailCache))

@@ -95,6 +95,10 @@ class Follower(Lockstep):
         assert self._ring is not None
         return self._ring.first(tokens)
 
+    def alike(self, words: list[str]) -> bool:
+        assert self._ring is not None
+        return self._ring.alike(words)
+
     def ready(self, ready: Ready) -> Ready:
         self.tell(Loaded(ready.memory_bytes))
         return ready

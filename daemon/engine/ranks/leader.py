@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .ring import Ring
 
 _CHUNK_BYTES = 1 << 16
+HOT_SHARE = 0.25  # of the memory for KV caches at most, that prefixes may have
 _LAST_WORDS_S = 1.0  # for a rank that was told to stop, or whose pipe ended
 
 
@@ -50,7 +51,6 @@ class Leader(Lockstep):
     def __init__(self, load: Load, group: Distributed, fail: Callable[[str], None]) -> None:
         """Starts the other ranks. `fail` hears from another thread why one could not load, and
         must end the process. Raises OSError."""
-        self._load = without_cache(load)
         self._group = group
         self._fail = fail
         self._ring: Ring | None = None
@@ -58,6 +58,7 @@ class Leader(Lockstep):
         self._stats: dict[int, Stats] = {}  # by rank, what it said last
         self._said: queue.SimpleQueue[tuple[int, Hello | Loaded]] = queue.SimpleQueue()
         self._here = [rank for rank, host in enumerate(group.hosts) if is_here(host)]
+        self._load = of_each(load, len(self._here))
         self._addresses = [launch.address(host) for host in group.hosts]
         self._others: list[subprocess.Popen[bytes]] = []
         for rank, host in enumerate(group.hosts[1:], start=1):
@@ -83,9 +84,14 @@ class Leader(Lockstep):
         self._ring.split(model, config)
 
     def share(self, messages: list[ToEngine]) -> list[ToEngine]:
-        messages = [m for m in messages if not isinstance(m, CacheLimits)]  # see `without_cache`
+        messages = [self._limits(m) if isinstance(m, CacheLimits) else m for m in messages]
         self._tell(Messages(messages))
         return messages
+
+    def _limits(self, limits: CacheLimits) -> CacheLimits:
+        """Of each rank; never more than there was room for at first."""
+        each = limits.hot_bytes // len(self._here)
+        return CacheLimits(hot_bytes=min(each, self._load.hot_bytes), cold_bytes=0)
 
     def agree(self, value: float) -> float:
         self._tell(Decision(float(value)))
@@ -94,6 +100,10 @@ class Leader(Lockstep):
     def first(self, tokens: mx.array) -> mx.array:
         assert self._ring is not None
         return self._ring.first(tokens)
+
+    def alike(self, words: list[str]) -> bool:
+        assert self._ring is not None
+        return self._ring.alike(words)
 
     def ready(self, ready: Ready) -> Ready:
         others = self._hear(Loaded)
@@ -108,11 +118,19 @@ class Leader(Lockstep):
 
     def sum(self, stats: Stats) -> Stats:
         others = [self._stats[rank] for rank in self._here if rank in self._stats]
+        cache = stats.cache
+        if cache is not None:  # the others keep as much
+            cache = msgspec.structs.replace(
+                cache,
+                hot_bytes=cache.hot_bytes * len(self._here),
+                hot_limit_bytes=cache.hot_limit_bytes * len(self._here),
+            )
         return msgspec.structs.replace(
             stats,
             memory_bytes=stats.memory_bytes + sum(s.memory_bytes for s in others),
             peak_memory_bytes=stats.peak_memory_bytes + sum(s.peak_memory_bytes for s in others),
             kv_bytes=stats.kv_bytes + sum(s.kv_bytes for s in others),
+            cache=cache,
         )
 
     def stop(self) -> None:
@@ -173,10 +191,16 @@ class Leader(Lockstep):
                 self._said.put((rank, message))
 
 
-def without_cache(load: Load) -> Load:
-    """A split model keeps no prefixes: what a rank has of them, and evicts by its size and age,
-    would differ from what the others have."""
-    return msgspec.structs.replace(load, hot_bytes=0, cache_directory=None, cold_bytes=0)
+def of_each(load: Load, here: int) -> Load:
+    """What each rank may use where so many share a machine: prefixes in memory, of which what runs
+    lends a part, and none on disk, as reads take another time in every rank."""
+    hot_bytes, kv_bytes = load.hot_bytes // here, load.kv_limit_bytes
+    if kv_bytes is not None:
+        hot_bytes = min(hot_bytes, int(kv_bytes * HOT_SHARE))
+        kv_bytes = max(1, kv_bytes - hot_bytes)
+    return msgspec.structs.replace(
+        load, hot_bytes=hot_bytes, kv_limit_bytes=kv_bytes, cache_directory=None, cold_bytes=0
+    )
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> str:

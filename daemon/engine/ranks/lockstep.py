@@ -1,7 +1,9 @@
 """How an engine keeps step with the others of its group; alone there is nobody to keep step with.
 
 All ranks run the same code on the same messages, and join in the same collectives in the same
-order. So whatever depends on time, or on the rounding of one machine, must go through here.
+order. So whatever depends on time, or on the rounding of one machine, must go through here. Where
+their parts of the model are of one size, so is what each keeps of prefixes, which then needs no
+word: all of them keep, find and evict the same.
 """
 
 from __future__ import annotations
@@ -42,6 +44,10 @@ class Lockstep:
     def first(self, tokens: mx.array) -> mx.array:
         """The tokens that rank 0 sampled, lazily."""
         return tokens
+
+    def alike(self, words: list[str]) -> bool:
+        """Whether all ranks have the same here."""
+        return True
 
     def ready(self, ready: Ready) -> Ready:
         """Waits for the others' loads; rank 0's answer is what the front is told."""

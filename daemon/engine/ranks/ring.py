@@ -16,7 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
-from ..kv.ragged import leaves
+from ..kv.ragged import kinds
 from .split import fault
 
 
@@ -57,7 +57,7 @@ class Ring:
                 _evaluate_in_order(inner)  # type: ignore[arg-type]
         except AssertionError as error:
             raise ValueError(f"the model cannot be split: {error}") from error
-        if self._mode == "pipeline" and not self._alike(_kinds(model)):
+        if self._mode == "pipeline" and not self.alike(sorted({*kinds(make_prompt_cache(model))})):
             raise ValueError(
                 "the parts of this pipeline would keep different kinds of caches; "
                 "use mode tensor or other numbers of processes"
@@ -69,8 +69,10 @@ class Ring:
         own = tokens if self._rank == 0 else tokens * 0
         return mx.distributed.all_sum(own, group=self._group)
 
-    def _alike(self, number: int) -> bool:
-        """Whether all ranks have the same number here."""
+    def alike(self, words: list[str]) -> bool:
+        """Whether all ranks have the same words here."""
+        digest = hashlib.sha256("\n".join(words).encode()).digest()
+        number = int.from_bytes(digest[:3])
         every = mx.distributed.all_gather(mx.array([number]), group=self._group)
         return bool(mx.all(every == number).item())
 
@@ -93,13 +95,3 @@ def _evaluate_in_order(inner: nn.Module) -> None:
             return hidden
 
     inner.__class__ = Ordered
-
-
-def _kinds(model: nn.Module) -> int:
-    """A number for the kinds of caches that the layers of this rank have."""
-    kinds = {
-        f"{type(leaf).__name__} {getattr(leaf, 'max_size', '')}"
-        for leaf in leaves(make_prompt_cache(model))
-    }
-    text = " ".join(sorted(kinds)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:3])

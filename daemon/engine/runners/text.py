@@ -133,8 +133,9 @@ class TextRunner:
 
     @property
     def shares(self) -> bool:
-        """Whether rows may go on from a base (`kv.base`)."""
-        return self.batches and self.together
+        """Whether rows may go on from a base (`kv.base`). What a base keeps from being evicted it
+        lets go of when Python collects it: in the ranks of a group not at the same step."""
+        return self.batches and self.together and self.lockstep.alone
 
     def base(self, row: int) -> Base | None:
         """What the row goes on from."""

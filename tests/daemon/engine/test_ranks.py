@@ -31,17 +31,25 @@ def engine() -> Iterator[Engine]:
 
 
 def load_split(
-    engine: Engine, folder: Path, mode: str, hosts: tuple[str, ...] = (HERE, HERE)
+    engine: Engine,
+    folder: Path,
+    mode: str,
+    hosts: tuple[str, ...] = (HERE, HERE),
+    hot_bytes: int = 0,
 ) -> wire.Ready | wire.LoadFailed:
-    engine.send(wire.Load("m", str(folder), distributed=wire.Distributed(hosts, mode)))
+    group = wire.Distributed(hosts, mode)
+    engine.send(wire.Load("m", str(folder), hot_bytes=hot_bytes, distributed=group))
     for message in engine.messages():
         if isinstance(message, wire.Ready | wire.LoadFailed):
             return message
     raise AssertionError("the engine ended without a word")
 
 
-def answers(engine: Engine, requests: list[wire.Generate]) -> dict[int, list[int]]:
-    """All tokens of the requests, which are sent one after the other while the first ones run."""
+def answers(
+    engine: Engine, requests: list[wire.Generate], cached: dict[int, int] | None = None
+) -> dict[int, list[int]]:
+    """All tokens of the requests, which are sent one after the other while the first ones run, and
+    in `cached` how many of each one's prompt were known."""
     waiting = list(requests)
     engine.send(waiting.pop(0))
     tokens: dict[int, list[int]] = {}
@@ -49,6 +57,8 @@ def answers(engine: Engine, requests: list[wire.Generate]) -> dict[int, list[int
     for message in engine.messages():
         if isinstance(message, wire.Tokens):
             for row in message.rows:
+                if cached is not None and row.id not in tokens:
+                    cached[row.id] = row.cached_tokens
                 tokens.setdefault(row.id, []).extend(row.tokens)
                 unfinished -= row.finish is not None
             if waiting:
@@ -56,6 +66,28 @@ def answers(engine: Engine, requests: list[wire.Generate]) -> dict[int, list[int
         if not unfinished:
             break
     return tokens
+
+
+def assert_conversations_go_on(engine: Engine, folder: Path) -> None:
+    """There is memory for some of them, so that each rank evicts."""
+    talks = [[*range(head, head + 96)] for head in (100, 300, 500)]
+    cached: dict[int, int] = {}
+    for turn in range(3):
+        first = 100 + 10 * turn
+        requests = [wire.Generate(first + i, t, sampling=greedy(6)) for i, t in enumerate(talks)]
+        other = [*talks[turn][:80], *range(700, 712)]
+        requests.append(wire.Generate(first + 9, other, sampling=greedy(6)))
+        got = answers(engine, requests, cached)
+        for request in requests:
+            assert_same(got[request.id], *alone(folder, request.prompt, 6))
+        talks = [[*t, *got[first + i], *range(720, 729)] for i, t in enumerate(talks)]
+    assert sum(cached.values()) > 96
+    engine.send(wire.ClearCache(hot=True, cold=True))
+    engine.send(wire.CacheLimits(1 << 30, 1 << 30))
+    last = wire.Generate(150, talks[2], sampling=greedy(6))
+    for known in (0, len(talks[2]) - 1):
+        assert_same(answers(engine, [last], cached)[150], *alone(folder, talks[2], 6))
+        assert cached[150] == known
 
 
 def cpu_s(pid: int) -> float:
@@ -68,9 +100,11 @@ def test_two_processes_answer_what_one_does_rest_when_idle_and_end(
     engine: Engine, tiny_model: Callable[..., Path], arch: str, mode: str
 ) -> None:
     folder = tiny_model(arch)
-    ready = load_split(engine, folder, mode)
+    hot_bytes = 300_000 if arch == "qwen3_5" else 220_000  # for two conversations, in two ranks
+    ready = load_split(engine, folder, mode, hot_bytes=hot_bytes)
     assert isinstance(ready, wire.Ready)
     assert ready.batches
+    assert not ready.notes
     assert len(ready.pids) == 2
     assert ready.pids[0] == engine.process.pid
     requests = [wire.Generate(i, p, sampling=greedy(24)) for i, p in enumerate(PROMPTS)]
@@ -87,6 +121,8 @@ def test_two_processes_answer_what_one_does_rest_when_idle_and_end(
     engine.send(wire.Generate(21, [], sampling=greedy(4)))
     again = answers(engine, [wire.Generate(22, PROMPTS[1], sampling=greedy(24))])
     assert_same(again[22], *alone(folder, PROMPTS[1], 24))
+
+    assert_conversations_go_on(engine, folder)
 
     time.sleep(0.6)  # the books of the last step are told
     before = [cpu_s(pid) for pid in ready.pids]
