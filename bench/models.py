@@ -18,6 +18,17 @@ import tiny
 SIZES: dict[str, dict[str, Any]] = {
     # For the tests of the scripts.
     "smallest": {"vocab_size": 1024},
+    # 0.1 M parameters: for what is counted and not timed.
+    "narrow": {
+        "vocab_size": 2048,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "max_position_embeddings": 65536,
+    },
     # 2.0 M parameters: serving overhead dominates.
     "small": {
         "vocab_size": 2048,

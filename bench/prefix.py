@@ -5,9 +5,12 @@ compared with that of the same tokens computed whole: from memory, and from disk
 was closed and another one opened. Crowd: requests with one long beginning come at once, and again
 one after the other while those before them run; the tokens computed are compared with one prefill
 and the rests, the largest number of bytes held for keys, values and prefixes with those of one such
-prompt and the rests. Session: an agent's conversation of 40 turns, each sent whole; the share of
-its prompts' tokens that came from the cache. It is made up, or made of captured requests (with
---captures FOLDER, see agents.py), which go through the dialect, template and tokenizer. With
+prompt and the rests. A rest is a request's own tokens and, where the model has windows or recurrent
+states, two of them, as no other request has the same: the one that runs and the one that is kept of
+its prompt. Session: an agent's conversation of 40 turns, each sent whole; the share of its prompts'
+tokens that came from the cache. It is made up. With --captures FOLDER (see agents.py) there are
+only sessions, made of captured requests, which go through the dialect, template and tokenizer;
+their prompts are long and nothing is timed, so that the model has few and narrow layers. With
 --only servers: the same two turns through HTTP, of our daemon and of mlx_lm.server.
 """
 
@@ -21,6 +24,7 @@ if __name__ == "__main__":
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +36,7 @@ from agent_session import Replayed, Session, replay, replay_prompts
 from fastmlx.config.settings import ModelSpec
 from fastmlx.daemon.engine import loader
 from fastmlx.daemon.engine.core import EngineCore
+from fastmlx.daemon.engine.kv.prefix_tree import PrefixTree
 from fastmlx.daemon.engine.prefixes import build
 from fastmlx.daemon.engine.runners.text import TextRunner
 from fastmlx.daemon.engine.runners.warmup import warm_up
@@ -44,6 +49,7 @@ from report import Report, arguments
 HOT_BYTES, COLD_BYTES = 4 << 30, 8 << 30
 ANSWER, NEW = 32, 50  # tokens
 GREEDY = Sampling(temperature=0.0, max_tokens=ANSWER)
+STATES = 2  # of a request: the one that runs and the one that is kept of its prompt
 APART = 2  # steps between requests that come one after the other
 
 
@@ -62,14 +68,17 @@ KINDS = ("full attention", "hybrid", "sliding window")
 def folder_of(kind: str, *, size: str) -> Path:
     """A model with this kind of cache, of one of the sizes of bench/models.py."""
     root = Path(tempfile.gettempdir()) / "fastmlx-bench-models"
-    quick, fields = size == "smallest", models.SIZES[size]
+    fields, wide = models.SIZES[size], size in ("small", "medium")
     if kind == "full attention":
         return tiny.build("qwen3", root, endless=True, **fields)
+    if size == "narrow":  # a layer of each kind
+        fields = {**fields, "num_hidden_layers": 2}
     if kind == "sliding window":
-        window = {} if quick else {"sliding_window": 512, "sliding_window_pattern": 3}
+        window = {"sliding_window": 512, "sliding_window_pattern": 3 if wide else 2}
+        window = {} if size == "smallest" else window
         return tiny.build("gemma3_text", root, endless=True, **{**fields, **window})
     text = {**tiny.config_of("qwen3_5")["text_config"], **fields}
-    if not quick:
+    if wide:
         text |= {"linear_num_value_heads": 8, "linear_num_key_heads": 8}
         text |= {"linear_key_head_dim": 64, "linear_value_head_dim": 64}
     return tiny.build(
@@ -154,8 +163,7 @@ def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
     core.prefiller.tokens = 0
     answer(core, shared)
     one, one_bytes = core.prompt_tokens, reuse.cache.nbytes
-    tails = size.crowd * (NEW + ANSWER)
-    alone_bytes = one_bytes * (1 + tails / (one + ANSWER))
+    alone_bytes = one_bytes + size.crowd * rest_bytes(reuse.cache.tree)
     for when, apart in (("at once", 0), (f"{APART} steps apart", APART)):
         reuse.clear(hot=True, cold=True)
         core.prefiller.tokens = most = 0
@@ -180,25 +188,34 @@ def crowd(report: Report, kind: str, size: Size, *, quick: bool) -> None:
         )
 
 
+def rest_bytes(tree: PrefixTree) -> float:
+    """What a request needs beyond what it has in common with others, by what the one took that is
+    in the tree."""
+    nodes = list(tree.nodes())
+    spans = sum(node.span.nbytes for node in nodes if node.span is not None)
+    states = [node.checkpoint.nbytes for node in nodes if node.checkpoint is not None]
+    per_token = spans / sum(len(node.tokens) for node in nodes)
+    return (NEW + ANSWER) * per_token + STATES * max(states, default=0)
+
+
 def session(report: Report, kind: str, *, quick: bool) -> None:
     core = core_over(folder_of(kind, size="smallest" if quick else "small"), None)
     shape = QUICK_SESSION if quick else FULL_SESSION
     _note(report, f"{kind}: an agent's session", shape.turns, replay(core, shape, core._vocab_size))
 
 
-def captured(report: Report, kind: str, folder: Path, *, quick: bool) -> None:
+def captured(report: Report, kinds: Sequence[str], folder: Path, *, quick: bool) -> None:
     """The same of each client in the folder. The model has as many tokens as the demo model."""
-    core = core_over(folder_of(kind, size="small"), None)
     spec = ModelSpec(path="builtin:demo")
     text = ModelText.load(resolve(spec.path, spec.revision), spec)
+    ends = tuple(text.tokenizer.eos_token_ids)
     num_turns = (QUICK_SESSION if quick else FULL_SESSION).turns
     for client, requests in captured_session.sessions(folder, num_turns):
-        assert core.reuse is not None
-        core.reuse.clear(hot=True, cold=True)
         prompts = captured_session.prompts(text, requests)
-        ends = tuple(text.tokenizer.eos_token_ids)
-        done = replay_prompts(core, prompts, ends)
-        _note(report, f"{kind}: a captured session of {client}", num_turns, done)
+        for kind in kinds:
+            core = core_over(folder_of(kind, size="narrow"), None)
+            done = replay_prompts(core, prompts, ends)
+            _note(report, f"{kind}: a captured session of {client}", num_turns, done)
 
 
 def _note(report: Report, what: str, num_turns: int, done: Replayed) -> None:
@@ -212,7 +229,7 @@ def _note(report: Report, what: str, num_turns: int, done: Replayed) -> None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="of cache; default: all")
-    parser.add_argument("--captures", type=Path, help="a folder; sessions are made of these")
+    parser.add_argument("--captures", type=Path, help="a folder, for sessions made of these")
     parser.add_argument("--only", choices=("turns", "crowd", "session", "servers"))
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
@@ -224,14 +241,16 @@ def main() -> None:
     )
     if options.only == "servers":
         second_turn.compare(report, size.prompt, NEW, quick=options.quick)
-    for kind in options.kinds or KINDS:
+    kinds = options.kinds or KINDS
+    if options.captures is not None:
+        captured(report, kinds, options.captures, quick=options.quick)
+        kinds = ()
+    for kind in kinds:
         if options.only in (None, "turns"):
             turns(report, kind, size, quick=options.quick)
         if options.only in (None, "crowd"):
             crowd(report, kind, size, quick=options.quick)
-        if options.only in (None, "session") and options.captures is not None:
-            captured(report, kind, options.captures, quick=options.quick)
-        elif options.only in (None, "session") and kind != "sliding window":
+        if options.only in (None, "session") and kind != "sliding window":
             session(report, kind, quick=options.quick)
     report.finish(options.json)
 

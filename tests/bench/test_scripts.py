@@ -93,14 +93,14 @@ def test_an_agents_session_computes_only_what_each_turn_adds(tmp_path: Path):
 @pytest.mark.slow
 def test_sessions_of_captured_requests_compute_only_what_each_turn_adds(tmp_path: Path):
     figures, captures = tmp_path / "figures.json", BENCH.parent / "tests" / "golden" / "agents"
-    options = ("--only", "session", "--captures", str(captures), "--json", str(figures))
+    options = ("--captures", str(captures), "--json", str(figures))
     run("prefix", "full attention", "hybrid", "--quick", *options)
     notes = [note for note in json.loads(figures.read_text())["notes"] if "session" in note]
-    assert [note.split()[-1] for note in (n.partition(" of 6 turns")[0] for n in notes)] == [
-        "claude-code",
-        "codex",
-        "opencode",
-    ] * 2
+    assert [note.partition(" of 6 turns")[0].split()[-1] for note in notes] == [
+        *["claude-code"] * 2,
+        *["codex"] * 2,
+        *["opencode"] * 2,
+    ]
     # Of prompts of 700 to 1,250 tokens a turn's own are about 70.
     shares = [float(note.partition("÷ all ")[2].split()[0]) for note in notes]
     assert all(0.9 < share < 0.95 for share in shares)
