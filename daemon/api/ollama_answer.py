@@ -88,7 +88,8 @@ def durations(usage: Usage) -> dict[str, int]:
     return {
         "total_duration": _ns(usage.duration_s),
         "load_duration": _ns(usage.queue_s),
-        "prompt_eval_count": usage.prompt_tokens,
+        "prompt_eval_count": usage.prompt_tokens,  # those from the cache among them
+        "prompt_eval_cached_count": usage.cached_tokens,
         "prompt_eval_duration": _ns(prompt_s),
         "eval_count": usage.output_tokens,
         "eval_duration": _ns(max(0.0, usage.duration_s - usage.ttft_s)),
