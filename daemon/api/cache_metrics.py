@@ -55,18 +55,24 @@ def _hot(books: Mapping[str, CacheStats]) -> Iterator[Metric]:
         "Prompts of which nothing was found, by reason.",
         labels=["model", "reason"],
     )
+    again = CounterMetricFamily(
+        "fastmlx_cache_recomputed_tokens",
+        "Tokens that were known, but after the last checkpoint in common.",
+        labels=["model"],
+    )
     evicted = CounterMetricFamily(
         "fastmlx_cache_evictions", "Prefixes that left the memory.", labels=["model"]
     )
     for name, stats in books.items():
         held.add_metric([name], stats.hot_bytes)
         asked.add_metric([name], stats.asked_tokens)
+        again.add_metric([name], stats.recomputed_tokens)
         evicted.add_metric([name], stats.evictions)
         for tier, tokens in stats.hit_tokens.items():
             hit.add_metric([name, tier], tokens)
         for reason, count in stats.misses.items():
             missed.add_metric([name, reason], count)
-    yield from (held, asked, hit, missed, evicted)
+    yield from (held, asked, hit, missed, again, evicted)
 
 
 def _cold(books: Mapping[str, ColdStats]) -> Iterator[Metric]:

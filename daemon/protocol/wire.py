@@ -270,6 +270,7 @@ class CacheStats(msgspec.Struct, frozen=True):
     asked_tokens: int  # of all prompts that were looked up
     misses: dict[str, int]  # prompts of which nothing was found, by reason
     evictions: int
+    recomputed_tokens: int = 0  # that were known, but after the last checkpoint in common
     prefixes: list[CachedPrefix] = []  # the most used first
     cold: ColdStats | None = None  # None: there is no tier on disk
 

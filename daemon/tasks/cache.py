@@ -34,7 +34,7 @@ class ModelCache(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     loaded: bool
-    split: bool = False  # over several processes, which keep no prefixes
+    split: bool = False  # over several processes, which keep prefixes in memory only
     hot_bytes: int = 0
     hot_limit_bytes: int = 0
     cold_bytes: int = 0
@@ -44,6 +44,7 @@ class ModelCache(msgspec.Struct, frozen=True, kw_only=True):
     hit_tokens: dict[str, int] = {}  # by tier
     misses: dict[str, int] = {}  # by reason
     evictions: int = 0
+    recomputed_tokens: int = 0  # known, but after the last checkpoint in common
     prefixes: list[Prefix] = []  # the most used first
     disk: wire.ColdStats | None = None  # what this engine read and wrote
 
@@ -91,6 +92,7 @@ async def books(front: Front) -> CacheBooks:
                 hit_tokens=stats.hit_tokens,
                 misses=stats.misses,
                 evictions=stats.evictions,
+                recomputed_tokens=stats.recomputed_tokens,
                 prefixes=await _prefixes(front, name, stats.prefixes),
                 disk=stats.cold,
             )

@@ -21,8 +21,7 @@ from .prefix_tree import Match, Node, PrefixTree, Tokens, mark_of, path_to
 from .ragged import LayerCaches, base_of
 
 LEAST_TOKENS = 16  # fewer are not kept and not looked for: they are computed as fast
-OFTEN = 2  # hits, after which a prefix is written although the engine is busy
-USED_BYTES = 32 << 20  # written so at a time
+USED_BYTES = 32 << 20  # of a prefix that is used again, written at a time beside running rows
 REMEMBERED = 4096  # evicted nodes, to tell a miss from a loss
 TOP = 10  # prefixes that are shown
 PREVIEW = 48  # tokens of each
@@ -73,7 +72,7 @@ class PrefixCache:
         self._evicted: OrderedDict[int, None] = OrderedDict()
         self.bases = Bases(self.tree)
         self._misses = dict.fromkeys(Miss, 0)
-        self._hits = self._asked_tokens = self._evictions = 0
+        self._hits = self._asked_tokens = self._recomputed_tokens = self._evictions = 0
         self._hit_tokens = {"hot": 0, "cold": 0}
 
     # ---- reading
@@ -103,6 +102,9 @@ class PrefixCache:
         """Fills empty caches, perhaps over a base, with a hit, and books what was asked and what
         was found, `cold` tokens of it with the help of the cold tier."""
         self._asked_tokens += prompt_tokens
+        lost = hit.match.length - hit.length
+        if self.has_states and lost >= self.least_tokens:
+            self._recomputed_tokens += lost
         if hit.miss is not None:
             self._misses[hit.miss] += 1
             return
@@ -121,7 +123,7 @@ class PrefixCache:
         first = base.length if base is not None else 0
         spans = [_span(node) for node in path if node.end > first]
         restore(caches, spans, checkpoint, hit.length)
-        self._write((node for node in path if node.hits >= OFTEN), USED_BYTES)
+        self._write(path, USED_BYTES)
 
     # ---- writing
 
@@ -347,6 +349,7 @@ class PrefixCache:
             asked_tokens=self._asked_tokens,
             misses={miss.value: count for miss, count in self._misses.items() if count},
             evictions=self._evictions,
+            recomputed_tokens=self._recomputed_tokens,
             prefixes=[_shown(node) for node in tops[:TOP]],
             cold=self.cold.store.stats() if self.cold is not None else None,
         )
