@@ -16,6 +16,7 @@ import pytest
 import tiny
 from fastmlx.launchd.runner import Completed
 from hypothesis import settings
+from integrity import check_home
 from live import LiveDaemon
 from user_session import UserSession, why_not
 
@@ -106,7 +107,8 @@ def live(tmp_path: Path) -> Iterator[Callable[..., LiveDaemon]]:
 
     yield start
     for daemon in started:
-        daemon.stop()
+        if daemon.stop() == 0:
+            check_home(daemon.home)
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +126,7 @@ models:
 """
     with LiveDaemon(tmp_path_factory.mktemp("daemon"), config) as running:
         yield running
+    check_home(running.home)
 
 
 @pytest.fixture(scope="module")

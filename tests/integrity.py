@@ -11,6 +11,14 @@ from fastmlx.daemon.cold.index import Index
 from fastmlx.daemon.engine.kv.cold import file
 
 
+def check_home(home: Path) -> None:
+    """AssertionError unless everything is whole that a daemon left here when it stopped."""
+    if (home / "fastmlx.db").exists():
+        check_database(home / "fastmlx.db")
+    if (home / "cache" / schema.NAME).exists():
+        check_cold(home / "cache")
+
+
 def check_database(path: Path) -> int:
     """AssertionError unless SQLite finds the file whole; returns how many requests it tells of."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:

@@ -1,4 +1,4 @@
-"""Engines that are killed, or stand still, while they serve: nobody who asked notices."""
+"""Engines that are killed, or stand still, while they serve and write: nobody who asked notices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from integrity import check_cold
 from live import LiveDaemon
 from traffic import EVERY_KIND, KINDS, Kind, ask
 
@@ -28,6 +29,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., P
     config = f"""\
 recovery:
   {{request_attempts: 100, start_attempts: 100, delay: 10ms, max_delay: 50ms, hang_timeout: 2s}}
+cache: {{hot: 1MiB}}  # so little that engines write to disk all the time, also when they die
 models:
   m: {{path: {tiny_model("qwen3")}, max_concurrent: 8, sampling: {{seed: 11}}}}
 """
@@ -110,3 +112,17 @@ def test_streams_of_every_kind_at_once_end_as_they_would_have(daemon: LiveDaemon
         got = answers_while_killed(daemon, [*EVERY_KIND], signals, random.Random(8))
     assert got == undisturbed
     check_rest(daemon, restarts)
+
+
+def test_what_killed_engines_have_left_on_disk_is_whole_and_of_use(daemon: LiveDaemon):
+    undisturbed = asyncio.run(answers(daemon, [*KINDS], lambda: None))
+    assert daemon.stop(60) == 0
+    assert check_cold(daemon.home / "cache") > 0
+    daemon.start()
+    # Those that go on from disk have other chunks than those that were computed whole: see above.
+    assert undisturbed in (asyncio.run(answers(daemon, [*KINDS], lambda: None)) for _ in range(2))
+    with daemon.http() as http:
+        daemon.wait_until(lambda: http.get("/api/cache").json()["models"][0]["hits"] > 0)
+        [model] = http.get("/api/cache").json()["models"]
+    assert model["hit_tokens"]["cold"] > 0
+    assert model["disk"]["bad_blocks"] == 0

@@ -64,11 +64,11 @@ def until_written(daemon: LiveDaemon) -> None:
 
 
 def figures(daemon: LiveDaemon) -> dict[tuple[str, str | None], float]:
-    """What /metrics says of the model, by name and tier."""
+    """What /metrics says of the model, by name and by tier or reason."""
     with daemon.http() as http:
         families = text_string_to_metric_families(http.get("/metrics").text)
     return {
-        (sample.name, sample.labels.get("tier")): sample.value
+        (sample.name, sample.labels.get("tier") or sample.labels.get("reason")): sample.value
         for family in families
         for sample in family.samples
         if sample.labels.get("model") == "tiny"
@@ -125,9 +125,11 @@ def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(daemon: Li
         ("fastmlx_cached_tokens_total", None, cached),
         ("fastmlx_cache_hit_tokens_total", "hot", cached),
         ("fastmlx_cache_asked_tokens_total", None, first + second),
+        ("fastmlx_cache_misses_total", "no common prefix", 1),
     ):
         assert now[name, tier] - before.get((name, tier), 0) == added
     assert now["fastmlx_cache_hot_bytes", None] > 0
+    assert now["fastmlx_cache_cold_read_seconds_count", None] == 0
 
 
 def test_an_edit_of_the_limits_reaches_running_engines(daemon: LiveDaemon, config: str):
@@ -202,10 +204,10 @@ def test_what_is_left_on_disk_can_be_cleared_when_nothing_is_loaded(daemon: Live
     assert turn(daemon, conversation())[2] == 0
 
 
-def test_a_model_that_is_split_over_processes_is_said_to_keep_no_prefixes(daemon: LiveDaemon):
+def test_a_model_that_is_split_over_processes_keeps_prefixes_in_memory_only(daemon: LiveDaemon):
     assert books(daemon, "split")["split"]
     with daemon.http() as http:
-        assert "split over processes: keeps no prefixes" in http.get("/admin/cache").text
+        assert "split over processes: nothing on disk" in http.get("/admin/cache").text
 
 
 def test_engines_share_the_memory_and_another_directory_starts_them_again(
@@ -254,6 +256,12 @@ def test_a_conversation_goes_on_after_a_restart(
     assert told["hit_tokens"]["cold"] == cached
     assert told["disk"]["read_bytes"] > 0
     assert told["disk"]["bad_blocks"] == 0
+    now = figures(daemon)
+    assert now["fastmlx_cache_hit_tokens_total", "cold"] == cached
+    assert now["fastmlx_cache_cold_read_seconds_count", None] == 1
+    assert now["fastmlx_cache_cold_read_seconds_sum", None] > 0
+    assert now["fastmlx_cache_cold_read_bytes_total", None] == told["disk"]["read_bytes"]
+    assert ("fastmlx_cache_cold_written_bytes_total", None) in now
     fresh = live(of(arch, tiny_model) + "cache: {hot: 0, cold: 0}\n")
     assert turn(fresh, asked) == (text, second, 0)
     assert not list((fresh.home / "cache").rglob("*.safetensors"))

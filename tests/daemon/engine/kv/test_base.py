@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
 from fastmlx.daemon.engine.kv.bases import LEAST_BASE, MOST_SPANS
+from fastmlx.daemon.engine.kv.payload import sliceable
+from fastmlx.daemon.engine.kv.ragged import leaves
 from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
 SHARED = LEAST_BASE + 40
@@ -50,21 +52,33 @@ def test_rows_over_a_base_answer_as_if_alone_while_others_come_and_go(
     assert not any(node.users for node in core.reuse.cache.tree.nodes())
 
 
-def test_rows_with_one_prefix_hold_it_once(tiny_model: Callable[..., Path]) -> None:
-    core = core_at(tiny_model("qwen3"), hot_bytes=1 << 28)
-    shared = words(1, 2000)
+def full_bytes(core: Any) -> int:
+    """Held for keys and values of full attention: by rows that run, by prompts, and in the tree."""
+    batch, plain = core._runner._batch, [*core._runner._plain, *core.prefiller.caches.values()]
+    rows = [] if batch is None else [x for x in batch._attention if x.window is None]
+    rows += [leaf for caches in plain for leaf in leaves(caches) if sliceable(leaf)]
+    spans = sum(node.span.nbytes for node in core.reuse.cache.tree.nodes())
+    return spans + sum(leaf.nbytes for leaf in rows)
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "qwen3_5"])
+def test_rows_with_one_prefix_hold_it_once(arch: str, tiny_model: Callable[..., Path]) -> None:
+    """Windows and recurrent states are each row's own; what full attention sees is not."""
+    core = core_at(tiny_model(arch), hot_bytes=1 << 28)
+    shared = words(1, 1000)
     run(core, [Generate(0, shared, greedy(1))])
-    one: int = core.reuse.cache.nbytes
+    one = full_bytes(core)
     core.reuse.cache.clear()
     most: list[int] = []
 
     def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
-        most.append(core.kv_bytes + core.reuse.cache.nbytes if len(rows) == 8 else 0)
+        most.append(full_bytes(core) if len(rows) == 8 else 0)
 
     prompts = [[*shared, *words(2 + i, 9)] for i in range(8)]
-    run(core, [Generate(i, p, greedy(6)) for i, p in enumerate(prompts)], on_step=watch)
+    rows = run(core, [Generate(i, p, greedy(6)) for i, p in enumerate(prompts)], on_step=watch)
+    assert [rows[i][0].cached_tokens for i in range(8)] == [0] + [1000] * 7
     columns = 8 * 96  # what the group's buffers have for rows of so few tokens of their own
-    assert max(most) < 1.05 * one + columns * one / 2000
+    assert one < max(most) < 1.05 * one + columns * one / 1000
 
 
 def test_rows_that_find_one_prefix_in_memory_hold_it_once(tiny_model: Callable[..., Path]) -> None:

@@ -233,14 +233,25 @@ def test_every_miss_has_a_reason(tiny_model: TinyModel) -> None:
     ask(core, prompt)
     core.reuse.limit(CacheLimits(0, 0))
     ask(core, prompt)
-    misses = core.reuse.cache.stats().misses
-    assert misses == {
+    stats = core.reuse.cache.stats()
+    assert stats.recomputed_tokens == 20
+    assert stats.misses == {
         "too short": 1,
         "no common prefix": 1,
         "no checkpoint": 1,
         "evicted": 1,
         "off": 1,
     }
+
+
+def test_what_is_known_but_not_restored_is_counted(tiny_model: TinyModel) -> None:
+    core = warm_core(tiny_model("qwen3_5"))
+    prompt = words(45, 100)
+    ask(core, prompt, 1)
+    rows = ask(core, [*prompt[:50], *words(46, 30)], 1)
+    assert cached(rows) == INTERVAL
+    stats = core.reuse.cache.stats()
+    assert (stats.hits, stats.recomputed_tokens) == (1, 50 - INTERVAL)
 
 
 def test_choices_of_one_long_request_share_its_prompt(tiny_model: TinyModel) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 from blobs import blob_of, bytes_on_disk, chain, is_right
+from fastmlx.daemon.cold import layout
 from fastmlx.daemon.cold.index import Index
+from fastmlx.daemon.engine.kv.cold import sweep
+from fastmlx.daemon.engine.kv.cold.file import encode
 from fastmlx.daemon.engine.kv.cold.store import ColdStore
 from fastmlx.daemon.engine.kv.hashes import BlockHash
 
@@ -42,6 +46,52 @@ def test_a_written_prefix_is_found_by_this_store_and_by_the_next(opened):
     assert again.lookup(chain("a", 12)) == 10
     assert read(again, chain("a", 12)) == blocks
     assert again.stats().bad_blocks == 0
+
+
+def test_a_start_reads_no_block_that_the_index_knows(opened, directory: Path, monkeypatch):
+    """However many there are. One folder of sixteen is listed, for what a crash has left there."""
+    blocks = chain("a", 200)
+    store = opened()
+    write(store, blocks, size=64)
+    store.close()
+    seen: list[Path] = []
+    real = sweep._entry
+    monkeypatch.setattr(sweep, "_entry", lambda path, block: seen.append(path) or real(path, block))
+    again = opened()
+    assert again.lookup(blocks) == 200
+    assert again.flush(20)
+    again.close()
+    assert not seen
+    with monkeypatch.context() as lost:
+        lost.setattr(layout, "FOLDERS", "a" * 16)
+        extra = next(b for b in chain("b", 100) if b.hex()[0] == "a")
+        path = layout.block_path(directory, extra)
+        path.write_bytes(b"".join(encode(extra, blob_of(extra)).buffers))
+        assert read(opened(), [extra]) == [extra]
+    assert seen == [path]
+
+
+def test_a_block_gets_its_name_when_its_bytes_are_durable(opened, directory: Path, monkeypatch):
+    durable: set[int] = set()
+    in_order: list[bool] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(file: int) -> None:
+        durable.add(os.fstat(file).st_ino)
+        fsync(file)
+
+    def renamed(path: Path, target: Path) -> Path:
+        in_order.append(path.stat().st_ino in durable)
+        durable.discard(target.parent.stat().st_ino)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    blocks = chain("a", 5)
+    write(opened(), blocks)
+    assert in_order == [True] * 5
+    folders = {layout.block_path(directory, block).parent for block in blocks}
+    assert {folder.stat().st_ino for folder in folders} <= durable
 
 
 def test_a_lookup_ends_at_the_first_gap(opened):
