@@ -130,6 +130,10 @@ def test_a_second_turn_computes_only_what_is_new_and_all_books_say_so(daemon: Li
         assert now[name, tier] - before.get((name, tier), 0) == added
     assert now["fastmlx_cache_hot_bytes", None] > 0
     assert now["fastmlx_cache_cold_read_seconds_count", None] == 0
+    with daemon.http() as http:
+        page = http.get("/admin/cache").text
+    assert "1× no common prefix" in page
+    assert "You are an assistant" in page
 
 
 def test_an_edit_of_the_limits_reaches_running_engines(daemon: LiveDaemon, config: str):
