@@ -80,7 +80,7 @@ class EngineCore:
             if grammars is not None
             else None
         )
-        self._masks = GrammarMasks()
+        self._masks = GrammarMasks(together=not runner.lockstep.alone)
         self._sequences: dict[int, Sequence] = {}
         self._recent = Recent()
         self.prefiller = Prefiller(runner, self.scheduler, reuse, self._recent, self._refuse)

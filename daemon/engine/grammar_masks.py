@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 class GrammarMasks:
-    def __init__(self) -> None:
-        self._threads = Threads()
+    def __init__(self, *, together: bool = False) -> None:
+        """`together`: other ranks find the same masks, and must not be given up on alone."""
+        self._threads = Threads(patient=together)
 
     def of(
         self, running: Rows[Sequence], vocab_size: int

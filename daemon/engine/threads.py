@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import threading
@@ -20,7 +21,9 @@ class Threads:
     """Daemon threads that share what they are given. One that is not done in time is left to
     itself, with whatever it works on: nothing can stop it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        """`patient`: to wait for all in any case."""
+        self._patient = patient
         self._queue: queue.SimpleQueue[_Round] | None = None  # of the threads that are not lost
         self._number = max(1, min(8, (os.cpu_count() or 1) - 1))
 
@@ -34,7 +37,7 @@ class Threads:
             threads = self._threads()
             for _ in range(min(self._number, len(left))):
                 threads.put(round_)
-            in_time = round_.wait()
+            in_time = round_.wait(math.inf if self._patient else PATIENCE_S)
             left, unfinished = round_.close()
             lost += unfinished
             if not in_time:
@@ -81,12 +84,12 @@ class _Round:
                 if not self._pending:
                     self._over.set()
 
-    def wait(self) -> bool:
+    def wait(self, patience_s: float) -> bool:
         """Until all is over; False when the time is up. That of computing, as a machine may be
         busy, or asleep."""
         began_s = time.process_time()
         while not self._over.wait(LOOK_S):
-            if time.process_time() - began_s > PATIENCE_S:
+            if time.process_time() - began_s > patience_s:
                 return False
         return True
 

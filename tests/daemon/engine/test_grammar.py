@@ -10,6 +10,7 @@ from typing import Any
 
 import engines
 import pytest
+from fastmlx.daemon.engine import threads
 from fastmlx.daemon.protocol.grammar import Grammar, Thinking
 from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.protocol.wire import Generate, TokenRow
@@ -241,3 +242,20 @@ def test_a_grammar_too_large_to_follow_ends_its_request_and_no_other(
     rows = engines.run(core, requests)
     assert len(rows[1]) == 5
     assert [rejected.id for rejected in core.rejected] == [0]
+
+
+def test_a_mask_that_takes_too_long_ends_its_request_and_no_other(
+    folder: Path, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "PATIENCE_S", 0.3)
+    core = engines.core_at(folder)
+    requests = [
+        Generate(0, PROMPT, seeded(0, end), grammar=Grammar("regex", "a{1000000}")),
+        Generate(1, PROMPT, seeded(1, end), grammar=WORD),
+        Generate(2, PROMPT, engines.greedy(5)),
+    ]
+    rows = engines.run(core, requests)
+    assert rows[1][-1].finish == "stop"
+    assert len(rows[2]) == 5
+    [rejected] = core.rejected
+    assert rejected.id == 0 and "too long" in rejected.message
