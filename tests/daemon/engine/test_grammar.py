@@ -250,7 +250,7 @@ def test_a_mask_that_takes_too_long_ends_its_request_and_no_other(
     monkeypatch.setattr(threads, "PATIENCE_S", 0.3)
     core = engines.core_at(folder)
     requests = [
-        Generate(0, PROMPT, seeded(0, end), grammar=Grammar("regex", "a{1000000}")),
+        Generate(0, PROMPT, seeded(0, end), grammar=Grammar("regex", "a{500000}")),
         Generate(1, PROMPT, seeded(1, end), grammar=WORD),
         Generate(2, PROMPT, engines.greedy(5)),
     ]
