@@ -10,6 +10,7 @@ import mlx.core as mx
 from .budget import GUEST_TOKENS
 from .cost import Recent, work_of
 from .kv.packed import packs
+from .kv.prompt_room import make_room
 from .kv.ragged import LayerCaches
 from .logprobs import score
 from .reuse import Reuse
@@ -59,7 +60,7 @@ class Prefiller:
     def decode_beside(self, inputs: mx.array, guest: Chunk) -> mx.array:
         """Logits of the next token of every row of `inputs`; the guest's chunk is computed, too."""
         sequence = guest.sequence
-        cache = self._cache(sequence)
+        cache = self._with_room(guest)
         logits = self._runner.decode_beside(
             inputs, cache, guest.tokens, guest.start, sequence.adapter
         )
@@ -115,7 +116,7 @@ class Prefiller:
 
     def _run_chunk(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
-        cache = self._cache(sequence)
+        cache = self._with_room(chunk)
         try:
             if sequence.scores:
                 score(self._runner, cache, sequence, chunk.start, chunk.end)
@@ -126,6 +127,11 @@ class Prefiller:
             self._refuse(sequence, f"the model refused the prompt: {error}")
             return
         self._done(chunk, forwards=1)
+
+    def _with_room(self, chunk: Chunk) -> LayerCaches:
+        cache = self._cache(chunk.sequence)
+        make_room(cache, chunk.num_tokens, chunk.sequence.prefill_tokens)
+        return cache
 
     def _cache(self, sequence: Sequence) -> LayerCaches:
         cache = self.caches.get(sequence.id)

@@ -234,6 +234,11 @@ class AttentionLayer:
     def drop_group(self, number: int) -> None:
         del self.keys[number], self.values[number]
 
+    def adopt(self, number: int, source: Any) -> None:
+        """A row's own arrays become the buffers of its group; nothing is copied."""
+        own = source.own if isinstance(source, TailCache) else source
+        self.keys[number], self.values[number] = own.keys, own.values
+
     def put(self, number: int, row: int, source: Any, length: int) -> None:
         """Copies a row's own cache of `length` tokens into its place; nothing else moves."""
         group = self._forward.groups[number]
@@ -271,9 +276,9 @@ class AttentionLayer:
             if buffer is not None:
                 buffers[number] = buffer[index]
 
-    def relay(self, number: int, first: int, kept: int) -> None:
+    def relay(self, number: int, first: int, kept: int, before: int = 0) -> None:
         """Lays the group's buffers out anew, in its present capacities: what were the `kept`
-        columns from `first` on become the first ones."""
+        columns from `first` on come after `before` empty ones."""
         group = self._forward.groups[number]
         columns = group.spans[self.window].capacity
         for buffers in (self.keys, self.values):
@@ -281,7 +286,8 @@ class AttentionLayer:
             if old is None:
                 continue
             live = min(group.rows, old.shape[0])
-            padding = [(0, group.row_capacity - live), (0, 0), (0, columns - kept), (0, 0)]
+            after = columns - before - kept
+            padding = [(0, group.row_capacity - live), (0, 0), (before, after), (0, 0)]
             buffers[number] = mx.pad(old[:live, :, first : first + kept], padding)
 
     def extract(self, number: int, row: int, empty: Any) -> None:

@@ -67,6 +67,12 @@ class Group:
             group.spans[window] = Span(window, group.clock - kept, kept + group.growth(kept))
         return group
 
+    def adopt(self, length: int, columns: int) -> None:
+        """The first row's own arrays, of so many columns, become the buffers of the layers without
+        a window: its tokens lie in the first ones."""
+        self.row_capacity = 1
+        self.spans[None] = Span(None, self.clock - self.held(None, length), columns)
+
     @property
     def rows(self) -> int:
         return len(self.lengths)
@@ -86,9 +92,15 @@ class Group:
         columns = self.room(window, longest)
         return columns if window is None else min(columns, window)
 
+    @property
+    def full(self) -> bool:
+        """Whether another row makes it necessary to lay out the buffers anew (`widen`)."""
+        return self.rows == self.row_capacity
+
     def fits(self, length: int) -> bool:
-        """Whether a row of this length may join: the bound above, and there are columns for it."""
-        for span in self.spans.values():
+        """Whether a row of this length may join: the bound above, and there are columns for it, or
+        will be."""
+        for span in () if self.full else self.spans.values():
             held = self.held(span.window, length)
             if min(held, span.window or held) > span.column(self.clock):
                 return False
@@ -126,6 +138,20 @@ class Group:
         span.base += column - kept
         span.capacity = kept + self.growth(kept)
         return column - kept, kept
+
+    def widen(self, length: int) -> dict[int | None, tuple[int, int]]:
+        """More rows, one of this length among them, and columns enough for them before the clock
+        and behind it. Returns by window (columns put before the first, columns that are kept)."""
+        longest = max(length, *self.lengths) if self.lengths else length
+        self.row_capacity = row_capacity(self.rows + 1)
+        moves: dict[int | None, tuple[int, int]] = {}
+        for window, span in self.spans.items():
+            column = span.column(self.clock)
+            before = max(0, self.kept(window, longest) - column)
+            span.base -= before
+            span.capacity = before + max(span.capacity, column + self.growth(column))
+            moves[window] = before, column
+        return moves
 
     def advance(self) -> None:
         """One more token in every row."""

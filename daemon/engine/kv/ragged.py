@@ -1,8 +1,9 @@
 """The KV caches of all rows that decode together, however different their lengths.
 
-Joining copies the row's own cache into a free place of a group; rows that leave together cost their
-group one copy of what stays, or nothing when they were its last ones. Other groups stay as they
-are; buffers grow by doubling rows and by `groups.growth` columns, so what that copies is amortised.
+Joining copies the row's own cache into a free place of a group, or, where a long row is the first
+of its group, takes its arrays over as they are. Rows that leave together cost their group one copy
+of what stays, or nothing when they were its last ones. Other groups stay as they are; buffers grow
+by doubling rows and by `groups.growth` columns, so what that copies is amortised.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .base import Base, TailCache
 from .forward import Forward, Guest
 from .groups import Group, choose, row_capacity
 from .state_layer import StateLayer
+
+LEAST_ADOPTED = 512  # tokens; copying fewer costs less than columns for somewhat longer rows gain
 
 LayerCaches = list[Any]  # one cache object of mlx-lm a layer, of one row
 
@@ -104,12 +107,8 @@ class RaggedBatch:
             base = base_of(caches)
             group = choose(self.groups, length, base)
             if group is None:
-                base_length = base.length if base is not None else 0
-                group = Group.for_length(length, self._windows, base, base_length)
-                self.groups.append(group)
+                group = self._new_group(length, base)
                 ids.append([])
-                for layer in self._attention:
-                    layer.add_group()
             number = self.groups.index(group)
             self._put(number, leaves(caches), length)
             ids[number].append(before + i)
@@ -117,14 +116,36 @@ class RaggedBatch:
         self._reorder_states(order, before, [leaves(caches) for caches, _ in rows])
         return order
 
+    def _new_group(self, length: int, base: Base | None) -> Group:
+        base_length = base.length if base is not None else 0
+        group = Group.for_length(length, self._windows, base, base_length)
+        self.groups.append(group)
+        for layer in self._attention:
+            layer.add_group()
+        return group
+
     def _put(self, number: int, sources: list[Any], length: int) -> None:
+        """A row takes its place; a long one that is the first brings its arrays along."""
         group = self.groups[number]
-        if group.rows == group.row_capacity:
-            group.row_capacity = row_capacity(group.rows + 1)
+        pairs = [
+            (layer, source)
+            for layer, source in zip(self._leaves, sources, strict=True)
+            if isinstance(layer, AttentionLayer)
+        ]
+        columns = 0
+        if not group.rows and group.held(None, length) >= LEAST_ADOPTED:
+            columns = _columns([source for layer, source in pairs if layer.window is None])
+        if columns:
+            group.adopt(length, columns)
+        if group.full:
+            moves = group.widen(length)
             for layer in self._attention:
-                layer.relay(number, 0, group.spans[layer.window].capacity)
-        for layer, source in zip(self._leaves, sources, strict=True):
-            if isinstance(layer, AttentionLayer):
+                before, kept = moves[layer.window]
+                layer.relay(number, 0, kept, before)
+        for layer, source in pairs:
+            if columns and layer.window is None:
+                layer.adopt(number, source)
+            else:
                 layer.put(number, group.rows, source, length)
         group.lengths.append(length)
 
@@ -289,6 +310,13 @@ class RaggedBatch:
     @property
     def nbytes(self) -> int:
         return sum(layer.nbytes for layer in self._leaves)
+
+
+def _columns(caches: list[Any]) -> int:
+    """That all arrays of these caches have; 0 where they have none."""
+    owns = [cache.own if isinstance(cache, TailCache) else cache for cache in caches]
+    arrays = [array for own in owns for array in (own.keys, own.values) if array is not None]
+    return min((array.shape[2] for array in arrays), default=0)
 
 
 def leaves_of(layers: list[Any]) -> list[Any]:

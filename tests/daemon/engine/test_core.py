@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
 from fastmlx.daemon.protocol.sampling import Sampling
-from fastmlx.daemon.protocol.wire import Generate
+from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,21 @@ def test_followers_go_on_when_their_leader_is_aborted(folder: Path, step: int) -
     rows = run(core, [blocker, *followers], on_step=abort)
     for i in (1, 2):
         assert_same(tokens_of(rows[i]), *alone(folder, prompt(2, 300), 5))
+
+
+def test_a_step_is_submitted_before_the_tokens_of_the_last_one_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = core_at(folder, max_concurrent=3)
+    read, unread = core._read, []
+
+    def reading(step: Any) -> list[TokenRow]:
+        unread.append([row.num_sampled - len(row.output) for row in step.rows])
+        return read(step)
+
+    monkeypatch.setattr(core, "_read", reading)
+    run(core, [Generate(i, [5, 6, 7 + i], sampling=greedy(6)) for i in range(3)])
+    assert unread == [[2, 2, 2]] * 5 + [[1, 1, 1]]
 
 
 def test_the_first_row_says_how_long_it_took_since_the_sequence_left_the_queue(

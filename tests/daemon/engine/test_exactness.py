@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
+from fastmlx.daemon.engine.kv.groups import GROWTH
+from fastmlx.daemon.engine.kv.ragged import LEAST_ADOPTED
 from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
 ARCHITECTURES = (
@@ -49,6 +51,23 @@ def test_a_changing_batch_answers_as_each_prompt_alone(
     for i, prompt in enumerate(asked):
         assert_same(tokens_of(rows[i]), *alone(folder, prompt, lengths[i]))
         assert [row.finish for row in rows[i]][-1] == "length"
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "deepseek_v3"])
+def test_long_rows_that_bring_their_own_buffers_answer_as_each_alone(
+    arch: str, tiny_model: Callable[..., Path]
+) -> None:
+    """Longer ones, shorter ones and ones of similar length join them, and they outgrow them."""
+    folder = tiny_model(arch)
+    rng = random.Random(3)
+    lengths = [40, LEAST_ADOPTED + 90, 2 * LEAST_ADOPTED, LEAST_ADOPTED + 2, LEAST_ADOPTED + 200]
+    asked = [[rng.randrange(10, 1000) for _ in range(length)] for length in lengths]
+    core = core_at(folder, max_concurrent=6, step_tokens=300)
+    count = GROWTH + NUM_TOKENS
+    requests = [Generate(i, prompt, sampling=greedy(count)) for i, prompt in enumerate(asked)]
+    rows = run(core, requests, join_every=9)
+    for i, prompt in enumerate(asked):
+        assert_same(tokens_of(rows[i]), *alone(folder, prompt, count))
 
 
 @pytest.mark.parametrize("arch", ["qwen3", "gemma3_text", "qwen3_5", "deepseek_v3"])
