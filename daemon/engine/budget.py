@@ -13,7 +13,9 @@ from .cost import Cost, work_of
 GUEST_TOKENS = 128
 FIRST_TOKENS = 16  # of long prompts, before anything is known
 FIRST_SHORT_TOKENS = 256  # of short ones
-FEW_TOKENS = 12  # for which a chunk is not worth its forward
+FEW_TOKENS = (
+    12  # without context: a chunk that takes no longer than they do is not worth its forward
+)
 MOST_DEBT = 8  # steps that long prompts wait at most for what they took before
 
 
@@ -104,13 +106,20 @@ class Budget:
             return granted
         fitting = min(self._long_tokens, self._chunk(cost, done, first=first))
         full = self._long_s >= self._full_s
-        if fitting < min(missing, FEW_TOKENS) and not full:
+        if fitting < missing and not full and not self._worth(cost, fitting, done):
             return 0
         granted = min(missing, max(fitting, int(first)))
         forwards = int(granted > self._guest_tokens or not first)
         if granted:
             self._long_s -= cost.seconds(work_of(granted, done, forwards=forwards))
         return granted
+
+    def _worth(self, cost: Cost, tokens: int, offset: int) -> bool:
+        """Whether a chunk spends more on its tokens than on what every chunk costs. Where each of
+        them takes long, for a long context, a few do."""
+        each = work_of(tokens, offset)._replace(reads=0)
+        every = cost.token_s * FEW_TOKENS + cost.read_s * offset
+        return cost.seconds(each) >= every
 
     def _chunk(self, cost: Cost, offset: int, *, first: bool) -> int:
         """Only the first chunk may go beside the rows, and only as far as `guest_tokens`."""

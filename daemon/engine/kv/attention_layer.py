@@ -290,6 +290,19 @@ class AttentionLayer:
             padding = [(0, group.row_capacity - live), (0, 0), (before, after), (0, 0)]
             buffers[number] = mx.pad(old[:live, :, first : first + kept], padding)
 
+    def columns(self, number: int) -> int:
+        """Of the group's buffers; 0 while there are none."""
+        buffers = self.keys[number], self.values[number]
+        return min((each.shape[2] for each in buffers if each is not None), default=0)
+
+    def grow(self, number: int, columns: int) -> None:
+        """Gives the group's buffers so many columns; what is in them stays where it is."""
+        for buffers in (self.keys, self.values):
+            old = buffers[number]
+            if old is not None:
+                padding = [(0, 0), (0, 0), (0, columns - old.shape[2]), (0, 0)]
+                buffers[number] = mx.pad(old, padding)
+
     def extract(self, number: int, row: int, empty: Any) -> None:
         """Fills the row's tokens into an empty cache of mlx-lm's; copies this row only."""
         group = self._forward.groups[number]

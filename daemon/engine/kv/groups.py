@@ -14,6 +14,7 @@ attention never reads more than twice the columns that it needs, or SMALL a row.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 SMALL = 128  # columns; shorter rows are not told apart
@@ -127,6 +128,14 @@ class Group:
         span = self.spans[window]
         return span.column(self.clock) >= span.capacity
 
+    def ahead(self, window: int | None) -> int:
+        """How many free columns a layer should have: those with fewer grow in turns. 0 where it is
+        better to wait and to lay out the buffers anew, without columns that no row needs."""
+        column = self.spans[window].column(self.clock)
+        if 4 * self.kept(window, max(self.lengths, default=0)) < 3 * column:
+            return 0
+        return min(self.growth(column), GROWTH) // 2
+
     def relay(self, window: int | None) -> tuple[int, int]:
         """Moves the span's base to what must be kept and grows its capacity from there.
 
@@ -162,6 +171,18 @@ class Group:
 def growth(columns: int, least: int = GROWTH) -> int:
     """Columns to allocate beyond `columns`: few, to waste little; enough to copy seldom."""
     return max(least, columns // 8)
+
+
+def in_turns(free: list[int], tokens: int, ahead: int) -> list[int]:
+    """Which of the layers with so many `free` columns grow before so many tokens are written.
+
+    Those that they would overfill; and of those with up to `ahead` columns more, as many as it
+    takes for all to have had their turn by then.
+    """
+    must = [index for index, columns in enumerate(free) if columns < tokens]
+    soon = [index for index, columns in enumerate(free) if tokens <= columns < tokens + ahead]
+    a_turn = math.ceil(len(free) * tokens / ahead)
+    return must + soon[: max(0, a_turn - len(must))]
 
 
 def row_capacity(rows: int) -> int:

@@ -12,29 +12,17 @@ they are full, some in each step, so that none of them has to when another one d
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
 from .base import TailCache
-from .groups import GROWTH
+from .groups import GROWTH, in_turns
 from .ragged import LayerCaches, leaves
 
 RESERVE = 256  # columns before the end at which the first layer grows
 LEAST = 512  # columns that a layer gets at a time
-
-
-def due(free: list[int], tokens: int) -> list[int]:
-    """Which of the layers with so many `free` columns grow before a chunk of so many tokens. Pure.
-
-    Those that it would overfill, and of the others as many as it takes for all to have their turn.
-    """
-    must = [index for index, columns in enumerate(free) if columns < tokens]
-    soon = [index for index, columns in enumerate(free) if tokens <= columns < tokens + RESERVE]
-    a_turn = math.ceil(len(free) * tokens / RESERVE)
-    return must + soon[: max(0, a_turn - len(must))]
 
 
 def make_room(caches: LayerCaches, tokens: int, total: int) -> None:
@@ -46,7 +34,8 @@ def make_room(caches: LayerCaches, tokens: int, total: int) -> None:
             in_all = own.offset + total - leaf.offset
             if own.keys.shape[2] < in_all:
                 growing.append((own, in_all))
-    for index in due([own.keys.shape[2] - own.offset for own, _ in growing], tokens):
+    free = [own.keys.shape[2] - own.offset for own, _ in growing]
+    for index in in_turns(free, tokens, RESERVE):
         own, in_all = growing[index]
         columns = own.offset + max(tokens, LEAST, own.offset // 2)
         columns = min(columns, in_all + GROWTH)

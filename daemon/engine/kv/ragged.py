@@ -18,7 +18,7 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 from .attention_layer import AttentionLayer
 from .base import Base, TailCache
 from .forward import Forward, Guest
-from .groups import Group, choose, row_capacity
+from .groups import Group, choose, in_turns, row_capacity
 from .state_layer import StateLayer
 
 LEAST_ADOPTED = 512  # tokens; copying fewer costs less than columns for somewhat longer rows gain
@@ -300,12 +300,26 @@ class RaggedBatch:
 
     def _make_columns(self, number: int, group: Group) -> None:
         for window in self._windows:
+            self._grow_in_turns(number, group, window)
             if not group.needs_columns(window):
                 continue
             first, kept = group.relay(window)
             for layer in self._attention:
                 if layer.window == window:
                     layer.relay(number, first, kept)
+
+    def _grow_in_turns(self, number: int, group: Group, window: int | None) -> None:
+        """Some layers get more columns before they need them, so that no step pays for all."""
+        span = group.spans[window]
+        column = span.column(group.clock)
+        ahead = group.ahead(window)
+        if not ahead or span.capacity - column > ahead:
+            return
+        layers = [layer for layer in self._attention if layer.window == window]
+        layers = [layer for layer in layers if layer.columns(number)]
+        for index in in_turns([layer.columns(number) - column for layer in layers], 1, ahead):
+            layers[index].grow(number, column + ahead + group.growth(column))
+        span.capacity = min([layer.columns(number) for layer in layers], default=span.capacity)
 
     @property
     def nbytes(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import mlx.core as mx
-from fastmlx.daemon.engine.kv.prompt_room import RESERVE, due, make_room
+from fastmlx.daemon.engine.kv.groups import in_turns
+from fastmlx.daemon.engine.kv.prompt_room import RESERVE, make_room
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.models.cache import KVCache
@@ -23,7 +24,7 @@ def test_no_layer_overflows_and_no_chunk_pays_for_all(
     free = [columns] * layers
     most = max(chunks)
     for tokens in chunks:
-        grown = due(free, most)
+        grown = in_turns(free, most, RESERVE)
         assert len(grown) == len(set(grown)) <= math.ceil(layers * most / RESERVE)
         for index in grown:
             free[index] += 2 * RESERVE + most
