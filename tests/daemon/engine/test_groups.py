@@ -52,7 +52,14 @@ def test_whoever_joins_and_leaves_the_waste_is_bounded_and_every_token_has_a_col
             if group is None:
                 group = Group.for_length(number, WINDOWS)
                 groups.append(group)
+                if number % 2:
+                    group.adopt(number, number + number % 100)
             assert group.fits(number)
+            if group.full:
+                moves = group.widen(number)
+                assert all(
+                    before + kept <= group.spans[w].capacity for w, (before, kept) in moves.items()
+                )
             group.lengths.append(number)
             longest, shortest = max(group.lengths), min(group.lengths)
             assert longest <= SMALL or 2 * shortest >= longest
@@ -66,6 +73,18 @@ def test_whoever_joins_and_leaves_the_waste_is_bounded_and_every_token_has_a_col
                     step(group)
         for group in groups:
             check(group)
+
+
+def test_a_row_that_is_longer_than_the_buffers_of_another_joins_it_in_new_ones() -> None:
+    group = Group.for_length(1000, WINDOWS)
+    group.adopt(1000, 1100)
+    group.lengths.append(1000)
+    assert choose([group], 1800) is group
+    assert choose([group], 2100) is None
+    before, kept = group.widen(1800)[None]
+    assert kept == 1000
+    assert before + kept >= 1800
+    assert group.row_capacity == 2
 
 
 def test_rows_of_similar_length_share_a_group_and_others_do_not() -> None:
