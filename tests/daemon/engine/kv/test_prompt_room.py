@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mlx.core as mx
 from fastmlx.daemon.engine.kv.groups import in_turns
@@ -40,6 +41,6 @@ def test_what_is_in_a_cache_stays_when_it_grows() -> None:
         make_room([cache], 100, total)
         chunk = keys[:, :, start : start + 100]
         cache.update_and_fetch(chunk, chunk * 2)
-    state = cache.state
+    state: Any = cache.state
     assert mx.array_equal(state[0][:, :, :total], keys)
     assert mx.array_equal(state[1][:, :, :total], keys * 2)
