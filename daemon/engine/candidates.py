@@ -63,22 +63,22 @@ def weight_at_mass(weights: mx.array, mass: mx.array) -> mx.array:
         weights = mx.where(lower, low, high)
         length -= half
     weights = mx.sort(weights, axis=-1)[:, ::-1]
-    return mx.take_along_axis(weights, _index_at_mass(weights, mass - above), axis=-1)
+    return _at_mass(weights, mass, above)
 
 
-def value_at_rank(
-    ordered: mx.array, weights: mx.array, rank: mx.array, share: mx.array
-) -> mx.array:
-    """The smallest value [rows, 1] among the `rank` largest (int [rows, 1]) that together have the
-    `share` of what these weigh; all values equal to the last one's count. `ordered` [rows, n] are
-    the values from the largest on, `weights` what each of them weighs."""
-    last = mx.take_along_axis(ordered, mx.clip(rank, 1, ordered.shape[-1]) - 1, axis=-1)
-    kept = weights * (ordered >= last)
-    mass = share * mx.sum(kept, axis=-1, keepdims=True)
-    at_mass = mx.take_along_axis(ordered, _index_at_mass(kept, mass), axis=-1)
+def weight_at_rank(weights: mx.array, rank: mx.array, share: mx.array) -> mx.array:
+    """The smallest weight [rows, 1] among the `rank` likeliest tokens (float [rows, 1]) that
+    together have the `share` of what these weigh; all weights equal to the last one's count."""
+    ordered = mx.sort(weights, axis=-1)[:, ::-1]
+    index = mx.clip(rank - 1, 0, weights.shape[-1] - 1).astype(mx.int32)
+    last = mx.take_along_axis(ordered, index, axis=-1)
+    kept = mx.where(ordered >= last, ordered, 0.0)
+    total = mx.sum(kept, axis=-1, keepdims=True)
+    at_mass = _at_mass(kept, share * total, mx.zeros_like(total))
     return mx.where(share < 1, mx.maximum(at_mass, last), last)
 
 
-def _index_at_mass(ordered: mx.array, mass: mx.array) -> mx.array:
-    before = mx.cumsum(ordered, axis=-1) - ordered  # what the larger ones weigh
-    return mx.maximum(mx.sum(before < mass, axis=-1, keepdims=True) - 1, 0)
+def _at_mass(ordered: mx.array, mass: mx.array, above: mx.array) -> mx.array:
+    before = above + mx.cumsum(ordered, axis=-1) - ordered  # what the likelier ones weigh
+    last = mx.maximum(mx.sum(before < mass, axis=-1, keepdims=True) - 1, 0)
+    return mx.take_along_axis(ordered, last, axis=-1)

@@ -1,7 +1,9 @@
 """Logits → tokens, for all rows in one graph, with each row's own parameters.
 
-Greedy rows that ask for nothing cost one argmax. The same request yields the same tokens wherever
-its row lies, whoever its neighbours are, and after a replay (`drawing`).
+Greedy rows that ask for nothing cost one argmax. Random numbers are not drawn from a generator but
+computed from (seed, position), so the same request yields the same tokens wherever its row lies,
+whoever its neighbours are, and after a replay. One uniform number a row and step is enough:
+the token is found where it falls in the cumulative distribution.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ import mlx.core as mx
 
 from ..protocol.events import TokenLogprob
 from ..protocol.sampling import Sampling
-from .candidates import largest, value_at_rank, weight_at_mass
-from .drawing import draw, stream, uniform, weights_of
+from .candidates import largest, weight_at_mass, weight_at_rank
 from .logits import Allowed, LogitsProcessor
 from .logprobs import Logprobs
 from .sequence import Sequence
@@ -26,6 +27,28 @@ MAX_CANDIDATES = 1024
 
 # Below this a temperature is greedy: dividing by it would overflow.
 LEAST_TEMPERATURE = 1e-4
+
+_MASK = (1 << 64) - 1
+
+
+def stream(seed: int) -> int:
+    """A seed's random numbers, to be given to `uniform`."""
+    return _mix(seed & _MASK)
+
+
+def uniform(numbers: int, position: int) -> float:
+    """A number in [0, 1) with 24 random bits, a pure function of the stream and the position.
+
+    Two rounds of splitmix64's finaliser (Steele et al. 2014, https://doi.org/10.1145/2660193.2660195).
+    """
+    return (_mix(numbers + position) >> 40) / (1 << 24)
+
+
+def _mix(z: int) -> int:
+    z = (z + 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
 
 
 class Sampled(NamedTuple):
@@ -123,18 +146,33 @@ class _Kind:
         self.rows = rows
         self.index = mx.array(rows)
         self._streams = [stream(p.seed) for p in params]
+        # Powers of two: MLX's CPU backend computes them twice as fast as those of e.
         self._scale = _column([math.log2(math.e) / p.temperature for p in params])
-        self._reach = _column([_reach(p) for p in params])
+        # Above 1 min_p must still leave the likeliest token.
+        least = [min(max(p.min_p, 0.0), 1.0) for p in params]
+        self._least = _column(least) if any(least) else None
 
     def sample(self, logits: mx.array, positions: list[int]) -> mx.array:
         """logits [these rows, vocabulary] → int [these rows]."""
-        numbers = map(uniform, self._streams, positions)
-        return draw(self._weights(logits.astype(mx.float32)), _column(list(numbers)))
+        x = logits.astype(mx.float32) * self._scale
+        weights = mx.power(2.0, x - mx.max(x, axis=-1, keepdims=True))  # 1 for the likeliest
+        threshold = self._threshold(weights)
+        if self._least is not None:
+            least = self._least
+            threshold = least if threshold is None else mx.maximum(threshold, least)
+        if threshold is not None:
+            weights = mx.where(weights >= threshold, weights, 0.0)
+        u = _column(list(map(uniform, self._streams, positions)))
+        cumulative = mx.cumsum(weights, axis=-1)
+        # In vocabulary order, not by rank: near-ties that swap ranks from one batch to another
+        # do not change what is sampled. The min keeps rounding from stepping past the last token.
+        total = cumulative[:, -1:]
+        target = mx.minimum(u * total, total * (1 - 2**-22))
+        return mx.sum(cumulative <= target, axis=-1)
 
-    def _weights(self, logits: mx.array) -> mx.array:
-        """What each token weighs [rows, vocabulary], 0 for those that do not pass."""
-        top = mx.max(logits, axis=-1, keepdims=True)
-        return weights_of(logits, top, self._scale, top + self._reach)
+    def _threshold(self, weights: mx.array) -> mx.array | None:
+        """The smallest weight [rows, 1] that top_k and top_p let pass, None when they pass all."""
+        return None
 
 
 class _TopP(_Kind):
@@ -143,16 +181,12 @@ class _TopP(_Kind):
     def __init__(self, rows: list[int], params: list[Sampling]) -> None:
         super().__init__(rows, params)
         self._top_p = _column([p.top_p for p in params])
-        self._least = _column([min(p.min_p, 1.0) for p in params])
 
-    def _weights(self, logits: mx.array) -> mx.array:
-        top = mx.max(logits, axis=-1, keepdims=True)
-        weights = weights_of(logits, top, self._scale, mx.full(top.shape, -math.inf))
+    def _threshold(self, weights: mx.array) -> mx.array:
         mass = self._top_p * mx.sum(weights, axis=-1, keepdims=True)
-        few = weights
         if weights.shape[-1] > 2 * MAX_CANDIDATES:
-            few = largest(weights, MAX_CANDIDATES)
-        return weights * (weights >= mx.maximum(weight_at_mass(few, mass), self._least))
+            weights = largest(weights, MAX_CANDIDATES)
+        return weight_at_mass(weights, mass)
 
 
 class _TopK(_Kind):
@@ -161,23 +195,11 @@ class _TopK(_Kind):
     def __init__(self, rows: list[int], params: list[Sampling]) -> None:
         super().__init__(rows, params)
         self._count = max(p.top_k for p in params)
-        self._top_k = mx.array([p.top_k for p in params])[:, None]
+        self._top_k = _column([float(p.top_k) for p in params])
         self._top_p = _column([p.top_p for p in params])
 
-    def _weights(self, logits: mx.array) -> mx.array:
-        ordered = mx.sort(largest(logits, self._count), axis=-1)[:, ::-1]
-        top = ordered[:, :1]
-        weights = weights_of(ordered, top, self._scale, ordered[:, -1:])
-        least = value_at_rank(ordered, weights, self._top_k, self._top_p)
-        return weights_of(logits, top, self._scale, mx.maximum(least, top + self._reach))
-
-
-def _reach(sampling: Sampling) -> float:
-    """How far below the likeliest token's logit min_p lets others pass. Above 1 it still leaves
-    the likeliest."""
-    if sampling.min_p <= 0:
-        return -math.inf
-    return sampling.temperature * math.log(min(sampling.min_p, 1.0))
+    def _threshold(self, weights: mx.array) -> mx.array:
+        return weight_at_rank(largest(weights, self._count), self._top_k, self._top_p)
 
 
 def _kind_of(sampling: Sampling) -> type[_Kind]:

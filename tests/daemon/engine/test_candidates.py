@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from fastmlx.daemon.engine.candidates import largest, value_at_rank, weight_at_mass
+from fastmlx.daemon.engine.candidates import largest, weight_at_mass, weight_at_rank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,9 +66,8 @@ def test_a_mass_that_is_never_reached_keeps_every_candidate() -> None:
 def test_top_p_counts_the_mass_of_what_top_k_keeps(share: float) -> None:
     x = weights(5, 300)
     ranks = [1, 7, 250]
-    columns = mx.array(ranks)[:, None], mx.full((ROWS, 1), share)
-    ordered = mx.array(np.sort(x, axis=-1)[:, ::-1])
-    threshold = np.array(value_at_rank(ordered, ordered, *columns))
+    columns = mx.array(ranks, dtype=mx.float32)[:, None], mx.full((ROWS, 1), share)
+    threshold = np.array(weight_at_rank(mx.array(x), *columns))
     for row, rank in enumerate(ranks):
         kept = np.sort(x[row])[::-1][:rank]
         inside = kept[np.cumsum(kept) - kept < share * kept.sum() * (1 - 1e-6)]

@@ -9,8 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from fastmlx.daemon.engine.drawing import draw, stream, uniform, weights_of
-from fastmlx.daemon.engine.sampler import MAX_CANDIDATES, Sampler
+from fastmlx.daemon.engine.sampler import MAX_CANDIDATES, Sampler, stream, uniform
 from fastmlx.daemon.engine.sequence import Sequence
 from fastmlx.daemon.protocol.sampling import Sampling
 
@@ -56,31 +55,6 @@ def test_uniform_numbers_are_uniform_and_a_function_of_seed_and_position() -> No
     assert abs(histogram - 500).max() < 5 * math.sqrt(500)
     assert len(set(numbers)) > 0.99 * len(numbers)
     assert 0 <= uniform(stream(2**63 + 5), 0) < 1
-
-
-def test_weights_are_powers_and_what_is_banned_weighs_nothing() -> None:
-    logits = np.array([[3.0, -math.inf, 1.0, 2.5, -500.0], [0.0, -1.0, -2.0, -40.0, -3.0]])
-    top, scale = mx.array([[3.0], [0.0]]), mx.array([[0.7], [2.0]])
-    weights = np.array(weights_of(mx.array(logits), top, scale, mx.array([[-math.inf], [-2.0]])))
-    want = np.exp2((logits - np.array(top)) * np.array(scale))
-    want[0, 4] = want[1, 3:] = 0  # too small for a float, and below the least
-    assert np.allclose(weights, want, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("length", [5, 64, 150])
-def test_a_token_is_drawn_where_the_number_falls_in_the_sums_of_the_weights(length: int) -> None:
-    chance = np.random.default_rng(length)
-    weights = chance.uniform(size=(400, length)) * (chance.uniform(size=(400, length)) < 0.3)
-    weights[:, length // 2] += 0.01
-    numbers = chance.uniform(size=(400, 1)).astype(np.float32)
-    numbers[:2, 0] = 0, 1 - 2**-24
-    tokens = np.array(draw(mx.array(weights.astype(np.float32)), mx.array(numbers)))
-    sums = np.cumsum(weights, axis=-1)
-    rows = np.arange(400)
-    assert (weights[rows, tokens] > 0).all()
-    target = numbers[:, 0] * sums[:, -1]
-    assert (sums[rows, tokens] >= target - 1e-4).all()
-    assert (sums[rows, tokens] - weights[rows, tokens] <= target + 1e-4).all()
 
 
 def test_frequencies_follow_the_softmax_at_the_temperature() -> None:
