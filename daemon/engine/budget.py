@@ -60,7 +60,7 @@ class Budget:
         would come in faster than they are taken up.
         """
         known = known or [0] * len(prompts)
-        short = [self._is_short(t, k) for (t, _), k in zip(prompts, known, strict=True)]
+        short = [self._is_short(*prompt, k) for prompt, k in zip(prompts, known, strict=True)]
         self._long_s = min(self._long_s * max(1, short.count(False)), self._short_s)
         # A token, or a forward, may take longer than its time: the next steps make up for that.
         self._most_debt_s = MOST_DEBT * self._long_s
@@ -74,8 +74,10 @@ class Budget:
         self.debt_s = min(max(-self._long_s, -self._save_s), self._most_debt_s)
         return granted
 
-    def _is_short(self, prompt_tokens: int, known: int) -> bool:
+    def _is_short(self, prompt_tokens: int, done: int, known: int) -> bool:
         tokens = prompt_tokens - known
+        if done > known:
+            return False  # it was begun as a long one; what is left may look short for a moment
         if self._cost is None:
             return tokens <= FIRST_SHORT_TOKENS
         return self._cost.seconds(work_of(tokens, known, forwards=1)) <= self._short_s

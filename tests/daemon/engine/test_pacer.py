@@ -154,3 +154,15 @@ def test_a_long_prompt_of_which_little_is_new_is_a_short_one() -> None:
     pacer = Pacer(GUEST_TOKENS)
     asked = [(9000, 8950), (9000, 8950)]
     assert pacer.budget(10_000).grants(asked, known=[0, 8950])[1] == 50
+
+
+def test_what_is_left_of_a_long_prompt_is_not_computed_at_once_after_slow_steps() -> None:
+    """Whatever else the machine did, so that a step without prefill seemed to take a second."""
+    pacer = Pacer(GUEST_TOKENS)
+    pacer.observe(0.01, Work())
+    for _ in range(20):
+        pacer.observe(0.016, work_of(8, 2500))
+    for _ in range(5):
+        pacer.observe(1.0, Work())
+    assert pacer.budget(10_000).grants([(3072, 2534)])[0] <= 16
+    assert pacer.budget(10_000).grants([(538, 0)]) == [538]
