@@ -13,9 +13,7 @@ from .cost import Cost, work_of
 GUEST_TOKENS = 128
 FIRST_TOKENS = 16  # of long prompts, before anything is known
 FIRST_SHORT_TOKENS = 256  # of short ones
-FEW_TOKENS = (
-    12  # without context: a chunk that takes no longer than they do is not worth its forward
-)
+FEW_TOKENS = 12  # first ones of a prompt: a chunk that takes no longer is not worth its forward
 MOST_DEBT = 8  # steps that long prompts wait at most for what they took before
 
 
