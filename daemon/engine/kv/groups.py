@@ -21,7 +21,7 @@ SMALL = 128  # columns; shorter rows are not told apart
 GROWTH = 128  # columns that a buffer grows by, at least
 # Over a base many rows are short: what they leave free must not weigh as much as the base.
 BASE_ROOM = 64
-BASE_GROWTH = 32
+BASE_GROWTH = 32  # also what is free at least after rows were added
 
 
 def room(longest: int, least: int = SMALL) -> int:
@@ -132,7 +132,7 @@ class Group:
         """How many free columns a layer should have: those with fewer grow in turns. 0 where it is
         better to wait and to lay out the buffers anew, without columns that no row needs."""
         column = self.spans[window].column(self.clock)
-        if 4 * self.kept(window, max(self.lengths, default=0)) < 3 * column:
+        if self.kept(window, max(self.lengths, default=0)) < column:
             return 0
         return min(self.growth(column), GROWTH) // 2
 
@@ -158,7 +158,7 @@ class Group:
             column = span.column(self.clock)
             before = max(0, self.kept(window, longest) - column)
             span.base -= before
-            span.capacity = before + max(span.capacity, column + self.growth(column))
+            span.capacity = before + max(span.capacity, column + BASE_GROWTH)
             moves[window] = before, column
         return moves
 
