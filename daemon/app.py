@@ -21,9 +21,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ..config.errors import ConfigError
-from ..config.load import load, load_file, read_text, write_default
+from ..config.load import load, read_text, write_default
 from ..config.paths import Home
-from ..config.settings import Settings
 from ..config.state import ConfigState
 from ..launchd import activation
 from .access.access import Access
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from sanic.response import HTTPResponse
 
     from .api.metrics import Metrics
+    from .following import Following
     from .idle import Activity
     from .supervisor.supervisor import Supervisor
     from .tasks.front import Front
@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 EX_CONFIG = 78  # sysexits.h: the configuration is wrong
 PATIENCE_S = 10.0  # with a daemon that is just ending, where the socket is there already
 LOOK_S = 5.0  # at most, from one look to the next at whether the daemon is idle
-REWATCH_S = 1.0  # until config.yaml is watched again
 
 
 def run(
@@ -226,7 +225,6 @@ class _Daemon:
         self._again = False  # after the stop
         self._idle = False  # why it stops
         self._fixed_log_level = fixed_log_level
-        self._applying = asyncio.Lock()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -234,6 +232,7 @@ class _Daemon:
         """`config_text` is the text whose settings are in force. True: it is to start again."""
         from .connection import Connection
         from .connections import close_all, close_idle, taken_up
+        from .following import Following
         from .tasks.usage import restore_budgets
 
         url = url_of(self._listener)
@@ -253,14 +252,15 @@ class _Daemon:
         starting = server.start_serving()
         assert starting is not None
         await starting
-        self._handle_signals(front)
+        edits = Following(front, fixed_log_level=self._fixed_log_level)
+        self._handle_signals(edits)
         calm_collector()
         self._access.open_to_commands()
         say_where(self._home, front.url, os.getpid(), front.started_at)
         log.info("fastmlx %s serves at %s, home %s", front.version, front.url, self._home.root)
         try:
-            await self._apply(front, None, self._config.settings)
-            following = asyncio.create_task(self._follow_config(front, config_text))
+            await edits.apply(None, self._config.settings)
+            following = asyncio.create_task(edits.run(config_text))
             tools = asyncio.create_task(front.mcp.run())
             budgets = asyncio.create_task(restore_budgets(self._access.budgets, front.store))
             noting = asyncio.create_task(self._access.run())
@@ -295,11 +295,11 @@ class _Daemon:
 
     # ---- signals
 
-    def _handle_signals(self, front: Front) -> None:
+    def _handle_signals(self, following: Following) -> None:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self._on_stop)
-        loop.add_signal_handler(signal.SIGHUP, self._on_reload, front)
+        loop.add_signal_handler(signal.SIGHUP, following.reload)
         loop.add_signal_handler(signal.SIGUSR2, self._on_restart)
 
     def _on_stop(self) -> None:
@@ -331,52 +331,6 @@ class _Daemon:
                 self._stop.set()
                 return
             await asyncio.sleep(min(left_s, LOOK_S))
-
-    def _on_reload(self, front: Front) -> None:
-        try:
-            found = load_file(self._config.path)
-        except ConfigError as error:
-            found = error
-        self._reloading = asyncio.create_task(self._take(front, found))
-
-    # ---- configuration
-
-    async def _follow_config(self, front: Front, text: str) -> None:
-        from ..config.watch import watch
-
-        while True:
-            try:
-                async for found in watch(self._config.path, known=text):
-                    await self._take(front, found)
-            except Exception:  # whatever it is: a daemon that no longer hears of edits is worse
-                log.exception("config.yaml could not be watched; trying again")
-            await asyncio.sleep(REWATCH_S)
-
-    async def _take(self, front: Front, found: Settings | ConfigError) -> None:
-        """A saved file takes effect, or is refused and says why."""
-        try:
-            if isinstance(found, ConfigError):
-                raise found
-            if found.server.host != self._config.started.server.host:
-                refuse_exposed(self._access, self._config.path, found.server.host)
-            await self._apply(front, self._config.settings, found)
-        except ConfigError as error:
-            self._config.refuse(error)
-            log.error("%s; what was in force stays", error)
-        except Exception:
-            log.exception("the new configuration could not be applied")
-
-    async def _apply(self, front: Front, old: Settings | None, new: Settings) -> None:
-        from .reconcile import reconcile
-
-        async with self._applying:
-            report = await reconcile(old, new, front.supervisor)
-            self._config.accept(new)
-            if not self._fixed_log_level:
-                logging.getLogger().setLevel(new.server.log_level.upper())
-                front.supervisor.set_log_level()
-            for line in report.lines:
-                log.info(line)
 
     # ---- the end
 

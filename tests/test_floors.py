@@ -2,7 +2,7 @@
 
     6  daemon.__main__  daemon.cli  daemon.commands
     5  daemon.app
-    4  daemon.reconcile  daemon.api  daemon.doctor  daemon.findable  admin
+    4  daemon.reconcile  daemon.api  daemon.doctor  daemon.findable  daemon.following  admin
     3  daemon.tasks
     2  daemon.supervisor  daemon.mcp
     1  daemon.hub  daemon.store  daemon.text  daemon.auth  daemon.access  daemon.connection
@@ -36,6 +36,7 @@ FLOORS = {
     "daemon.doctor": 4,
     "daemon.reconcile": 4,
     "daemon.findable": 4,
+    "daemon.following": 4,
     "daemon.api": 4,
     "admin": 4,
     "daemon.tasks": 3,

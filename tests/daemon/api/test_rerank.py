@@ -236,8 +236,9 @@ def test_an_embedding_model_answers_with_the_cosine(rerankers: LiveDaemon) -> No
 
 def test_a_request_says_how_long_the_model_stays(rerankers: LiveDaemon) -> None:
     for model in ("c", "e"):
-        for more, seconds in (({"keep_alive": "2h"}, 7200), ({"ttl": 5000}, 5000)):
-            post(rerankers, "/v1/score", model=model, text_1="a", text_2="b", **more)
+        for field, value, seconds in (("keep_alive", "2h", 7200), ("ttl", 5000, 5000)):
+            asked: dict[str, Any] = {"text_1": "a", "text_2": "b", field: value}
+            post(rerankers, "/v1/score", model=model, **asked)
             assert rerankers.model(model)["idle_timeout_s"] == seconds
 
 
