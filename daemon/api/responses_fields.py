@@ -37,6 +37,7 @@ UNSUPPORTED = {
 HARMLESS = frozenset(
     {
         "access_programs",
+        "background_options",  # how late the answer may be: here it is made at once
         "image",  # of tools that make pictures, which run at OpenAI alone
         "prompt_cache_options",
     }

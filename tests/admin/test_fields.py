@@ -48,6 +48,7 @@ SPECIAL: dict[str, st.SearchStrategy[str]] = {
         ["{enable_thinking: false}", "a: 1\nb:\n  - x  # deep\n  - y", "'odd key': \"v\""]
     ),
     "max_gap": st.sampled_from(["auto", "100ms", "1s"]),
+    "cors_origins": st.sampled_from(["*", "https://a.example\nhttp://localhost:3000"]),
     "hosts": st.sampled_from(["one\ntwo", "a@10.0.0.1\n10.0.0.2\n[::1]"]),
     "processes": st.sampled_from(["2", "64"]),
     "drain_timeout": st.sampled_from(["1s", "1h"]),

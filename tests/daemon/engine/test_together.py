@@ -363,6 +363,7 @@ def test_whatever_happens_together_everybody_is_answered_as_if_alone(
         scene.play()
         scene.close()
         scene.compare(plain)
-        left = [t for t in threading.enumerate() if t not in threads and t.name != "grammar"]
-        assert not left, "threads are left"
+        # Those that serve all cores of a process stay.
+        left = {thread.name for thread in threading.enumerate() if thread not in threads}
+        assert left <= {"grammar", "masks"}
         assert len(list(Path("/dev/fd").iterdir())) <= files, "files are left open"
