@@ -183,7 +183,8 @@ class EngineCore:
 
     def _leave(self) -> None:
         """Rows that ended, or whose place in memory an older one needs, leave the batch."""
-        for victim in self.scheduler.overflow():
+        victims = self.scheduler.overflow()
+        for victim in victims:
             if self.reuse is not None:
                 self.reuse.abort(victim)
             self.prefiller.drop(victim.id)
@@ -208,7 +209,7 @@ class EngineCore:
         rows = [i for i, row in enumerate(running) if id(row) in leaving]
         if self.reuse is not None:
             self.reuse.leave(rows)
-        self._reorder(self._runner.leave(rows))
+        self._reorder(self._runner.leave(rows, tight=bool(victims)))
 
     def _reorder(self, order: list[int]) -> None:
         """Rows became `order`, indices into those before; rows not named have left."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from .budget import Budget
@@ -66,6 +66,8 @@ class Scheduler:
         self.step_tokens = step_tokens
         self.max_kv_tokens = max_kv_tokens  # now; another engine may need memory for a while
         self.kv_ceiling = max_kv_tokens  # at best
+        # What caches of so many tokens take, in the same unit; their buffers may be larger.
+        self.weigh: Callable[[Iterable[int]], int] = sum
         self.sharing = sharing  # None: there is no prefix cache
         self.preemptions = 0
         self.short = False  # of memory, since somebody last asked
@@ -103,12 +105,26 @@ class Scheduler:
         if self.max_kv_tokens is None:
             return []
         members = self._members()
-        used = sum(s.kv_tokens for s in members)
         victims: list[Sequence] = []
-        while used > self.max_kv_tokens and len(members) > 1:
+        while len(members) > 1 and self._weight(members) > self.max_kv_tokens:
             victims.append(members.pop())
-            used -= victims[-1].kv_tokens
         return victims
+
+    def _weight(self, members: list[Sequence]) -> int:
+        return self.weigh(s.kv_tokens for s in members)
+
+    @property
+    def needed(self) -> int:
+        """Of `max_kv_tokens`: what all who are admitted need by the end of the next step, or of
+        their prefill."""
+        return self._weight(self._members())
+
+    @property
+    def held(self) -> int:
+        """Of `max_kv_tokens`: what those who have a cache need for what is in it."""
+        running = [len(s.prompt) + s.num_sampled for s in self.running]
+        begun = [s.num_prefilled for s in self.prefilling if s.num_prefilled]
+        return self.weigh([*running, *begun])
 
     def preempt(self, victim: Sequence) -> None:
         """It waits again, before all others. A row stays in `running` until the next `reorder`."""
@@ -140,7 +156,7 @@ class Scheduler:
         members = self._members()
         if self.max_kv_tokens is None or not members:
             return True
-        wanted = sum(
+        wanted = self.weigh(
             min(s.kv_tokens + HEADROOM, len(s.prompt) + s.sampling.max_tokens)
             for s in (*members, sequence)
         )

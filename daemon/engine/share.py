@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .kv.groups import columns_for
+
 if TYPE_CHECKING:
     from .core import EngineCore
 
@@ -21,7 +23,7 @@ KV_PADDING = 1.25
 # A prefill chunk's activations and MLX's buffers, as the front reckons before a load.
 ACTIVATION_SHARE = 1 / 16
 ACTIVATION_MIN_BYTES = 32 << 20
-# Sequences grow by a token a step: there is no need to look at each.
+# Sequences grow by a token a step: there is no need to look at each, when none came or went.
 EVERY_STEPS = 8
 
 
@@ -53,31 +55,38 @@ class MemoryShare:
         self._fixed_bytes = weights_bytes + max(
             ACTIVATION_MIN_BYTES, int(weights_bytes * ACTIVATION_SHARE)
         )
-        self._limit_bytes: int | None = None
+        self.limit_bytes: int | None = None  # as told last
         self._set_limit = set_limit
         self._tidy = tidy
         self._looked_at = 0
+        self._members = 0
+        core.scheduler.weigh = columns_for
 
     def limit(self, limit_bytes: int) -> None:
         """Another limit for everything, from now on."""
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._set_limit(limit_bytes)
         self._divide(limit_bytes)
 
     def keep(self) -> None:
         """To be called after each step."""
-        due = self._core.steps - self._looked_at >= EVERY_STEPS
-        if self._limit_bytes is not None and (due or self._core.idle):
-            self._divide(self._limit_bytes)
+        core = self._core
+        due = core.idle or core.steps - self._looked_at >= EVERY_STEPS
+        if self.limit_bytes is not None and (due or core.num_running != self._members):
+            self._divide(self.limit_bytes)
 
     def _divide(self, limit_bytes: int) -> None:
         core = self._core
-        self._looked_at = core.steps
+        self._looked_at, self._members = core.steps, core.num_running
         room = max(0, limit_bytes - self._fixed_bytes - self._tidy())
         scheduler = core.scheduler
-        scheduler.max_kv_tokens = kv_tokens(room, self._bytes_per_token)
+        used = core.kv_bytes
+        if self._bytes_per_token:
+            # Buffers take what they take, whatever was reckoned; what is yet to come is reckoned.
+            beyond = used - scheduler.held * self._bytes_per_token
+            scheduler.max_kv_tokens = max(1, (room - beyond) // self._bytes_per_token)
+            used = scheduler.needed * self._bytes_per_token + beyond
         if core.reuse is not None:
-            used = int(core.kv_tokens * self._bytes_per_token * KV_PADDING)
             # Not 0 for lack of room: that would mean that nobody wants the tier.
             hot_bytes = min(self.hot_bytes, max(1, room - used))
             if hot_bytes != core.reuse.cache.hot_bytes:

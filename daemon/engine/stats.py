@@ -39,6 +39,7 @@ class StatsReporter:
             preemptions=core.scheduler.preemptions,
             prefills=core.prefills(),
             cache=core.reuse.cache.stats() if core.reuse is not None else None,
+            limit_bytes=core.share.limit_bytes if core.share is not None else None,
         )
         core.scheduler.short = False
         if stats == self._last:

@@ -291,6 +291,7 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
     preemptions: int = 0  # since the start
     prefills: list[Prefill] = []
     cache: CacheStats | None = None
+    limit_bytes: int | None = None  # of the last MemoryLimit that it keeps to
 
 
 class Log(msgspec.Struct, tag=True, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..protocol import wire
@@ -27,14 +28,42 @@ def allowances(limit_bytes: int, counted: Sequence[int], others_bytes: int) -> l
     return [each + free // len(counted) for each in counted]
 
 
+def within(
+    limit_bytes: int,
+    allowed: Sequence[int],
+    held: Sequence[int],
+) -> list[int]:
+    """What each is told now, when each may hold as much as in `held`. Those that have to shrink are
+    told at once; the others grow towards what they are `allowed`, as far as nobody may still hold
+    it. Pure."""
+    free = limit_bytes - sum(held)
+    limits: list[int] = []
+    for wanted, has in zip(allowed, held, strict=True):
+        more = max(0, min(wanted - has, free))
+        free -= more
+        limits.append(min(wanted, has + more))
+    return limits
+
+
+@dataclass(slots=True)
+class Told:
+    """What an engine was told."""
+
+    ready: wire.Ready  # in which of its lives
+    limit_bytes: int
+    most_bytes: int  # that it may still hold, as it has not said that it keeps to less
+    is_new: bool = True
+
+
 class MemoryShares:
-    """Tells every running engine what it may use, whenever that changes."""
+    """Tells every running engine what it may use, whenever that changes. What one gives back is
+    another's when the first has said that it keeps to its new limit, not before."""
 
     def __init__(self, ledger: Ledger[Model], models: Mapping[str, Model]) -> None:
         """Both are the supervisor's, as they are at any time."""
         self._ledger = ledger
         self._models = models
-        self._told: dict[str, tuple[wire.Ready, int]] = {}
+        self._told: dict[str, Told] = {}
 
     def tell(self) -> None:
         running: list[tuple[Model, wire.Ready]] = []
@@ -47,13 +76,29 @@ class MemoryShares:
         counted = [ledger.counted(model) for model, _ in running]
         others_bytes = ledger.used_bytes - sum(counted)
         allowed = allowances(ledger.limit_bytes, counted, others_bytes)
-        told: dict[str, tuple[wire.Ready, int]] = {}
-        for (model, ready), limit_bytes in zip(running, allowed, strict=True):
-            known, before = self._told.get(model.name, (None, 0))
-            more = limit_bytes - before
-            if known is ready and 0 <= more < STEP * ledger.limit_bytes:
-                limit_bytes = before
-            elif known is not ready or more:
+        told = [
+            self._heard(model, ready, size, wanted)
+            for (model, ready), size, wanted in zip(running, counted, allowed, strict=True)
+        ]
+        held = [max(each.most_bytes, size) for each, size in zip(told, counted, strict=True)]
+        limits = within(ledger.limit_bytes - others_bytes, allowed, held)
+        for (model, _), each, limit_bytes in zip(running, told, limits, strict=True):
+            more = limit_bytes - each.limit_bytes
+            if each.is_new or more < 0 or more >= STEP * ledger.limit_bytes:
                 model.engine.tell(wire.MemoryLimit(limit_bytes))
-            told[model.name] = (ready, limit_bytes)
-        self._told = told
+                each.is_new = False
+                each.limit_bytes = limit_bytes
+                each.most_bytes = max(each.most_bytes, limit_bytes)
+        self._told = {model.name: each for (model, _), each in zip(running, told, strict=True)}
+
+    def _heard(self, model: Model, ready: wire.Ready, size: int, wanted: int) -> Told:
+        """What it was told until now; a new engine has what it was started for."""
+        told = self._told.get(model.name)
+        if told is None or told.ready is not ready:
+            return Told(ready, size, size)
+        stats = model.engine.stats
+        if stats is None or stats.limit_bytes is None:  # believed to do at once what it is told
+            told.most_bytes = min(told.limit_bytes, wanted)
+        elif stats.limit_bytes == told.limit_bytes:
+            told.most_bytes = told.limit_bytes
+        return told

@@ -15,6 +15,7 @@ attention never reads more than twice the columns that it needs, or SMALL a row.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 SMALL = 128  # columns; shorter rows are not told apart
@@ -188,6 +189,20 @@ def in_turns(free: list[int], tokens: int, ahead: int) -> list[int]:
 def row_capacity(rows: int) -> int:
     """Rows to allocate for `rows`: the next power of two, so that growing is amortised."""
     return 1 << max(rows - 1, 0).bit_length()
+
+
+def columns_for(lengths: Iterable[int]) -> int:
+    """Columns of the buffers that hold rows of these lengths: what they leave free, and free rows,
+    are among them. Rows that come in an unlucky order take more."""
+    left = sorted(lengths, reverse=True)
+    columns = 0
+    while left:
+        longest = left[0]
+        rows = sum(longest <= SMALL or 2 * each >= longest for each in left)
+        kept = room(longest)
+        columns += row_capacity(rows) * (kept + growth(kept))
+        del left[:rows]
+    return columns
 
 
 def choose(groups: list[Group], length: int, base: object | None = None) -> Group | None:

@@ -149,8 +149,9 @@ class RaggedBatch:
                 layer.put(number, group.rows, source, length)
         group.lengths.append(length)
 
-    def leave(self, rows: list[int]) -> list[int]:
-        """Removes rows; returns the order of those that stay."""
+    def leave(self, rows: list[int], *, tight: bool = False) -> list[int]:
+        """Removes rows; returns the order of those that stay. `tight`: their places are not wanted
+        for others, who would come back soon, but their memory is."""
         ids = self._ids()
         sizes = list(map(len, ids))
         before = self.rows
@@ -162,7 +163,7 @@ class RaggedBatch:
             ids[number][place] = ids[number][last]
             group.lengths.pop()
             ids[number].pop()
-        self._move(ids, sizes)
+        self._move(ids, sizes, tight)
         for number in reversed(range(len(self.groups))):
             if not self.groups[number].rows:
                 del self.groups[number], ids[number]
@@ -172,14 +173,18 @@ class RaggedBatch:
         self._reorder_states(order, before, [])
         return order
 
-    def _move(self, ids: list[list[int]], sizes: list[int]) -> None:
+    def _move(self, ids: list[list[int]], sizes: list[int], tight: bool) -> None:
         """Rows take the places that `ids` gives them; `sizes` were the groups' rows before."""
         first = 0
         for number, (kept, size) in enumerate(zip(ids, sizes, strict=True)):
             places = [row - first for row in kept]
-            if places != list(range(len(kept))):
-                group = self.groups[number]
-                if 4 * len(kept) <= group.row_capacity:
+            group = self.groups[number]
+            least = row_capacity(len(kept))
+            shrinks = tight and len(kept) < size and least < group.row_capacity
+            if places != list(range(len(kept))) or (shrinks and kept):
+                if shrinks:
+                    group.row_capacity = least
+                elif 4 * len(kept) <= group.row_capacity:
                     group.row_capacity = row_capacity(2 * len(kept))
                 for layer in self._attention:
                     layer.keep(number, places)

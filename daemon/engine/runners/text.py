@@ -108,20 +108,21 @@ class TextRunner:
             self._batch = self._batch_of_plain()
         return self._batch.join(rows)
 
-    def leave(self, rows: list[int]) -> list[int]:
-        """Rows leave, their caches are freed; returns the order of those that stay."""
-        order = self._leave(rows)
+    def leave(self, rows: list[int], *, tight: bool = False) -> list[int]:
+        """Rows leave, their caches are freed; returns the order of those that stay. `tight`: so are
+        their places."""
+        order = self._leave(rows, tight)
         self._adapters = [self._adapters[row] for row in order]
         return order
 
-    def _leave(self, rows: list[int]) -> list[int]:
+    def _leave(self, rows: list[int], tight: bool = False) -> list[int]:
         if self._batch is None:
             gone = set(rows)
             stay = [row for row in range(len(self._plain)) if row not in gone]
             self._plain = [self._plain[row] for row in stay]
             self._lengths = [self._lengths[row] for row in stay]
             return stay
-        order = self._batch.leave(rows)
+        order = self._batch.leave(rows, tight=tight)
         if self._batch.rows == 1 and self._batch.groups[0].base is not None:
             return order  # over a base it costs less where it is
         if self._batch.rows == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastmlx.daemon.engine.kv.groups import SMALL, Group, choose
+from fastmlx.daemon.engine.kv.groups import SMALL, Group, choose, columns_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,3 +111,19 @@ def test_no_mask_is_needed_where_rows_are_equally_long_or_beyond_the_window() ->
     assert group.padded(None)
     assert group.padded(200)
     assert not group.padded(16)
+
+
+@given(st.lists(st.integers(1, 3000), max_size=12))
+def test_what_buffers_will_take_is_known_before_they_are_made(lengths: list[int]) -> None:
+    groups: list[Group] = []
+    for length in sorted(lengths, reverse=True):
+        group = choose(groups, length)
+        if group is None:
+            group = Group.for_length(length, {None})
+            groups.append(group)
+        if group.full:
+            group.widen(length)
+        group.lengths.append(length)
+    columns = sum(group.row_capacity * group.spans[None].capacity for group in groups)
+    assert columns <= columns_for(lengths)
+    assert columns_for(lengths) >= sum(lengths)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
-from fastmlx.daemon.engine.share import ACTIVATION_MIN_BYTES, KV_PADDING, MemoryShare
+from fastmlx.daemon.engine.kv.groups import columns_for
+from fastmlx.daemon.engine.share import ACTIVATION_MIN_BYTES, MemoryShare
 from fastmlx.daemon.protocol.wire import Generate
 
 MIB = 1 << 20
@@ -30,7 +31,7 @@ def test_the_hot_tier_gets_what_running_sequences_leave(tiny_model: Callable[...
     share = share_of(core, told)
     share.limit(ACTIVATION_MIN_BYTES + 10 * MIB)
     assert told == [ACTIVATION_MIN_BYTES + 10 * MIB]
-    assert core.scheduler.max_kv_tokens == int(10 * MIB / (1024 * KV_PADDING))
+    assert core.scheduler.max_kv_tokens == 10 * MIB // 1024
     assert core.reuse.cache.hot_bytes == 10 * MIB
     share.limit(ACTIVATION_MIN_BYTES + 500 * MIB)
     assert core.reuse.cache.hot_bytes == 64 * MIB
@@ -55,7 +56,7 @@ def test_answers_are_the_same_while_the_limit_changes_all_the_time(
     def on_step(step: int, rows: object) -> None:
         if step % 3 == 0:
             tokens = chance.choice([40, 90, 200, 100_000])
-            share.limit(ACTIVATION_MIN_BYTES + int(tokens * 1024 * KV_PADDING) + 1)
+            share.limit(ACTIVATION_MIN_BYTES + columns_for([tokens]) * 1024)
         share.keep()
 
     requests = [Generate(n, p, sampling=greedy(12)) for n, p in enumerate(asked)]

@@ -8,7 +8,7 @@ import pytest
 from fastmlx.daemon.supervisor import engines
 from fastmlx.daemon.supervisor.cache import CachePlan, spared
 from fastmlx.daemon.supervisor.pressure import Level, of_linux, of_macos
-from fastmlx.daemon.supervisor.shares import allowances
+from fastmlx.daemon.supervisor.shares import allowances, within
 from fastmlx.daemon.supervisor.status import State
 from houses import MIB, House, start, tokens_of
 from hypothesis import given
@@ -42,6 +42,23 @@ def test_never_more_than_there_is(limit: int, counted: list[int], others: int):
     assert sum(allowed) <= max(0, limit - others)
     if sum(counted) + others <= limit:
         assert all(a >= c for a, c in zip(allowed, counted, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "held", "told"),
+    [
+        ([50, 50], [50, 50], [50, 50]),
+        ([70, 30], [50, 50], [50, 30]),  # the first waits until the second has given back
+        ([70, 30], [50, 30], [70, 30]),
+        ([70, 30], [60, 50], [60, 30]),  # too much is held
+        ([40, 60], [20, 20], [40, 60]),
+        ([60, 40], [30, 60], [40, 40]),
+    ],
+)
+def test_nobody_grows_into_what_another_still_holds(
+    allowed: list[int], held: list[int], told: list[int]
+):
+    assert within(100, allowed, held) == told
 
 
 def told(house: House, name: str, file: str = "limits.txt") -> list[int]:
