@@ -28,14 +28,15 @@ class Resident:
 
     def tidy(self) -> int:
         """Gives back what can be; returns the bytes beyond arrays and needs that stay, as they lie
-        between what is in use."""
+        between what is in use. What MLX keeps for reuse is none of them: its own limit counts it,
+        and it gives way to arrays."""
         if self._trim is None:
             return 0
         beyond_bytes = self._beside_bytes() - self._needed_bytes
         if beyond_bytes > self._stays_bytes + SLACK_BYTES:
             self._trim()
             beyond_bytes = self._stays_bytes = self._beside_bytes() - self._needed_bytes
-        return max(0, beyond_bytes)
+        return max(0, beyond_bytes - mx.get_cache_memory())
 
     @staticmethod
     def _beside_bytes() -> int:
