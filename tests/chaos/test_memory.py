@@ -158,7 +158,8 @@ def test_what_is_asked_of_two_models_stays_within_the_limit_and_is_answered_exac
     # The hot tier gave way, then the model that nobody used; what did not fit then has waited.
     assert daemon.model("c")["state"] == "stopped"
     assert max(daemon.model(name)["peak_bytes"] for name in "ab") <= MOST
-    assert LIMIT / 2 < watched.most_active <= MOST
+    # Engines say twice a second what they hold, and keep 32 MiB each free for activations.
+    assert LIMIT / 3 < watched.most_active <= MOST
     assert watched.most_resident <= MOST, watched.at_most
 
 
