@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 from mlx_lm.models.cache import RotatingKVCache
 
-from .base import Base, TailCache, attend
+from .base import Base, attend, own_of
 from .forward import Forward
 from .groups import Group
 
@@ -236,15 +236,14 @@ class AttentionLayer:
 
     def adopt(self, number: int, source: Any) -> None:
         """A row's own arrays become the buffers of its group; nothing is copied."""
-        own = source.own if isinstance(source, TailCache) else source
+        own = own_of(source)
         self.keys[number], self.values[number] = own.keys, own.values
 
     def put(self, number: int, row: int, source: Any, length: int) -> None:
         """Copies a row's own cache of `length` tokens into its place; nothing else moves."""
         group = self._forward.groups[number]
         end = group.spans[self.window].column(group.clock)
-        if isinstance(source, TailCache):
-            source = source.own
+        source = own_of(source)
         keys, values = source.keys, source.values
         length = group.held(self.window, length)
         if keys is None or not length:

@@ -74,6 +74,11 @@ class TailCache:
         return False
 
 
+def own_of(cache: Any) -> Any:
+    """The cache with the row's own tokens alone: mlx-lm's, also where it goes on from a base."""
+    return cache.own if isinstance(cache, TailCache) else cache
+
+
 def over(caches: list[Any], base: Base) -> list[Any]:
     """Empty caches of a row whose first tokens are the base's."""
     numbers = iter(range(len(base.layers)))

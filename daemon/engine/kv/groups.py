@@ -107,8 +107,7 @@ class Group:
             if min(held, span.window or held) > span.column(self.clock):
                 return False
         lengths = [self.held(None, each) for each in (length, *self.lengths)]
-        longest, shortest = max(lengths), min(lengths)
-        return longest <= SMALL or 2 * shortest >= longest
+        return alike(min(lengths), max(lengths))
 
     def visible(self, window: int | None) -> tuple[int, int]:
         """Columns [first, end) that the next token may attend to, its own included."""
@@ -186,6 +185,11 @@ def in_turns(free: list[int], tokens: int, ahead: int) -> list[int]:
     return must + soon[: max(0, a_turn - len(must))]
 
 
+def alike(shortest: int, longest: int) -> bool:
+    """Whether rows from one length to the other may be in one group: the bound above."""
+    return longest <= SMALL or 2 * shortest >= longest
+
+
 def row_capacity(rows: int) -> int:
     """Rows to allocate for `rows`: the next power of two, so that growing is amortised."""
     return 1 << max(rows - 1, 0).bit_length()
@@ -198,7 +202,7 @@ def columns_for(lengths: Iterable[int]) -> int:
     columns = 0
     while left:
         longest = left[0]
-        rows = sum(longest <= SMALL or 2 * each >= longest for each in left)
+        rows = sum(alike(each, longest) for each in left)
         kept = room(longest)
         columns += row_capacity(rows) * (kept + growth(kept))
         del left[:rows]

@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
-from .base import TailCache
+from .base import own_of
 from .groups import GROWTH, in_turns
 from .ragged import LayerCaches, leaves
 
@@ -29,7 +29,7 @@ def make_room(caches: LayerCaches, tokens: int, total: int) -> None:
     """Before the next chunk of so many `tokens` of a prompt of `total`. Lazy."""
     growing: list[tuple[Any, int]] = []  # with the tokens that the layer will hold
     for leaf in leaves(caches):
-        own: Any = leaf.own if isinstance(leaf, TailCache) else leaf
+        own = own_of(leaf)
         if type(own) is KVCache and own.keys is not None:
             in_all = own.offset + total - leaf.offset
             if own.keys.shape[2] < in_all:

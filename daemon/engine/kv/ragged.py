@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from .attention_layer import AttentionLayer
-from .base import Base, TailCache
+from .base import Base, TailCache, own_of
 from .forward import Forward, Guest
 from .groups import Group, choose, in_turns, row_capacity
 from .state_layer import StateLayer
@@ -333,7 +333,7 @@ class RaggedBatch:
 
 def _columns(caches: list[Any]) -> int:
     """That all arrays of these caches have; 0 where they have none."""
-    owns = [cache.own if isinstance(cache, TailCache) else cache for cache in caches]
+    owns = list(map(own_of, caches))
     arrays = [array for own in owns for array in (own.keys, own.values) if array is not None]
     return min((array.shape[2] for array in arrays), default=0)
 
