@@ -97,6 +97,8 @@ def _ollama(event: dict[str, Any]) -> Iterator[str]:
     yield from _said(event.get("message", event.get("response")), "content", "thinking")
     if isinstance(event.get("response"), str):
         yield event["response"]
+    for call in (event.get("message") or {}).get("tool_calls") or []:
+        yield json.dumps(call["function"])
 
 
 def _chat(**more: Any) -> Callable[[str, int, int], dict[str, Any]]:
@@ -216,6 +218,7 @@ EVERY_KIND = (
     _also("response", "tools", tools=[{"type": "function", **TOOL}], tool_choice="required"),
     _also("ollama", "sampled", options={"temperature": 1, "top_k": 40, "seed": 5}),
     _also("ollama", "schema", format=SCHEMA),
+    _also("ollama", "tools", tools=[{"type": "function", "function": TOOL}]),  # it demands none
 )
 
 

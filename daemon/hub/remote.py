@@ -15,6 +15,7 @@ from ..protocol.errors import BadRequest, DownloadFailed
 from .catalog import HUB_ID
 from .explain import explain
 from .files import Plan, RemoteFile, is_harmless, make_plan
+from .redirects import hub_api
 
 TIMEOUT_S = 20.0
 MAX_RESULTS = 100
@@ -51,9 +52,7 @@ def ask_plan(id: str, revision: str | None) -> Plan:
     if revision is not None and not is_harmless(revision):
         raise BadRequest(f"'{revision[:200]}' is not a revision.", param="revision")
     try:
-        from huggingface_hub import HfApi
-
-        api = HfApi(library_name="fastmlx")
+        api = hub_api()
         info = api.model_info(id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         if info.gated:
             api.auth_check(id)
@@ -78,9 +77,7 @@ def ask_search(
     Raises Forbidden for a token that the Hub refuses, or DownloadFailed.
     """
     try:
-        from huggingface_hub import HfApi
-
-        found = HfApi(library_name="fastmlx").list_models(
+        found = hub_api().list_models(
             search=words or None,
             filter=format,
             sort=sort,

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from ..protocol.errors import DiskFull, DownloadFailed, FastMLXError
 from .explain import explain, is_passing, retry_after_s
 from .files import RemoteFile
+from .redirects import guard
 
 if TYPE_CHECKING:
     from .cache_folder import CacheFolder
@@ -145,6 +146,7 @@ class Transfer:
         from huggingface_hub import constants, get_session, hf_hub_url
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
+        guard()
         url = hf_hub_url(self._model, self._file.name, revision=self._commit)
         # Compressed, a range would be one of other bytes.
         headers = build_hf_headers(library_name="fastmlx") | {"accept-encoding": "identity"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +22,7 @@ from fastmlx.daemon.hub.describe import describe
 from fastmlx.daemon.hub.download import Download, State
 from fastmlx.daemon.hub.downloads import Downloads
 from fastmlx.daemon.hub.files import RemoteFile, is_harmless
+from fastmlx.daemon.hub.redirects import check, may_lead
 from fastmlx.daemon.hub.speed import Speed
 from fastmlx.daemon.hub.transfer import Patience
 from fastmlx.daemon.protocol.errors import (
@@ -33,7 +36,7 @@ from fastmlx.daemon.protocol.errors import (
     ModelFailed,
     ModelNotFound,
 )
-from hub import Fault, SmallHub, environment, git_sha, small_hub, use
+from hub import Fault, SmallHub, environment, git_sha, running, small_hub, use
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -329,6 +332,63 @@ async def test_what_cannot_be_fetched_says_why(
     with pytest.raises(error, match=message):
         await downloads.start(id, revision)
     assert downloads.all == []
+
+
+@pytest.mark.parametrize("place", ["169.254.169.254/latest", "[::ffff:10.0.0.1]:8080"])
+async def test_a_hub_cannot_lead_into_another_network_of_this_machine(
+    hub: SmallHub, downloads: Downloads, place: str
+):
+    hub.fail(WEIGHTS, Fault(302, {"Location": f"http://{place}/"}))
+    with pytest.raises(DownloadFailed, match="an address within a network of this machine"):
+        await fetched(downloads)
+    assert hub.fetched.count(WEIGHTS) == 1, "it is not tried again"
+    assert_whole(await fetched(downloads), hub)
+
+
+async def test_files_may_lie_elsewhere_and_the_token_stays_at_the_hub(
+    hub: SmallHub, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with running() as elsewhere:
+        elsewhere.models = hub.models
+        path = f"/org/model/resolve/main/{WEIGHTS}"
+        hub.fail(WEIGHTS, Fault(302, {"Location": elsewhere.url + path}))
+        assert_whole(await fetched(downloads), hub)
+    assert [each.token for each in hub.asked] == ["Bearer hf_secret"] * len(NEEDED)
+    assert [(each.name, each.token) for each in elsewhere.asked] == [(WEIGHTS, None)]
+
+
+@pytest.mark.parametrize(
+    ("hub_at", "leads_to", "may"),
+    [
+        ("93.184.216.34", "2.2.2.2", True),
+        ("93.184.216.34", "127.0.0.1", False),
+        ("93.184.216.34", "::1", False),
+        ("93.184.216.34", "::ffff:127.0.0.1", False),
+        ("93.184.216.34", "64:ff9b::7f00:1", False),
+        ("93.184.216.34", "2002:c0a8:101::", False),
+        ("93.184.216.34", "192.168.1.1", False),
+        ("93.184.216.34", "100.64.0.1", False),
+        ("93.184.216.34", "fd00::1", False),
+        ("10.1.1.1", "192.168.1.1", True),
+        ("10.1.1.1", "127.0.0.1", False),
+        ("127.0.0.1", "::1", True),
+        ("127.0.0.1", "93.184.216.34", True),
+        ("127.0.0.1", "10.1.1.1", False),
+        ("169.254.1.1", "169.254.169.254", False),
+    ],
+)
+def test_a_hub_leads_only_to_the_open_or_to_where_it_is_itself(
+    hub_at: str, leads_to: str, may: bool, monkeypatch: pytest.MonkeyPatch
+):
+    assert may_lead([ip_address(hub_at)], [ip_address(leads_to)]) is may
+    mixed = [ip_address("2.2.2.2"), ip_address(leads_to)]
+    assert may_lead([ip_address(hub_at)], mixed) is may
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"https://{hub_at}")
+    url = f"http://[{leads_to}]/x" if ":" in leads_to else f"http://{leads_to}/x"
+    with contextlib.nullcontext() if may else pytest.raises(DownloadFailed):
+        check(url)
+    check(f"https://{hub_at}:8443/elsewhere")  # itself
 
 
 @pytest.mark.parametrize("stored", [False, True])
