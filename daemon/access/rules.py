@@ -23,7 +23,11 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-host")
 
 
 def scope_of(method: str, path: str) -> Scope | None:
-    """None: anybody may. What is not listed needs the highest right."""
+    """None: anybody may. What is not listed needs the highest right.
+
+    The router takes a path with slashes at its end for the one without: so do we.
+    """
+    path = path.rstrip("/") or "/"
     if path in _OPEN or path.startswith("/admin/static/") or method == "OPTIONS":
         return None
     reads = method in ("GET", "HEAD")

@@ -49,13 +49,19 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     headers: dict[str, str] = {}
     disabled: bool = False
+    written: tuple[str, ...] = ()  # command and args, or the url, with their variables
 
-    def where(self) -> str:
-        """For people: what is started or called. No secrets: neither env, headers nor a query."""
+    def where(self, *, whole: bool = True) -> str:
+        """For people: what is started or called. No secrets: neither env, headers, a query nor what
+        a variable holds; not `whole`, for who did not declare it, neither arguments nor a path,
+        where a secret may stand plainly."""
         if self.transport == "stdio":
-            return " ".join((self.command, *self.args))
+            return " ".join(self.written) if whole else self.command.rpartition("/")[2]
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        if not whole:
+            return place
+        return f"{place}/…" if "${" in self.written[0].partition("?")[0] else place + parts.path
 
 
 def read(text: str, path: Path, environ: Mapping[str, str]) -> dict[str, ServerSpec]:
@@ -128,6 +134,9 @@ class _Entry:
             url=url,
             headers=self._texts(fields, "headers"),
             disabled=disabled,
+            written=(str(fields["url"]),)
+            if url
+            else (str(fields["command"]), *map(str, fields.get("args", []))),
         )
 
     def _transport(self, fields: Mapping[str, Any], url: str) -> Transport:

@@ -18,6 +18,7 @@ from typing import Any
 from ...config.errors import ConfigError
 from ...config.load import read_text
 from ...config.watch import signature_of
+from ..protocol.caller import Scope, current
 from ..protocol.errors import BadRequest, ToolNotFound, ToolUnavailable
 from .connection import Connection, McpTool, State
 from .declared import ServerSpec, read
@@ -191,6 +192,7 @@ class McpServers:
 
     def status(self) -> dict[str, Any]:
         """Plain values, for `GET /api/status` and `GET /v1/mcp/servers`."""
+        whole = current().may(Scope.ADMIN)
         return {
             "path": str(self.path),
             "ok": self.error is None,
@@ -200,7 +202,7 @@ class McpServers:
                 {
                     "name": each.name,
                     "transport": each.spec.transport,
-                    "where": each.spec.where(),
+                    "where": each.spec.where(whole=whole),
                     "state": str(each.state),
                     "server_info": each.server_info,
                     "tools": len(each.tools),

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
         ("POST", "/api/chat", Scope.INFERENCE),
         ("POST", "/mcp", Scope.INFERENCE),
         ("POST", "/v1/mcp/execute", Scope.TOOLS),
+        ("POST", "/v1/mcp/execute/", Scope.TOOLS),  # which the router finds, too
+        ("POST", "/v1/mcp/execute//", Scope.TOOLS),
         ("POST", "/v1/mcp/servers/files/reconnect", Scope.ADMIN),
         ("GET", "/metrics", Scope.METRICS),
         ("GET", "/api/status", Scope.METRICS),

@@ -57,6 +57,14 @@ def test_secrets_come_from_the_environment_and_are_not_shown() -> None:
     spec = one(entry, {"TOKEN": "t0p"})
     assert spec.headers == {"Authorization": "Bearer t0p", "X": "plain"}
     assert spec.where() == "https://h:8/p"
+    inside = one({"url": "https://h/s/${TOKEN}/mcp"}, {"TOKEN": "t0p"})
+    assert (inside.url, inside.where()) == ("https://h/s/t0p/mcp", "https://h/…")
+    program = one({"command": "/opt/npx", "args": ["--key", "${TOKEN}", "plain"]}, {"TOKEN": "t0p"})
+    assert program.args == ("--key", "t0p", "plain")
+    assert program.where() == "/opt/npx --key ${TOKEN} plain"
+    # Who may not manage servers sees less: a secret may stand in the file, too.
+    assert program.where(whole=False) == "npx"
+    assert (spec.where(whole=False), inside.where(whole=False)) == ("https://h:8", "https://h")
     assert "TOKEN is not set" in wrong(json.dumps({"mcpServers": {"x": entry}})).message
 
 
