@@ -107,4 +107,3 @@ def _addresses(host: str) -> list[Address]:
         return []
     # A link-local address may name its interface: fe80::1%eth0.
     return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-

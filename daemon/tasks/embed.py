@@ -6,14 +6,13 @@ in any case a usage row
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import EmbeddingRequest
 from .books import Books
 from .lookup import find_model
-from .task import LONG_TEXT, Task
+from .task import Task
 from .texts import ModelSide
 
 
@@ -43,10 +42,8 @@ class Embedder(Task):
                     "config.yaml may say kind: embedding.",
                     param="model",
                 )
-            if sum(map(len, request.inputs)) > LONG_TEXT:
-                inputs = await asyncio.to_thread(_tokens, request, side)
-            else:
-                inputs = _tokens(request, side)
+            length = sum(map(len, request.inputs))
+            inputs = await side.work(length, lambda: _tokens(request, side))
             context = side.limit(spec)
             inputs = _fitted(inputs, context, request, side)
             lasting = self._supervisor.lease(

@@ -9,7 +9,6 @@ engine, and gets its 400 without waiting for one.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -31,7 +30,7 @@ from .books import Books, Job
 from .lookup import find_model
 from .rows import Rows, many, one
 from .sampling import ban, check, check_vocabulary, choose_seed, resolve, room
-from .task import LONG_TEXT, Shared, Task
+from .task import Shared, Task
 from .texts import ModelSide
 from .thinking import Budgeted
 from .truncate import fitting, reserve
@@ -108,7 +107,8 @@ class Generator(Task):
         nothing is loaded, nothing waits, no usage row. Raises FastMLXError."""
         name, spec = find_model(self._config.settings, request.model)
         side = await self._texts.get(name, spec)
-        (prompt,) = await _made(_chat_plan(request), side)
+        plan = _chat_plan(request)
+        (prompt,) = await side.work(plan.text_length, lambda: plan.prompts(side))
         return len(prompt.tokens)
 
     async def side(self, model: str) -> ModelSide:
@@ -125,7 +125,8 @@ class Generator(Task):
             return request
 
         async def tokens(messages: list[dict[str, Any]]) -> int:
-            (prompt,) = await _made(_chat_plan(replace(request, messages=messages)), side)
+            plan = _chat_plan(replace(request, messages=messages))
+            (prompt,) = await side.work(plan.text_length, lambda: plan.prompts(side))
             return len(prompt.tokens)
 
         most = context - reserve(request.sampling.max_tokens, context)
@@ -180,7 +181,7 @@ class Generator(Task):
                 raise BadRequest(
                     f"{name} {NO_TEXT[side.kind]} and generates no text.", param="model"
                 )
-            prompts = await _made(plan, side)
+            prompts = await side.work(plan.text_length, lambda: plan.prompts(side))
             books.divergence = self._note(served, prompts)
             context = side.limit(spec)
             if context is not None:  # the engine may know better, see _start
@@ -306,13 +307,6 @@ def _wishes(request: ChatRequest, tools: list[dict[str, Any]]) -> Iterator[tuple
                 schema = json.dumps(function.get("parameters") or {})
                 lenient = function.get("strict") is not True
                 yield Grammar("json_schema", schema, lenient), f"tools[{i}].function.parameters"
-
-
-async def _made(plan: _Plan, side: ModelSide) -> list[Prompt]:
-    """The prompts; long ones in a thread, as they take tens of milliseconds."""
-    if plan.text_length > LONG_TEXT:
-        return await asyncio.to_thread(plan.prompts, side)
-    return plan.prompts(side)
 
 
 def _text_length(value: Any) -> int:

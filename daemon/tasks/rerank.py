@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from array import array
-from collections.abc import Callable
 from itertools import chain
 from operator import mul
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import EmbeddingRequest, ScoreRequest
@@ -20,13 +19,11 @@ from ..text.pairs import pairs_of
 from ..text.tokenizer import Pair
 from .books import Books
 from .lookup import find_model
-from .task import LONG_TEXT, Shared, Task
+from .task import Shared, Task
 from .texts import ModelSide
 
 if TYPE_CHECKING:
     from .embed import Embedder, Vectors
-
-T = TypeVar("T")
 
 MANY_PAIRS = 100  # of vectors; a few milliseconds of multiplying
 
@@ -116,7 +113,7 @@ class _Asked(NamedTuple):
 async def _made(request: ScoreRequest, side: ModelSide, limit: int | None) -> _Asked:
     """What the model reads, of at most `limit` tokens a pair. Raises ContextTooLong."""
     pairs = await _cut(request, side)
-    return await _off_loop(request, lambda: _make(pairs, request, side, limit))
+    return await side.work(_length(request), lambda: _make(pairs, request, side, limit))
 
 
 def _make(
@@ -142,15 +139,14 @@ async def _cut(request: ScoreRequest, side: ModelSide) -> list[tuple[str, str]]:
     if most is None:
         return request.pairs
     cut = side.text.tokenizer.cut
-    return await _off_loop(
-        request, lambda: [(query, cut(document, most)) for query, document in request.pairs]
+    return await side.work(
+        _length(request),
+        lambda: [(query, cut(document, most)) for query, document in request.pairs],
     )
 
 
-async def _off_loop(request: ScoreRequest, work: Callable[[], T]) -> T:
-    if sum(len(query) + len(document) for query, document in request.pairs) > LONG_TEXT:
-        return await asyncio.to_thread(work)
-    return work()
+def _length(request: ScoreRequest) -> int:
+    return sum(len(query) + len(document) for query, document in request.pairs)
 
 
 def _sigmoid(x: float) -> float:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..store.rows import UsageRow
     from ..supervisor.supervisor import Supervisor
 
-LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising: work for a thread
-
 
 def no_bounds(_: RequestMeta) -> None:
     """Lets every request begin."""

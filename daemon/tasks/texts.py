@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from ..hub.background import in_background
 from ..hub.catalog import resolve
 from ..hub.describe import declared_kind, describe
+from ..protocol.errors import BadRequest, ModelFailed
 from ..text.model_text import ModelText
+from ..text.sandbox import TooSlow, in_brief
 from .sampling import GenerationConfig
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
+
+
+T = TypeVar("T")
+
+LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising: work for a thread
+AT_ONCE = 4  # threads of one model
+WORK_S = 60.0  # for a text; a million tokens take a few
 
 
 class ModelSide(NamedTuple):
@@ -25,10 +35,45 @@ class ModelSide(NamedTuple):
     context: int | None  # tokens, as the model's config.json says
     kind: str  # text, embedding …
     architecture: str  # config.json's model_type
+    turns: asyncio.Semaphore  # of threads that work on texts for it
 
     def limit(self, spec: ModelSpec) -> int | None:
         """Tokens that a request may have: what the entry says, or else the model."""
         return spec.context if isinstance(spec.context, int) else self.context
+
+    async def work(self, length: int, work: Callable[[], T]) -> T:
+        """`work` on texts of so many characters. It holds nobody else up: neither by much text, nor
+        because the model's template or tokenizer were made to take for ever.
+
+        Raises what it raises; ModelFailed when it takes too long.
+        """
+        if length <= LONG_TEXT and self.text.is_quick:
+            try:
+                with in_brief():
+                    return work()
+            except BadRequest as error:
+                if not isinstance(error.__cause__, TooSlow):
+                    raise
+                self.text.is_quick = False
+        return await self.apart(work)
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """In a thread. One that does not come back keeps its place among those of this model."""
+        await self.turns.acquire()
+        thread = asyncio.ensure_future(in_background(work))
+
+        def ended(_: asyncio.Future[T]) -> None:
+            self.turns.release()
+            if not thread.cancelled():
+                thread.exception()  # looked at, also when nobody waits for it any more
+
+        thread.add_done_callback(ended)
+        try:
+            return await asyncio.wait_for(asyncio.shield(thread), WORK_S)
+        except TimeoutError:
+            raise ModelFailed(
+                f"The model's tokenizer or template takes longer than {WORK_S:g} s for this text."
+            ) from None
 
 
 class _Entry(NamedTuple):
@@ -96,4 +141,5 @@ def _load(spec: ModelSpec) -> ModelSide:
     kind = declared_kind(spec.kind, info)
     recommended = GenerationConfig.load(folder)
     text = ModelText.load(folder, spec)
-    return ModelSide(folder, text, recommended, info.context, kind, info.architecture)
+    turns = asyncio.Semaphore(AT_ONCE)
+    return ModelSide(folder, text, recommended, info.context, kind, info.architecture, turns)

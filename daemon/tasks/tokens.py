@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..protocol.errors import BadRequest
@@ -37,26 +36,26 @@ class TokenTools:
     async def tokenize(self, model: str, prompt: str, *, special: bool, texts: bool) -> Tokenized:
         """Of a plain text. `special`: with the special tokens around a prompt."""
         side, context = await self._side(model)
-        return await asyncio.to_thread(_tokenized, side, prompt, context, special, texts)
+        return await side.apart(lambda: _tokenized(side, prompt, context, special, texts))
 
     async def tokenize_chat(self, request: ChatRequest, *, special: bool, texts: bool) -> Tokenized:
         """Of a conversation as the model would read it."""
         side, context = await self._side(request.model)
-        text = await asyncio.to_thread(_chat_text, side, request)
-        return await asyncio.to_thread(_tokenized, side, text, context, special, texts)
+        text = await side.apart(lambda: _chat_text(side, request))
+        return await side.apart(lambda: _tokenized(side, text, context, special, texts))
 
     async def detokenize(self, model: str, tokens: list[int]) -> str:
         side, _ = await self._side(model)
         decode = side.text.tokenizer.decode
         try:
-            return await asyncio.to_thread(decode, tokens, skip_special_tokens=False)
+            return await side.apart(lambda: decode(tokens, skip_special_tokens=False))
         except OverflowError as error:
             raise BadRequest("A token id is too large.", param="tokens") from error
 
     async def apply_template(self, request: ChatRequest) -> str:
         """The prompt that a chat request would become, as text."""
         side, _ = await self._side(request.model)
-        return await asyncio.to_thread(_chat_text, side, request)
+        return await side.apart(lambda: _chat_text(side, request))
 
     async def _side(self, model: str) -> tuple[ModelSide, int | None]:
         name, spec = find_model(self._config.settings, model)

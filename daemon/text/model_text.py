@@ -68,6 +68,8 @@ class ModelText:
     ) -> None:
         """`templates` by name: "default", and perhaps "tool_use" for requests with tools."""
         self.tokenizer = tokenizer
+        # Whether what a short text takes may be waited for on the event loop.
+        self.is_quick = tokenizer.is_quick
         self._templates = templates
         self._tool_parser = tool_parser
         self._reasoning_parser = reasoning_parser

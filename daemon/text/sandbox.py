@@ -1,16 +1,17 @@
 """Jinja's immutable sandbox with bounds on time and size: the templates of models are anybody's.
 
 Jinja has no `while`, but nested loops may run for years, and a few doublings of a text fill any
-memory. Here every turn of a loop and every call of a macro looks at the clock, every text that is
-joined has a greatest length, and the operators, methods and filters that make much of little ask
+memory. Here every turn of a loop, every call and every filter looks at the clock, every text that
+is joined has a greatest length, and the operators, methods and filters that make much of little ask
 before they do. It is no jail for memory: what it leaves to a template is bounded by its time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,11 +21,13 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_S = 5.0  # of computing time of one rendering; those of long conversations take 0.1 s
+BRIEF_S = 0.2  # of one that others wait for
 MAX_LENGTH = 32_000_000  # characters, or items of a list; ten million tokens
 MAX_WIDTH = 10_000  # that a text is filled up to, or indented by
 MAX_BITS = 1024  # of a number
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+_brief: ContextVar[bool] = ContextVar("brief", default=False)
 _WIDE = re.compile(r"\d{5}|\*")  # in a format, a width of five digits or one that is an argument
 _FILLS = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
 
@@ -58,6 +61,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.filters[name] = with_small_numbers(self.filters[name])
         for name, guard in (("join", _joins), ("replace", _replaces), ("format", _formats)):
             self.filters[name] = _guarded(self.filters[name], guard)
+        for name, act in self.filters.items():
+            self.filters[name] = _guarded(act, _looks_at_the_clock)
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -73,7 +78,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def tick() -> None:
         """At every turn of a loop."""
         if time.thread_time() > _deadline.get():
-            raise TooSlow(f"it takes more than {MAX_S:g} s")
+            raise TooSlow(f"it takes more than {_allowed_s():g} s")
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
@@ -114,6 +119,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return found
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        __self.tick()
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str):
             name = getattr(__obj, "__name__", "")
@@ -128,11 +134,25 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 def within_bounds(render: Callable[[], str]) -> str:
     """The text. Raises SecurityError when it is too long, or its time is over."""
-    token = _deadline.set(time.thread_time() + MAX_S)
+    token = _deadline.set(time.thread_time() + _allowed_s())
     try:
         return render()
     finally:
         _deadline.reset(token)
+
+
+@contextlib.contextmanager
+def in_brief() -> Iterator[None]:
+    """Renderings within have BRIEF_S."""
+    token = _brief.set(True)
+    try:
+        yield
+    finally:
+        _brief.reset(token)
+
+
+def _allowed_s() -> float:
+    return min(BRIEF_S, MAX_S) if _brief.get() else MAX_S
 
 
 def _ticks() -> nodes.Call:
@@ -140,6 +160,8 @@ def _ticks() -> nodes.Call:
 
 
 def _fits(length: int) -> None:
+    if length > MAX_WIDTH:
+        Sandbox.tick()
     if length > MAX_LENGTH:
         raise SecurityError(f"a text or list of it is longer than {MAX_LENGTH:,}")
 
@@ -158,6 +180,7 @@ def with_small_numbers(act: Callable[..., Any]) -> Callable[..., Any]:
     """A filter whose arguments are widths and counts."""
 
     def guard(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        Sandbox.tick()
         _narrow(*args[1:], *kwargs.values())
         return args
 
@@ -176,6 +199,10 @@ def _guarded(act: Callable[..., Any], guard: Callable[..., Any]) -> Callable[...
     if passes is not None:
         guarded.jinja_pass_arg = passes  # pyright: ignore[reportFunctionMemberAccess]
     return guarded
+
+
+def _looks_at_the_clock(*_: Any, **__: Any) -> None:
+    Sandbox.tick()
 
 
 def _joins(value: Any, *rest: Any, **named: Any) -> tuple[Any, ...]:

@@ -7,11 +7,13 @@ large, never comes into the front.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import tokenizers
 
@@ -19,6 +21,10 @@ from ..protocol.errors import ModelFailed
 from .chat_templates import chat_templates, read_json
 from .detokenizer import ByteDetokenizer, ByteTable, Detokenizer, WindowDetokenizer
 from .token_bytes import token_bytes
+from .tokenizer_bounds import bounds_of
+
+# One text at a time, in the thread that asks: no need for threads of the library's own.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 CONVERT_TIMEOUT_S = 300
 OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
@@ -26,6 +32,32 @@ OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
 # Tokens that end a turn in the templates of chat models. Conversions and fine-tunes often forget to
 # list them as end of text. Not `<|end|>`: in gpt-oss it ends a channel, and the answer goes on.
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<turn|>")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether Rust code met what its authors took for impossible. Such an error is no Exception,
+    and passes by all that handles those."""
+    return type(error).__module__ == "pyo3_runtime"
+
+
+def _never_panics(method: Callable[P, T]) -> Callable[P, T]:
+    """Raises ModelFailed instead: tokenizer.json is somebody else's, with regexes that may give up
+    and pieces that may be missing."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            raise ModelFailed(f"The model's tokenizer.json is broken: {error}") from None
+
+    return call
 
 
 class Pair(NamedTuple):
@@ -45,9 +77,11 @@ class Tokenizer:
         config: dict[str, Any] | None = None,
         chat_templates: dict[str, str] | None = None,
         eos_token_ids: Iterable[int] = (),
+        is_quick: bool = True,
     ) -> None:
         """`config` is the content of tokenizer_config.json; `eos_token_ids` are added to what
-        follows from it and from the template."""
+        follows from it and from the template. `is_quick`: no short text takes it long."""
+        self.is_quick = is_quick
         backend.no_truncation()  # some files carry what their authors trained with
         backend.no_padding()
         config = config or {}
@@ -75,20 +109,24 @@ class Tokenizer:
         """Raises ModelFailed when the folder has no tokenizer that we can read."""
         file = folder / "tokenizer.json"
         try:
-            if file.exists():
-                backend = tokenizers.Tokenizer.from_file(str(file))
-            else:
-                backend = tokenizers.Tokenizer.from_str(_converted(folder))
+            text = file.read_text("utf-8") if file.exists() else _converted(folder)
+            bounds = bounds_of(text)
+            if bounds.fault is not None:
+                raise ModelFailed(f"The tokenizer in {file} is not used: {bounds.fault}.")
+            backend = tokenizers.Tokenizer.from_str(text)
         except ModelFailed:
             raise
-        except Exception as error:  # tokenizers raises bare Exception
-            raise ModelFailed(f"The tokenizer in {file} cannot be read: {error}") from error
+        except BaseException as error:  # tokenizers raises bare Exception
+            if not isinstance(error, Exception) and not _is_panic(error):
+                raise
+            raise ModelFailed(f"The tokenizer in {file} cannot be read: {error}") from None
         config = read_json(folder / "tokenizer_config.json")
         return cls(
             backend,
             config=config,
             chat_templates=chat_templates(folder, config),
             eos_token_ids=_listed_eos_token_ids(folder),
+            is_quick=bounds.is_quick,
         )
 
     @property
@@ -96,9 +134,13 @@ class Tokenizer:
         """The template named "default"."""
         return self.chat_templates.get("default")
 
+    @_never_panics
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """`add_special_tokens` puts bos (and what else the model wants) around the text."""
-        tokens = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        # The library lets go of Python's lock for batches alone: else all streams of the front
+        # would stand still until a long prompt is done, in whatever thread that is.
+        encoded = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        tokens = encoded[0].ids
         if add_special_tokens and self.bos_token_id is not None:
             if tokens[:2] == [self.bos_token_id] * 2:  # the text has brought its own
                 return tokens[1:]
@@ -106,11 +148,11 @@ class Tokenizer:
                 return [self.bos_token_id, *tokens]
         return tokens
 
+    @_never_panics
     def encode_pair(self, first: str, second: str, limit: int | None) -> Pair:
         """Both texts with the special tokens around and between them. Beyond `limit` tokens the
         end of `second` is dropped. Raises OverflowError when nothing of it would be left."""
-        one = self._backend.encode(first, add_special_tokens=False)
-        two = self._backend.encode(second, add_special_tokens=False)
+        one, two = self._backend.encode_batch([first, second], add_special_tokens=False)
         if limit is not None:
             room = limit - len(one) - self._backend.num_special_tokens_to_add(True)
             if len(two) > room:
@@ -121,13 +163,16 @@ class Tokenizer:
         tokens, types = pair.ids, pair.type_ids
         return Pair(tokens, types.index(1) if 1 in types else len(tokens))
 
+    @_never_panics
     def cut(self, text: str, limit: int) -> str:
         """As much of the start of `text` as makes `limit` tokens, at least 1."""
-        ends = self._backend.encode(text, add_special_tokens=False).offsets
+        ends = self._backend.encode_batch([text], add_special_tokens=False)[0].offsets
         return text if len(ends) <= limit else text[: ends[limit - 1][1]]
 
+    @_never_panics
     def decode(self, tokens: list[int], *, skip_special_tokens: bool = True) -> str:
-        return self._backend.decode(tokens, skip_special_tokens=skip_special_tokens)
+        [text] = self._backend.decode_batch([tokens], skip_special_tokens=skip_special_tokens)
+        return text
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for, perhaps a part of a character; none for an id that

@@ -12,6 +12,7 @@ import pytest
 import tokenizers
 from fastmlx.daemon.protocol.errors import ModelFailed
 from fastmlx.daemon.text.tokenizer import Tokenizer
+from fastmlx.daemon.text.tokenizer_bounds import KNOWN
 
 
 def write(folder: Path, backend: tokenizers.Tokenizer, **files: Any) -> Path:
@@ -141,6 +142,109 @@ def test_a_broken_file_is_named(
     (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ModelFailed, match=message):
         Tokenizer.load(tmp_path)
+
+
+# A regex that gives up only after ten million steps.
+SLOW = {
+    "type": "Split",
+    "pattern": {"Regex": "(?:a|a?)+$"},
+    "behavior": "Isolated",
+    "invert": False,
+}
+ASKED = "a" * 26 + "b"
+
+
+def split(regex: str) -> dict[str, Any]:
+    return SLOW | {"pattern": {"Regex": regex}}
+
+
+def around(*pieces: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "TemplateProcessing",
+        "single": pieces,
+        "pair": pieces,
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+    }
+
+
+def replacing(content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+
+
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+START = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+
+
+def changed(backend: tokenizers.Tokenizer, folder: Path, **parts: Any) -> Path:
+    content = json.loads(backend.to_str()) | parts
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "/////w=="}},
+        {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a a"]}},
+        {"pre_tokenizer": SLOW},
+        {"post_processor": around({"SpecialToken": {"id": "nobody", "type_id": 0}}, TEXT)},
+    ],
+    ids=["charsmap", "merges", "regex", "special token"],
+)
+def test_a_tokenizer_over_which_its_library_panics_is_an_error_like_others(
+    tmp_path: Path, byte_level: tokenizers.Tokenizer, parts: dict[str, Any]
+) -> None:
+    # Rust's panics are no Exception: what handles errors would not see them.
+    with pytest.raises(ModelFailed, match=r"tokenizer\.json is broken|cannot be read"):
+        Tokenizer.load(changed(byte_level, tmp_path, **parts)).encode(
+            ASKED, add_special_tokens=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        (
+            {"decoder": {"type": "Replace", "pattern": {"Regex": "(a*)*b"}, "content": ""}},
+            "regular",
+        ),
+        ({"normalizer": replacing("a" * 10_000)}, "longer"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [replacing("aa")] * 40}}, "longer"),
+        ({"normalizer": {"type": "Prepend", "prepend": "a" * 10_000}}, "longer"),
+        ({"normalizer": replacing("") | {"pattern": SLOW["pattern"]}}, "more than a character"),
+        ({"post_processor": around(*[TEXT] * 1_000)}, "repeats"),
+        ({"post_processor": around(*[START] * 1_000, TEXT)}, "repeats"),
+    ],
+)
+def test_a_tokenizer_that_makes_much_of_little_is_refused(
+    tmp_path: Path, byte_level: tokenizers.Tokenizer, parts: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ModelFailed, match=fault):
+        Tokenizer.load(changed(byte_level, tmp_path, **parts))
+
+
+def test_only_regexes_that_are_well_known_run_where_others_wait_for_them(
+    tmp_path: Path, backends: dict[str, tokenizers.Tokenizer]
+) -> None:
+    for each in backends.values():
+        assert Tokenizer.load(write(tmp_path, each)).is_quick
+    backend = backends["byte_level"]
+    levels = json.loads(backend.to_str())["pre_tokenizer"]
+    for regex, is_quick in [*[(each, True) for each in KNOWN], ("a|b", False)]:
+        both = {"type": "Sequence", "pretokenizers": [split(regex), levels]}
+        tokenizer = Tokenizer.load(changed(backend, tmp_path, pre_tokenizer=both))
+        assert tokenizer.is_quick is is_quick
+        text = "It's  1234 words,\n\n  naïve: 你好!"
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_normalizer_of_one_character_is_as_others_have_it(
+    tmp_path: Path, byte_level: tokenizers.Tokenizer
+) -> None:
+    spaces = replacing(" ") | {"pattern": {"Regex": " {2,}"}}
+    tokenizer = Tokenizer.load(changed(byte_level, tmp_path, normalizer=spaces))
+    assert tokenizer.is_quick
+    assert tokenizer.decode(tokenizer.encode("a    b")) == "a b"
 
 
 @pytest.mark.slow
