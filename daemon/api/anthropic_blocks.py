@@ -200,6 +200,8 @@ def read_tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         if isinstance(tool.get("description"), str):
             function["description"] = tool["description"]
         function["parameters"] = schema
+        if isinstance(tool.get("strict"), bool):
+            function["strict"] = tool["strict"]
         entry: dict[str, Any] = {"type": "function", "function": function}
         if tool.get("defer_loading") is True:
             entry["defer_loading"] = True

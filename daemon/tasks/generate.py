@@ -23,9 +23,11 @@ from ..protocol.events import Counted, Event
 from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, CompletionRequest, SamplingRequest
 from ..protocol.tap import Tap
+from ..text.answer_grammar import held_tools
 from ..text.divergence import Divergence, RecentPrompts
 from ..text.grammar_checker import GrammarChecker
 from ..text.stream import Echoed, TextStream
+from ..text.tool_grammar import is_strict
 from .books import Books, Job
 from .lookup import find_model
 from .rows import Rows, many, one
@@ -290,23 +292,22 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         prompts=prompts,
         text_length=length,
         parallel_calls=request.parallel_tool_calls,
-        wishes=tuple(_wishes(request, tools)),
+        wishes=tuple(_wishes(request)),
         keep_alive_s=request.keep_alive_s,
     )
 
 
-def _wishes(request: ChatRequest, tools: list[dict[str, Any]]) -> Iterator[tuple[Grammar, str]]:
+def _wishes(request: ChatRequest) -> Iterator[tuple[Grammar, str]]:
     """What must compile: the answer's grammar and, where calls are held to one, the schemas of the
     tools that may be called."""
     if request.grammar is not None:
         yield request.grammar, request.grammar_param
-    if request.tool_choice == "required" or request.grammar is not None:
-        for i, tool in enumerate(tools):
-            function = tool["function"]
-            if request.tool_name in (None, function["name"]):
-                schema = json.dumps(function.get("parameters") or {})
-                lenient = function.get("strict") is not True
-                yield Grammar("json_schema", schema, lenient), f"tools[{i}].function.parameters"
+    for i, tool in enumerate(held_tools(request)):
+        function = tool["function"]
+        if request.tool_name in (None, function["name"]):
+            schema = json.dumps(function.get("parameters") or {})
+            where = f"tools[{i}].function.parameters"
+            yield Grammar("json_schema", schema, not is_strict(tool)), where
 
 
 def _text_length(value: Any) -> int:

@@ -7,20 +7,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from ..protocol.errors import BadRequest, ModelFailed
-from ..protocol.grammar import Grammar, Thinking
+from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest
 from ..registry import Registry, UnknownName
 from . import effort
+from .answer_grammar import AnswerGrammar
 from .conversation import canonical
 from .dates import ConversationDates
-from .grammar import as_rule
 from .parsing import ReasoningParser, ToolParser
 from .template import ChatTemplate
 from .tokenizer import Tokenizer
-from .tool_grammar import Rules, calls
 
 if TYPE_CHECKING:
     from ...config.settings import ModelSpec
@@ -173,7 +170,7 @@ class ModelText:
     def call_token(self) -> int | None:
         """The token without which the model cannot begin a call, if there is one."""
         opening = getattr(self._tool_parser, "OPEN", "")
-        forms = getattr(self._tool_parser, "FORMS", ())
+        forms = [form for form in getattr(self._tool_parser, "FORMS", ()) if form.demanded]
         if not opening or not all(form.opening.startswith(opening) for form in forms):
             return None
         return self.tokenizer.added_token_id(opening)
@@ -183,63 +180,8 @@ class ModelText:
 
         Raises BadRequest for what cannot be demanded of this model.
         """
-        answer = request.grammar
-        tools = request.tools if request.tool_choice != "none" else []
-        frame = getattr(self._reasoning_parser, "frame", None) if prompt.may_think else None
-        if not tools or (request.tool_choice != "required" and answer is None):
-            if answer is None or frame is None:
-                return answer and self._behind_thinking(answer, prompt)
-            tools = []
-        param = "tool_choice" if request.tool_choice == "required" else request.grammar_param
-        rules = Rules(
-            (
-                *_marks(self._tool_parser),
-                *_marks(self._reasoning_parser if frame else None),
-            ),
-            self.tokenizer.added_token_id,
-        )
-        calls = self._calls(rules, request, tools, param) if tools else None
-        ruled = None
-        if answer is not None and request.tool_choice != "required":
-            ruled = rules.rule(as_rule(answer))
-        if frame is not None:
-            start = frame(rules, calls, ruled, opened=prompt.reasoning_open)
-            return Grammar("lark", rules.source(start))
-        start = " | ".join(each for each in (calls, ruled) if each)
-        return self._behind_thinking(Grammar("lark", rules.source(start)), prompt)
-
-    def _calls(
-        self, rules: Rules, request: ChatRequest, tools: list[dict[str, Any]], param: str
-    ) -> str:
-        forms = getattr(self._tool_parser, "FORMS", None)
-        if forms is None:
-            raise BadRequest(
-                f"{param}: calls in this model's tool format cannot be demanded, nor be excluded; "
-                "only tool_choice auto and none without a format of the answer can.",
-                param=param,
-            )
-        name, parallel = request.tool_name, request.parallel_tool_calls
-        try:
-            return calls(forms, rules, tools, name=name, parallel=parallel)
-        except ValueError as error:
-            raise BadRequest(f"{param}: {error}.", param=param) from error
-
-    def _behind_thinking(self, grammar: Grammar, prompt: ChatPrompt) -> Grammar:
-        if not prompt.may_think:
-            return grammar
-        return msgspec.structs.replace(grammar, thinking=self._thinking(prompt.reasoning_open))
-
-    def _thinking(self, opened: bool) -> Thinking:
-        marks = (
-            getattr(self._reasoning_parser, "OPEN", ""),
-            getattr(self._reasoning_parser, "CLOSE", ""),
-        )
-        if not all(isinstance(mark, str) and mark for mark in marks):
-            raise BadRequest(
-                "The format of the answer cannot be demanded of this model: its thinking has no "
-                "marks that fastmlx could wait for."
-            )
-        return Thinking(*marks, opened)
+        demands = AnswerGrammar(self.tokenizer, self._tool_parser, self._reasoning_parser)
+        return demands.of(request, may_think=prompt.may_think, thinking=prompt.reasoning_open)
 
     @property
     def template(self) -> str:
@@ -319,10 +261,6 @@ class ModelText:
 def thinking_end(module: ModuleType) -> str:
     """What a model that a reasoning parser is for writes at the end of its thinking."""
     return getattr(module, "END", module.CLOSE)
-
-
-def _marks(module: ModuleType | None) -> tuple[str, ...]:
-    return getattr(module, "MARKS", module.MARKERS) if module else ()
 
 
 def _is_system(message: Any) -> bool:

@@ -9,8 +9,9 @@ A parser is a module of `reasoning_parsers/` or `tool_parsers/` with these names
     class Parser                a ReasoningParser or ToolParser, made for each choice
     EXAMPLES: tuple[Example, ...]               its conformance tests
 
-A tool parser whose calls can be demanded says in `FORMS` how they are written (see `tool_grammar`)
-and, if they are others than MARKERS, in `MARKS` which texts there may be tokens. A reasoning parser
+A tool parser whose calls can be demanded says in `FORMS` how they are written (see `tool_grammar`),
+in `AROUND` what it would read as calls beside those that begin with a start (see `held_calls`) and,
+if they are others than MARKERS, in `MARKS` which texts there may be tokens. A reasoning parser
 after whose thinking an answer can be demanded has the marks OPEN and CLOSE, or a `frame` (see
 `reasoning_parsers.harmony`).
 

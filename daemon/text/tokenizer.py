@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -188,6 +188,11 @@ class Tokenizer:
         """The token that stands for just this text beside the trained vocabulary, if there is one:
         `<think>`, `<|im_end|>`."""
         return self._added.get(text)
+
+    @property
+    def added_ids(self) -> Collection[int]:
+        """All tokens beside the trained vocabulary."""
+        return self._added.values()
 
     def label(self, token: int) -> tuple[str, bytes]:
         """A token's text (U+FFFD for parts of characters) and bytes, as log probabilities show."""

@@ -1,4 +1,4 @@
-"""Grammars of tool calls, for requests that demand one.
+"""Grammars of tool calls, for requests that demand one or hold them to their schemas.
 
 A module of `tool_parsers/` says in `FORMS` how its models write calls, as data; here they become
 llguidance's Lark, for the tools that a request declares.
@@ -23,6 +23,17 @@ class Function(NamedTuple):
     name: str
     schema: dict[str, Any]  # of its arguments, an object
     lenient: bool  # what of the schema cannot be enforced is passed over
+
+
+class Piece(NamedTuple):
+    """A part of a text that a model writes."""
+
+    text: str
+    token: int | None  # that it is; None: the text is spelled
+
+    @property
+    def lark(self) -> str:
+        return literal(self.text) if self.token is None else f"<[{self.token}]>"
 
 
 class Rules:
@@ -51,19 +62,19 @@ class Rules:
 
     def text(self, text: str) -> str:
         """Exactly this text; "" for none."""
-        return " ".join(each for each, _ in self._pieces(text))
+        return " ".join(piece.lark for piece in self.pieces(text))
 
     def until(self, closing: str) -> str:
         """Any text up to `closing`, and `closing`, which the text does not contain."""
         before = ""
-        pieces = self._pieces(closing)
-        for i, (_, plain) in enumerate(pieces):
-            if plain is None:
-                text = f"/(?s:.*){_in_regex(before)}/"
-                spelled = f"/(?s:.*){_in_regex(closing)}(?s:.*)/"
-                rest = " ".join(each for each, _ in pieces[i:])
+        pieces = self.pieces(closing)
+        for i, piece in enumerate(pieces):
+            if piece.token is not None:
+                text = f"/(?s:.*){in_regex(before)}/"
+                spelled = f"/(?s:.*){in_regex(closing)}(?s:.*)/"
+                rest = " ".join(each.lark for each in pieces[i:])
                 return f"{self.rule(f'{text} & ~{spelled}', terminal=True)} {rest}"
-            before += plain
+            before += piece.text
         return self.rule("/(?s:.*)/", attributes=f"[suffix={literal(closing)}]")
 
     def json(self, schema: Any, *, lenient: bool) -> str:
@@ -84,32 +95,29 @@ class Rules:
                 first = self.rule(either)
         return f"({first})?" if first and may_be_empty else first
 
-    def _pieces(self, text: str) -> list[tuple[str, str | None]]:
-        """The text as Lark, mark by mark; with each piece its text, None for a token."""
-        pieces: list[tuple[str, str | None]] = []
+    def pieces(self, text: str) -> list[Piece]:
+        """The text, mark by mark."""
+        pieces: list[Piece] = []
         at = 0
         for match in (*self._marks.finditer(text), None):
-            plain = text[at : match.start() if match else len(text)]
-            if plain:
-                pieces.append((literal(plain), plain))
+            if plain := text[at : match.start() if match else len(text)]:
+                pieces.append(Piece(plain, None))
             if match is None:
                 break
             at = match.end()
-            token = self._token(match[0])
-            if token is None:
-                pieces.append((literal(match[0]), match[0]))
-            else:
-                pieces.append((f"<[{token}]>", None))
+            pieces.append(Piece(match[0], self._token(match[0])))
         return pieces
 
 
 class Form(NamedTuple):
     """One way in which a model writes its calls: opening, call, between, call …, closing."""
 
-    call: Callable[[Rules, Function], str]  # Raises ValueError: this one cannot be written so
+    # With the text before it. Raises ValueError: this one cannot be written so.
+    call: Callable[[Rules, Function, str], str]
     opening: str = ""
     closing: str = ""
     between: str | None = None  # None: there is only one call in an answer
+    demanded: bool = True  # False: read where a model writes it, and never asked for
 
 
 def calls(
@@ -122,23 +130,35 @@ def calls(
 ) -> str:
     """One call or, with `parallel`, several; of the tool `name` or of any. Raises ValueError for
     tools that the format cannot name."""
-    chosen = [function for function in map(_function, tools) if name in (None, function.name)]
-    written: list[str] = []
-    for form in forms:
-        one = rules.rule(" | ".join(rules.rule(form.call(rules, each)) for each in chosen))
-        more = ""
-        if parallel and form.between is not None:
-            more = f"({rules.text(form.between)} {one}){{0,{MAX_CALLS - 1}}}"
-        written.append(f"{rules.text(form.opening)} {one} {more} {rules.text(form.closing)}")
+    chosen = [each for each in functions(tools) if name in (None, each.name)]
+    written = [
+        section(form, rules, chosen, form.opening, several=parallel)
+        for form in forms
+        if form.demanded
+    ]
     return rules.rule(" | ".join(written))
 
 
-def json_call(before: str, after: str = "") -> Callable[[Rules, Function], str]:
+def section(
+    form: Form, rules: Rules, chosen: Sequence[Function], opening: str, *, several: bool
+) -> str:
+    """A call of one of these behind `opening` or, with `several`, more of them."""
+
+    def one(before: str) -> str:
+        return rules.rule(" | ".join(rules.rule(form.call(rules, f, before)) for f in chosen))
+
+    more = ""
+    if several and form.between is not None:
+        more = f"({one(form.between)}){{0,{MAX_CALLS - 1}}}"
+    return f"{one(opening)} {more} {rules.text(form.closing)}"
+
+
+def json_call(before: str, after: str = "") -> Callable[[Rules, Function, str], str]:
     """Arguments as a JSON object; in `before`, %s is the name, %d a number."""
 
-    def written(rules: Rules, function: Function) -> str:
+    def written(rules: Rules, function: Function, opening: str) -> str:
         arguments = rules.json(function.schema, lenient=function.lenient)
-        head = with_name(rules, before, function.name)
+        head = with_name(rules, opening + before, function.name)
         return f"{head} {arguments} {rules.text(after)}"
 
     return written
@@ -169,11 +189,21 @@ def required(function: Function) -> frozenset[str]:
     return frozenset(named if isinstance(named, list) else ())
 
 
+def functions(tools: Sequence[Mapping[str, Any]]) -> list[Function]:
+    return [_function(tool) for tool in tools]
+
+
+def is_strict(tool: Mapping[str, Any]) -> bool:
+    """Whether its calls must keep to its schema, and all of it be enforced."""
+    return tool["function"].get("strict") is True
+
+
 def _function(tool: Mapping[str, Any]) -> Function:
     function = tool["function"]
     schema = _OBJECT | (function.get("parameters") or {})
-    return Function(function["name"], schema, function.get("strict") is not True)
+    return Function(function["name"], schema, not is_strict(tool))
 
 
-def _in_regex(text: str) -> str:
-    return re.sub(r"[][/\\.*+?(){}|^$-]", r"\\\g<0>", text)
+def in_regex(text: str) -> str:
+    """The regex, between slashes, that matches just this."""
+    return re.sub(r"[][/\\.*+?(){}|^$-]", r"\\\g<0>", text).replace("\n", r"\n")

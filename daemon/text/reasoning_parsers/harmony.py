@@ -13,7 +13,7 @@ import regex
 
 from ...protocol.events import Event, ReasoningDelta, TextDelta
 from ..parsing import Example, partial_marker
-from ..tool_grammar import Rules
+from ..tool_grammar import Rules, in_regex
 
 CHANNEL, MESSAGE, START = "<|channel|>", "<|message|>", "<|start|>"
 ENDS = ("<|end|>", "<|return|>", "<|call|>")
@@ -108,12 +108,23 @@ class Parser:
             events.append(kind(self._index, text))
 
 
-def frame(rules: Rules, calls: str | None, answer: str | None, *, opened: bool) -> str:
-    """The Lark of an output that is one of `calls`, or this `answer`, perhaps after thinking."""
+def frame(
+    rules: Rules, calls: str | None, answer: str | None, *, opened: bool, free: bool = False
+) -> str:
+    """The Lark of an output that is one of `calls`, or this `answer`, perhaps after thinking. With
+    `free` it may be any messages, and the last of them one of `calls`."""
+    thought = rules.until(BARE_END)
+    if free:
+        marks = "|".join(map(in_regex, (*ENDS, START, CHANNEL)))
+        text = f"/(?s:.*)/ & ~/(?s:.*)({marks})(?s:.*)/"
+        last = rules.rule(text, terminal=True)
+        kinds = ("analysis", "commentary", "final")
+        begun = rules.rule(" | ".join(rules.text(f"{CHANNEL}{kind}{MESSAGE}") for kind in kinds))
+        messages = f"({begun} {thought})* ({calls} | {begun} {last})"
+        return f"({last} | {thought} {messages})" if opened else messages
     messages = [calls] if calls else []
     if answer:
         messages.append(f"{rules.text(f'{CHANNEL}final{MESSAGE}')} {answer}")
-    thought = rules.until(BARE_END)
     thinking = thought if opened else f"({rules.text(OPEN)} {thought})?"
     return f"{thinking} ({' | '.join(messages)})"
 

@@ -12,7 +12,7 @@ from ..tool_grammar import Function, Rules, properties, required, with_name
 _STRING = r'/"([^"\\\x00-\x1f\x7f`]|\\["\\nt])*"/'
 
 
-def python_call(rules: Rules, function: Function) -> str:
+def python_call(rules: Rules, function: Function, opening: str) -> str:
     """`f(a=1, b="x")`. JSON's words are understood, too."""
     needed = required(function)
     if not all(part.isidentifier() for part in function.name.split(".")):
@@ -25,14 +25,14 @@ def python_call(rules: Rules, function: Function) -> str:
         value = rules.rule(_STRING) if free else rules.json(schema, lenient=function.lenient)
         items.append((rules.rule(f"{rules.text(key + '=')} {value}"), key in needed))
     arguments = rules.listed(items, rules.text(", "))
-    return f'{rules.text(f"{function.name}(")} {arguments} ")"'
+    return f'{rules.text(f"{opening}{function.name}(")} {arguments} ")"'
 
 
-def brace_call(quote: str) -> Callable[[Rules, Function], str]:
+def brace_call(quote: str) -> Callable[[Rules, Function, str], str]:
     """`call:f{a:<q>text<q>,b:[1,true]}`."""
 
-    def written(rules: Rules, function: Function) -> str:
-        head = with_name(rules, "call:%s", function.name)
+    def written(rules: Rules, function: Function, opening: str) -> str:
+        head = with_name(rules, f"{opening}call:%s", function.name)
         schema = {"type": "object"} | function.schema
         return f"{head} {_value(rules, schema, schema, quote, function.lenient)}"
 

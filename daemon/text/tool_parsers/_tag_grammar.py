@@ -28,7 +28,7 @@ class TagCall(NamedTuple):
     kinds: tuple[str, str] = ("", "")  # what %k is for a string, and for another value; "" stands
     # for the schema's own type
 
-    def __call__(self, rules: Rules, function: Function) -> str:
+    def __call__(self, rules: Rules, function: Function, opening: str) -> str:
         needed = required(function)
         types = parameter_types([{"name": function.name, "parameters": function.schema}])
         kinds = types.get(function.name, {})
@@ -44,11 +44,11 @@ class TagCall(NamedTuple):
         parameters = rules.listed(items)
         open_ended = any(function.schema.get(key) for key in _OPEN_ENDED)
         if not items and open_ended and "%s" not in self.closing:
-            opening, closing = self._opening("\0", self.kinds[0], "string").split("\0")
-            any_of = f"{rules.text(opening)} {_ANY_KEY} {rules.text(closing)}"
+            before, behind = self._opening("\0", self.kinds[0], "string").split("\0")
+            any_of = f"{rules.text(before)} {_ANY_KEY} {rules.text(behind)}"
             value = f"{rules.until(self.closing)} {rules.text(self.between)}"
             parameters = f"({any_of} {value}){{0,{MAX_ANY}}}"
-        head = with_name(rules, self.before, function.name)
+        head = with_name(rules, opening + self.before, function.name)
         return f"{head} {parameters} {rules.text(self.after)}"
 
     def _parameter(

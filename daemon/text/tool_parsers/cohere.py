@@ -11,6 +11,7 @@ from ._json_calls import JSON_HEADS, json_closes
 
 OPEN, CLOSE = "<|START_ACTION|>", "<|END_ACTION|>"
 MARKERS = (OPEN, CLOSE)
+OLDER = ("Action: ```json", "Action:```json")
 
 
 def detect(chat_template: str) -> bool:
@@ -19,7 +20,7 @@ def detect(chat_template: str) -> bool:
 
 class Parser(CallParser):
     format = CallFormat(
-        (OPEN, "Action: ```json", "Action:```json"),
+        (OPEN, *OLDER),
         JSON_HEADS,
         closes=json_closes(CLOSE, "```"),
         ends=(CLOSE, "```"),
@@ -32,6 +33,16 @@ FORMS = (
         f"{OPEN}[\n",
         f"\n]{CLOSE}",
         between=",\n",
+    ),
+    *(
+        Form(
+            json_call('    {"tool_name": "%s", "parameters": ', "}"),
+            f"{start}\n[\n",
+            "\n]\n```",
+            between=",\n",
+            demanded=False,
+        )
+        for start in OLDER
     ),
 )
 

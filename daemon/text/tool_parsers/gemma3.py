@@ -23,7 +23,10 @@ class Parser(CallParser):
     format = CallFormat(MARKERS, (Whole(regex.compile(""), "```", python_calls),))
 
 
-FORMS = (Form(python_call, "```tool_code\n", "\n```", between="\n"),)
+FORMS = (
+    Form(python_call, f"{MARKERS[0]}\n", "\n```", between="\n"),
+    Form(python_call, f"{MARKERS[1]}\n", "\n```", between="\n", demanded=False),
+)
 
 EXAMPLES = (
     Example('```tool_code\nprint(f(a="x"))\n```', calls=(Call("f", '{"a": "x"}'),)),

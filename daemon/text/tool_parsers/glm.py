@@ -7,6 +7,7 @@ from functools import partial
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example, tool
 from ..tool_grammar import Form
 from ._calls import CallParser
@@ -53,6 +54,7 @@ def _form(line: str) -> Form:
 
 
 FORMS = (_form("\n"), _form(""))  # up to 4.6, and from 4.7 on
+AROUND = Around(never=("<arg_key>", CLOSE))
 
 _TOOLS = (tool("w", city="string", days="integer"),)
 

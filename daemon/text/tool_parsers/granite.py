@@ -21,7 +21,11 @@ class Parser(CallParser):
     format = CallFormat(MARKERS, JSON_HEADS, closes=json_closes())
 
 
-FORMS = (Form(json_call('{"name": "%s", "arguments": ', "}"), f"{OPEN}[", "]", between=", "),)
+_CALL = json_call('{"name": "%s", "arguments": ', "}")
+FORMS = (
+    Form(_CALL, f"{OPEN}[", "]", between=", "),
+    Form(_CALL, "<tool_call>[", "]", between=", ", demanded=False),
+)
 
 EXAMPLES = (
     Example(

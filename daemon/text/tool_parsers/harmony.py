@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example
 from ..tool_grammar import Form, json_call
 from ._calls import CallParser
@@ -43,7 +44,11 @@ class Parser(CallParser):
 
 
 # What ends the message ends the answer: gpt-oss makes one call at a time.
-FORMS = (Form(json_call(f"{CHANNEL}commentary to=functions.%s {CONSTRAIN}json{MESSAGE}")),)
+_CALL = f"{CHANNEL}commentary to=functions."
+FORMS = (Form(json_call(f"%s {CONSTRAIN}json{MESSAGE}"), _CALL),)
+AROUND = Around(
+    starts=(_CALL,), never_like=r"((commentary|analysis)\s*to=|assistant to=functions\.)"
+)
 
 EXAMPLES = (
     Example(

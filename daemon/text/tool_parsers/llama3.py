@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example
 from ..tool_grammar import Form, json_call
 from ._calls import CallParser
@@ -28,7 +29,14 @@ class Parser(CallParser):
     )
 
 
-FORMS = (Form(json_call('{"name": "%s", "parameters": ', "}"), between="; "),)
+_CALL = json_call('{"name": "%s", "parameters": ', "}")
+FORMS = (
+    Form(_CALL, between="; "),
+    Form(_CALL, OPEN, between="; ", demanded=False),
+)
+AROUND = Around(
+    first=r'\[?\s*\{\s*"(name|type)"\s*:((?s:.*)"name"\s*:)?\s*"%s"', after=r"\s*[\[,;{]"
+)
 
 EXAMPLES = (
     Example(

@@ -6,6 +6,7 @@ from functools import partial
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example
 from ..tool_grammar import Form, json_call
 from ._calls import CallParser
@@ -58,6 +59,7 @@ FORMS = (
         between=f"\n{CLOSE}\n{OPEN}\n",
     ),
 )
+AROUND = Around(never=("<longcat_arg_key>", CLOSE), after=r"\s*[\[,;{]")
 
 EXAMPLES = (
     Example(

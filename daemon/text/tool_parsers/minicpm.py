@@ -6,6 +6,7 @@ from functools import partial
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example, tool
 from ..tool_grammar import Form
 from ._calls import CallParser
@@ -42,8 +43,9 @@ class Parser(CallParser):
 
 
 FORMS = (
-    Form(TagCall('<function name="%s">', '<param name="%s">', "</param>", "", CLOSE), between="\n"),
+    Form(TagCall('"%s">', '<param name="%s">', "</param>", "", CLOSE), OPEN, between=f"\n{OPEN}"),
 )
+AROUND = Around(after="""["']?[^"'<>\\s]+["']?\\s*>""")
 
 EXAMPLES = (
     Example(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example
 from ..tool_grammar import Form, json_call
 from ._calls import CallParser
@@ -38,6 +39,7 @@ FORMS = (
     Form(json_call(f"%s{ARGS}"), OPEN, between=OPEN),
     Form(json_call('{"name": "%s", "arguments": ', "}"), f"{OPEN}[", "]", between=", "),
 )
+AROUND = Around(never=(ARGS,), after=r"\s*[\[,;{]")
 
 EXAMPLES = (
     Example(

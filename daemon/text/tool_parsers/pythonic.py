@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example
 from ..tool_grammar import Form
 from ._calls import CallParser
@@ -31,7 +32,11 @@ class Parser(CallParser):
     )
 
 
-FORMS = (Form(python_call, "[", "]", between=", "),)
+FORMS = (
+    Form(python_call, "[", "]", between=", "),
+    Form(python_call, f"{MARKERS[0]}[", f"]{MARKERS[1]}", between=", ", demanded=False),
+)
+AROUND = Around(first=r"\[\s*[A-Za-z_][\w.]*\(", after=r"\s*\S")
 
 EXAMPLES = (
     Example(

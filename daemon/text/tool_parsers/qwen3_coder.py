@@ -44,7 +44,10 @@ class Parser(CallParser):
 
 
 CALL = TagCall("<function=%s>\n", "<parameter=%s>\n", "</parameter>", "\n", "</function>", pad="\n")
-FORMS = (Form(CALL, f"{OPEN}\n", f"\n{CLOSE}", between=f"\n{CLOSE}\n{OPEN}\n"),)
+FORMS = (
+    Form(CALL, f"{OPEN}\n", f"\n{CLOSE}", between=f"\n{CLOSE}\n{OPEN}\n"),
+    Form(CALL._replace(before="%s>\n"), FUNCTION, f"\n{CLOSE}", demanded=False),
+)
 
 _TOOLS = (tool("w", city="string", days="integer", x=None),)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import regex
 
+from ..held_calls import Around
 from ..parsing import Call, Example
 from ..tool_grammar import Form, json_call
 from ._calls import CallParser
@@ -11,6 +12,7 @@ from ._format import CallFormat
 from ._json_calls import JSON_HEADS, json_closes
 
 MARKERS = ("```json",)
+MARKS = ()
 
 
 def detect(chat_template: str) -> bool:
@@ -26,7 +28,22 @@ class Parser(CallParser):
     )
 
 
-FORMS = (Form(json_call('{"name": "%s", "arguments": ', "}"), "[", "]", between=", "),)
+_FENCED = '```json\n[{"name": "'
+FORMS = (
+    Form(json_call('{"name": "%s", "arguments": ', "}"), "[", "]", between=", "),
+    Form(
+        json_call('%s", "arguments": ', "}"),
+        _FENCED,
+        "]\n```",
+        between=', {"name": "',
+        demanded=False,
+    ),
+)
+AROUND = Around(
+    starts=(_FENCED,),
+    never_like=r'```json\s*\[?\s*\{(?s:.*)"name"\s*:\s*"%s"',
+    first=r'\[\s*\{\s*"name"\s*:((?s:.*)"name"\s*:)?\s*"%s"',
+)
 
 EXAMPLES = (
     Example(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from live import LiveDaemon
 from openai import BadRequestError, OpenAI
+from tokenizers import Tokenizer
 
 BODY = """\
 {%- for message in messages %}{{- message.content + '\\n' }}{%- endfor %}
@@ -59,6 +60,14 @@ def client(
         yield client
 
 
+@pytest.fixture(scope="module")
+def opening(tiny_model: Callable[..., Path]) -> int:
+    tokenizer = Tokenizer.from_file(str(tiny_model("qwen3") / "tokenizer.json"))
+    token = tokenizer.token_to_id("<tool_call>")
+    assert token is not None
+    return token
+
+
 @pytest.mark.parametrize("model", [name for name in TEMPLATES if name != "plain"])
 def test_the_call_comes_in_the_familys_own_format(client: OpenAI, model: str) -> None:
     answer = client.chat.completions.create(
@@ -71,6 +80,44 @@ def test_the_call_comes_in_the_familys_own_format(client: OpenAI, model: str) ->
     assert 1 <= arguments["days"] <= 9
     assert answer.finish_reason == "tool_calls"
     assert answer.message.content is None
+
+
+def test_the_calls_of_a_strict_tool_keep_its_schema_though_none_is_demanded(
+    client: OpenAI, opening: int
+) -> None:
+    strict = [tool | {"function": tool["function"] | {"strict": True}} for tool in TOOLS]
+    # It would say nothing else, were it not for the rest of the call.
+    eager: dict[str, Any] = ASKED | {"logit_bias": {str(opening): 50}, "max_tokens": 20}
+    loose = client.chat.completions.create(model="coder", tools=TOOLS, **eager).choices[0]
+    eager["max_tokens"] = 250
+    assert "<tool_call>" * 9 in (loose.message.content or "")
+    held = client.chat.completions.create(model="coder", tools=strict, **eager).choices[0]
+    assert held.message.tool_calls and not held.message.content
+    for call in held.message.tool_calls[:-1]:  # the last may be cut off
+        assert call.type == "function"
+        arguments = json.loads(call.function.arguments)
+        assert arguments.keys() == {"city", "days"}
+        assert arguments["city"] in ("Ulm", "Rome") and 1 <= arguments["days"] <= 9
+    assert len(held.message.tool_calls) > 1
+    never: dict[str, Any] = ASKED | {"logit_bias": {str(opening): -100}, "max_tokens": 30}
+    for tools in (TOOLS, strict):  # what is no call is as free as without
+        said = client.chat.completions.create(model="coder", tools=tools, **never).choices[0]
+        assert not said.message.tool_calls and said.message.content
+
+
+def test_a_strict_tool_whose_schema_cannot_be_enforced_is_refused(client: OpenAI) -> None:
+    function = {"name": "f", "parameters": {"type": "object", "not": {}}}
+    tools: list[Any] = [{"type": "function", "function": function | {"strict": True}}]
+    with pytest.raises(BadRequestError, match=r"tools\[0\].function.parameters"):
+        client.chat.completions.create(model="coder", tools=tools, **ASKED)
+    claude: list[Any] = [{"name": "f", "input_schema": function["parameters"], "strict": True}]
+    asked = {"model": "coder", "max_tokens": 9, "messages": ASKED["messages"]}
+    for path, fields in (
+        ("/messages", {"tools": claude}),
+        ("/responses", {"tools": [{"type": "function", **function, "strict": True}], "input": "?"}),
+    ):
+        with pytest.raises(BadRequestError, match=r"tools\[0\].function.parameters"):
+            client.post(path, body=asked | fields, cast_to=object)
 
 
 def test_gpt_oss_answers_in_its_final_channel(client: OpenAI) -> None:

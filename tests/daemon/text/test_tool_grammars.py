@@ -13,8 +13,10 @@ import pytest
 from fastmlx.daemon.protocol.events import TextDelta, ToolCallArguments, ToolCallStarted
 from fastmlx.daemon.protocol.grammar import Grammar
 from fastmlx.daemon.text.grammar import as_rule
+from fastmlx.daemon.text.held_calls import Around, held_calls
 from fastmlx.daemon.text.model_text import REASONING_PARSERS, TOOL_PARSERS
 from fastmlx.daemon.text.tool_grammar import Rules, calls
+from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -86,11 +88,8 @@ class Vocabulary:
         tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
         if tokens:
             tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in marks])
-        self.tokens = {
-            mark: tokenizer.token_to_id(mark)
-            for mark in marks
-            if tokenizer.token_to_id(mark) is not None
-        }
+        found = ((mark, tokenizer.token_to_id(mark)) for mark in marks)
+        self.tokens: dict[str, int] = {mark: id_ for mark, id_ in found if id_ is not None}
         self.plain = tokenizer
         self.guide = LLTokenizer(tokenizer.to_str(), eos_token=256)
 
@@ -128,12 +127,12 @@ def written(grammar: str, vocabulary: Vocabulary, closings: tuple[str, ...], see
     return vocabulary.text(tokens)
 
 
-def read(module: ModuleType, text: str) -> list[tuple[str, Any]]:
-    """The calls; the text must be nothing else."""
+def read(module: ModuleType, text: str, *, alone: bool = True) -> list[tuple[str, Any]]:
+    """The calls; `alone`: the text must be nothing else."""
     parser = module.Parser(0, TOOLS)
     found: list[tuple[str, str]] = []
     for event in [*parser.push(text), *parser.finish()]:
-        assert not isinstance(event, TextDelta), (text, event.text)
+        assert not (alone and isinstance(event, TextDelta)), (text, event)
         if isinstance(event, ToolCallStarted):
             found.append((event.name, ""))
         elif isinstance(event, ToolCallArguments):
@@ -176,6 +175,85 @@ def test_a_named_tool_is_the_only_one(module: ModuleType) -> None:
     for seed in range(3):
         [(name, _)] = read(module, written(rules.source(start), vocabulary, CLOSINGS, seed))
         assert name == "move"
+
+
+LOOSE = [
+    function(
+        name,
+        {
+            "properties": {"bad": {"enum": [1]}},
+            "required": ["bad"],
+            "additionalProperties": False,
+        },
+    )
+    for name in SCHEMAS
+]
+
+
+def takes(matcher: LLMatcher, vocabulary: Vocabulary, text: str) -> bool:
+    """Whether an answer may be this and no more."""
+    state = matcher.deep_copy()
+    tokens = vocabulary.plain.encode(text).ids
+    return state.validate_tokens(tokens) == len(tokens) and (
+        state.consume_tokens(tokens) and state.is_accepting()
+    )
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_an_answer_may_say_anything_but_its_calls_keep_their_schema(
+    module: ModuleType, tokens: bool
+) -> None:
+    marks = getattr(module, "MARKS", module.MARKERS)
+    vocabulary = Vocabulary((*marks, "<other>"), tokens=tokens)
+
+    def source(tools: list[dict[str, Any]], name: str | None = None) -> str:
+        rules = Rules(marks, vocabulary.tokens.get)
+        return rules.source(calls(module.FORMS, rules, tools, name=name, parallel=True))
+
+    rules = Rules(marks, vocabulary.tokens.get)
+    around = getattr(module, "AROUND", Around())
+    starts = module.Parser.format.starts
+    start = held_calls(module.FORMS, around, starts, rules, TOOLS, vocabulary.tokens.values())
+    matcher = LLMatcher(vocabulary.guide, LLMatcher.grammar_from_lark(rules.source(start)))
+    assert not matcher.is_error(), matcher.get_error()
+
+    good = [written(source(TOOLS), vocabulary, CLOSINGS, seed) for seed in range(3)]
+    bad = [
+        *(written(source(LOOSE, name), vocabulary, CLOSINGS, 1) for name in SCHEMAS),
+        *(example.output for example in module.EXAMPLES if example.calls),
+    ]
+    plain = ["", "So.", " \n", "{}", 'As {"a": [1]}', "1 < 2; [x](y) <b>", "<other>é"]
+    for text in (*plain, *good, *(f"\n\n{call}" for call in good)):
+        assert takes(matcher, vocabulary, text), text
+    if module.Parser.format.bare is None:  # others begin their answer with the call
+        for call in good:
+            assert takes(matcher, vocabulary, f"Hm, <other>{call}"), call
+    if not around.after:
+        for call in good:
+            assert takes(matcher, vocabulary, f"{call}\nDone"), call
+
+    chance = random.Random(1)
+    between = [*plain, "; ", ", ", "[", "]", "{", *marks]
+    for _ in range(100):
+        parts = chance.choices([*good, *bad, *between], k=chance.randint(1, 4))
+        text = "".join(parts)
+        if chance.random() < 0.5:
+            place = chance.randrange(len(text) + 1)
+            text = text[:place] + chance.choice(["", *'{}[]"<>, x']) + text[place + 1 :]
+        assert not takes(matcher, vocabulary, text) or all(
+            map(fits, read(module, text, alone=False))
+        )
+    for call in bad:
+        assert not takes(matcher, vocabulary, call) or all(
+            map(fits, read(module, call, alone=False))
+        ), call
+
+
+def fits(call: tuple[str, Any]) -> bool:
+    """Whether it keeps to its schema."""
+    name, arguments = call
+    return name in SCHEMAS and Draft202012Validator(SCHEMAS[name]).is_valid(arguments)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +300,35 @@ def test_gpt_oss_may_think_or_answer_at_once(tokens: bool) -> None:
     assert takes(call, demanded=True) and takes(thinking + call, demanded=True)
     assert not takes(final, demanded=True)
     assert not takes("1") and not takes(thinking + "1")
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_gpt_oss_may_say_anything_where_only_its_calls_are_held(tokens: bool) -> None:
+    module, tools = REASONING_PARSERS.get("harmony"), TOOL_PARSERS.get("harmony")
+    vocabulary = Vocabulary(module.MARKERS, tokens=tokens)
+
+    def allows(text: str, *, opened: bool = False) -> bool:
+        rules = Rules(module.MARKERS, vocabulary.tokens.get)
+        one = calls(tools.FORMS, rules, TOOLS, name=None, parallel=True)
+        source = rules.source(module.frame(rules, one, None, opened=opened, free=True))
+        matcher = LLMatcher(vocabulary.guide, LLMatcher.grammar_from_lark(source))
+        assert not matcher.is_error(), matcher.get_error()
+        return takes(matcher, vocabulary, text)
+
+    ended = "<|end|><|start|>assistant"
+    thinking = f"<|channel|>analysis<|message|>Hm, <b>.{ended}"
+    preamble = f"<|channel|>commentary<|message|>I look.{ended}"
+    final = "<|channel|>final<|message|>So it is."
+    call = "<|channel|>commentary to=functions.%s <|constrain|>json<|message|>%s"
+    for last in (final, call % ("now", "{}"), call % ("move", '{"path": [true]}')):
+        assert allows(last) and allows(thinking + last) and allows(thinking + preamble + last)
+        assert allows(f"So.{ended}{last}", opened=True)
+        assert allows(f"So.{ended}{thinking}{last}", opened=True)
+    assert allows("<|channel|>analysis<|message|>Hm") and allows("Hm", opened=True)
+    for wrong in (call % ("now", '{"a": 1}'), call % ("later", "{}"), call % ("move", "[]")):
+        assert not allows(wrong) and not allows(thinking + wrong)
+        assert not allows(f"So.{ended}{wrong}", opened=True)
+    assert not allows("<|channel|>analysis to=functions.now<|message|>{}")
 
 
 @pytest.mark.parametrize("name", ["pythonic", "hermes"])
