@@ -57,7 +57,10 @@ def run(connection: socket.socket) -> int:
     while True:
         messages = _receive(pipe.inbox, wait=core.idle)
         if not messages and core.idle and not tidy:
+            core.check()  # now, as it looks at all that is cached and nobody waits for it
             release_unused_memory()
+            if core.share is not None:
+                core.share.rest()
             tidy = True
         if core.idle and not messages and core.reuse is not None:
             core.reuse.tend()
@@ -80,8 +83,6 @@ def run(connection: socket.socket) -> int:
                 pipe.send(wire.Tokens(rows))
             if core.share is not None:
                 core.share.keep()
-            if core.idle:
-                core.check()
         if core.rejected:
             for rejected in core.rejected:
                 pipe.send(rejected)
@@ -208,13 +209,19 @@ def prepare(
         reuse=reuse,
     )
     if lockstep.alone:
+        resident = Resident()
+
+        def set_limit(limit_bytes: int) -> None:
+            device.bound_memory(limit_bytes)
+            resident.bound(limit_bytes)
+
         core.share = MemoryShare(
             core,
             weights_bytes=loaded.weights_bytes,
             kv_bytes_per_token=warmed.kv_bytes_per_token,
             hot_bytes=load.hot_bytes,
-            set_limit=device.bound_memory,
-            tidy=Resident().tidy,
+            set_limit=set_limit,
+            tidy=resident.tidy,
         )
     ready = wire.Ready(
         context=loaded.context,

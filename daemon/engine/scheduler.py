@@ -204,15 +204,16 @@ class Scheduler:
         ]
 
     def plan(self, budget: Budget) -> Plan:
-        """Admits what fits and hands out the step's prefill; without running rows there is nobody
-        to keep waiting, and `step_prefill` alone bounds it."""
+        """Admits what fits and hands out the step's prefill; without rows that go on nobody is
+        kept waiting, and `step_prefill` alone bounds it."""
         self.admit()
         leading = [
             sequence for sequence in self.prefilling if not (sequence.follows or waits(sequence))
         ]
         missing = [(s.prefill_tokens, s.num_prefilled) for s in leading]
         known = [s.cached_tokens for s in leading]
-        granted = budget.grants(missing, known) if self.running else self._all_at_once(missing)
+        delays = any(row.goes_on for row in self.running)
+        granted = budget.grants(missing, known) if delays else self._all_at_once(missing)
         tokens = dict(zip(map(id, leading), granted, strict=True))
         chunks: list[Chunk] = []
         joining: list[Sequence] = []

@@ -137,6 +137,11 @@ class Sequence:
         """True when max_tokens are submitted: the row can leave before they are read."""
         return self.num_sampled >= self.sampling.max_tokens
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether this running row wants a token after the next one."""
+        return self.num_sampled + 1 < self.sampling.max_tokens
+
     def news(self, now_s: float) -> tuple[int, list[list[TokenLogprob]] | None, float]:
         """What goes with its first row alone: cached tokens, the prompt's log probabilities, and
         milliseconds since it was admitted."""

@@ -45,10 +45,11 @@ class MemoryShare:
         kv_bytes_per_token: int,
         hot_bytes: int,
         set_limit: Callable[[int], None],
-        tidy: Callable[[], int] = lambda: 0,
+        tidy: Callable[[int], int] = lambda free_bytes: 0,
     ) -> None:
         """`set_limit` bounds the allocator: what it keeps for reuse counts, too. `tidy` gives back
-        what the process holds and does not use, and returns how much of that stays, in bytes."""
+        what the process holds and does not use, where that is more than it is told to be free, and
+        returns how much stays, in bytes."""
         self.hot_bytes = hot_bytes  # the most that the hot tier may have
         self._core = core
         self._bytes_per_token = kv_bytes_per_token
@@ -75,12 +76,18 @@ class MemoryShare:
         if self.limit_bytes is not None and (due or core.num_running != self._members):
             self._divide(self.limit_bytes)
 
+    def rest(self) -> None:
+        """To be called when nothing runs: nothing that is not used is held."""
+        self._tidy(0)
+
     def _divide(self, limit_bytes: int) -> None:
         core = self._core
         self._looked_at, self._members = core.steps, core.num_running
-        room = max(0, limit_bytes - self._fixed_bytes - self._tidy())
         scheduler = core.scheduler
         used = core.kv_bytes
+        hot = core.reuse.cache.tree.nbytes if core.reuse is not None else 0
+        room = limit_bytes - self._fixed_bytes
+        room = max(0, room - self._tidy(max(0, room - used - hot)))
         if self._bytes_per_token:
             # Buffers take what they take, whatever was reckoned; what is yet to come is reckoned.
             beyond = used - scheduler.held * self._bytes_per_token

@@ -56,6 +56,15 @@ def test_with_nobody_decoding_a_prompt_is_prefilled_in_large_chunks() -> None:
     assert advance(scheduler) == ALONE_STEP_TOKENS
 
 
+def test_rows_at_their_last_token_keep_no_prompt_waiting() -> None:
+    for max_tokens, granted in ((3, 50), (2, 600)):
+        scheduler = Scheduler(max_concurrent=8, step_tokens=1000)
+        scheduler.add(sequence(1, prompt_tokens=2, max_tokens=max_tokens))
+        advance(scheduler)
+        scheduler.add(sequence(2, prompt_tokens=601))
+        assert advance(scheduler, long_tokens=50) == granted
+
+
 def test_prefill_goes_on_however_many_rows_decode() -> None:
     scheduler = Scheduler(max_concurrent=300, step_tokens=16)
     for number in range(200):

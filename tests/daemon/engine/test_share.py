@@ -40,6 +40,34 @@ def test_the_hot_tier_gets_what_running_sequences_leave(tiny_model: Callable[...
     assert core.reuse.cache.hot_bytes == 1  # and the tier is still wanted
 
 
+def test_freed_memory_is_given_back_when_the_room_gets_scarce_or_nothing_runs(
+    tiny_model: Callable[..., Path],
+):
+    core = core_at(tiny_model("qwen3"), hot_bytes=64 * MIB, max_kv_tokens=1 << 20)
+    told: list[int] = []
+
+    def tidy(free_bytes: int) -> int:
+        told.append(free_bytes)
+        return 2 * MIB
+
+    share = MemoryShare(
+        core,
+        weights_bytes=0,
+        kv_bytes_per_token=1024,
+        hot_bytes=64 * MIB,
+        set_limit=unbounded,
+        tidy=tidy,
+    )
+    share.limit(ACTIVATION_MIN_BYTES + 10 * MIB)
+    assert told.pop() == 10 * MIB
+    assert core.scheduler.max_kv_tokens == 8 * MIB // 1024
+    run(core, [Generate(1, list(range(3, 43)), sampling=greedy(4))])
+    share.keep()
+    assert told.pop() == 10 * MIB - core.kv_bytes - core.reuse.cache.tree.nbytes < 10 * MIB
+    share.rest()
+    assert told.pop() == 0
+
+
 @pytest.mark.parametrize("arch", ["qwen3", "qwen3_5"])
 def test_answers_are_the_same_while_the_limit_changes_all_the_time(
     tiny_model: Callable[..., Path], arch: str
