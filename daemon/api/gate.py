@@ -9,9 +9,10 @@ blueprint of the pages makes the way to its sign-in page.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sanic import Request
+from sanic.exceptions import BadURL
 from sanic.http import Http
 from sanic.response import HTTPResponse, empty
 
@@ -30,6 +31,15 @@ class GatedRequest(Request):
     """A request whose body is read only for those whom the gate lets through."""
 
     admitted = False
+
+    def __init__(self, url_bytes: bytes, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(url_bytes, *args, **kwargs)
+        except BadURL:
+            # The one for which Sanic answers that a request was none.
+            if kwargs.get("method") != "NONE":
+                raise
+            super().__init__(b"*", *args, **kwargs)
 
     async def receive_body(self) -> None:
         """Raises Forbidden and Unauthorized."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import resource
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +30,34 @@ def plain(tiny_model: Callable[..., Path]) -> str:
     return f"models:\n  m: {{path: {tiny_model('qwen3')}, max_concurrent: 32, max_waiting: 200}}\n"
 
 
+# Front and engines write down what they hold when they are asked to by a signal.
+COUNTING = """\
+import collections, gc, json, os, pathlib, signal
+def count(*_):
+    gc.collect()
+    classes = collections.Counter(map(type, gc.get_objects()))
+    kinds = {{f"{{each.__module__}}.{{each.__qualname__}}": n for each, n in classes.items()}}
+    written = pathlib.Path({folder!r}, f"{{os.getpid()}}.new")
+    written.write_text(json.dumps(kinds))
+    written.rename(written.with_suffix(".json"))
+signal.signal(signal.SIGUSR1, count)
+"""
+
+
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, plain: str) -> Iterator[LiveDaemon]:
-    with LiveDaemon(tmp_path_factory.mktemp("abuse"), plain) as running:
+def counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("counts")
+    (folder / "sitecustomize.py").write_text(COUNTING.format(folder=str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    tmp_path_factory: pytest.TempPathFactory, plain: str, counts: Path
+) -> Iterator[LiveDaemon]:
+    paths = filter(None, [str(counts), os.environ.get("PYTHONPATH", "")])
+    environment = {"PYTHONPATH": os.pathsep.join(paths)}
+    with LiveDaemon(tmp_path_factory.mktemp("abuse"), plain, environment=environment) as running:
         with running.http() as http:
             http.post("/api/models/m/load").raise_for_status()
         yield running
@@ -222,7 +249,24 @@ def test_a_client_that_stops_reading_costs_nobody_anything(daemon: LiveDaemon) -
             assert b"data: [DONE]" in received
 
 
-def test_a_thousand_connections_dropped_in_the_middle_leave_nothing(daemon: LiveDaemon) -> None:
+def objects(pid: int, folder: Path, daemon: LiveDaemon) -> dict[str, int]:
+    """What a process holds of ours and of what serves connections, by class, but for the prefixes
+    that the cache keeps on purpose."""
+    file = folder / f"{pid}.json"
+    file.unlink(missing_ok=True)
+    os.kill(pid, signal.SIGUSR1)
+    daemon.wait_until(file.exists, 30, "it has counted")
+    ours = ("fastmlx.", "sanic.", "asyncio.", "_asyncio.", "uvloop.")
+    return {
+        kind: n
+        for kind, n in json.loads(file.read_text()).items()
+        if kind.startswith(ours) and not kind.startswith("fastmlx.daemon.engine.kv.")
+    }
+
+
+def test_a_thousand_connections_dropped_in_the_middle_leave_nothing(
+    daemon: LiveDaemon, counts: Path
+) -> None:
     def drop(number: int) -> None:
         with contextlib.ExitStack() as held:
             connections = [held.enter_context(connect(daemon)) for _ in range(number)]
@@ -235,16 +279,38 @@ def test_a_thousand_connections_dropped_in_the_middle_leave_nothing(daemon: Live
     def left() -> tuple[int, int, int]:
         return (gauge(daemon, "connections"), gauge(daemon, "tasks"), front.num_fds())
 
+    def grown() -> dict[str, int]:
+        """Kinds of objects of which there are more than before, but for a few that come and go."""
+        now = [objects(pid, counts, daemon) for pid in pids]
+        return {
+            kind: n - before.get(kind, 0)
+            for mine, before in zip(now, held, strict=True)
+            for kind, n in mine.items()
+            if n - before.get(kind, 0) > 20
+        }
+
     front = psutil.Process(daemon.pid)
     drop(100)  # pools and buffers grow to their size
     before, before_bytes = left(), front.memory_info().rss
+    pids = [daemon.pid, daemon.model("m")["pid"]]
+    held = [objects(pid, counts, daemon) for pid in pids]
     for _ in range(10):
         drop(100)
     daemon.wait_until(lambda: left() <= before, 30, f"connections, tasks and files as in {before}")
     assert front.memory_info().rss - before_bytes < 20 * MB
+    daemon.wait_until(lambda: not grown(), 30, "no objects are left of a thousand requests")
 
 
 # ---- what is no request
+
+
+def test_an_address_that_is_none_is_answered(daemon: LiveDaemon) -> None:
+    for line in (b"GET /health\x1b[31m", b"GET /\n/health", b"GET http://[x/"):
+        with connect(daemon) as connection:
+            connection.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            received = rest_of(connection)
+        assert received.startswith(b"HTTP/1.1 400 "), (line, received)
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["message"]
 
 
 def test_a_header_has_a_largest_size(daemon: LiveDaemon) -> None:
