@@ -18,21 +18,32 @@ from urllib.parse import urlsplit
 from .protocol.errors import Forbidden
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Suffixes that public DNS does not serve: mDNS, loopback, private networks.
-PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+# Suffixes that public DNS does not serve, but whoever is in the same network may: mDNS, routers.
+PRIVATE_SUFFIXES = (".local", ".internal", ".lan", ".home.arpa")
+# How containers on this machine call it.
+_FROM_CONTAINERS = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 CORS_MAX_AGE_S = 600
 _HOST = re.compile(r"^(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/@\s]+))(?::\d{1,5})?$")
 
 
 def check_request(
-    method: str, headers: Mapping[str, str], *, bound_host: str, cors_origins: Collection[str]
+    method: str,
+    headers: Mapping[str, str],
+    *,
+    bound_host: str,
+    cors_origins: Collection[str],
+    machine: str = "",
+    exposed: bool = False,
 ) -> None:
     """Raises Forbidden for a Host that is not ours, and for a change asked for by a foreign page.
 
-    `headers` needs lower-case names. Programs send no Origin and are not concerned.
+    `headers` needs lower-case names. Programs send no Origin and are not concerned. `machine` is
+    its name; `exposed`: other machines reach the server, which then lets nobody in without a key.
     """
     host = headers.get("host")
-    if host and not is_our_host(host, bound_host=bound_host, cors_origins=cors_origins):
+    if host and not is_our_host(
+        host, bound_host=bound_host, cors_origins=cors_origins, machine=machine, exposed=exposed
+    ):
         raise Forbidden(
             f"The Host header names '{host[:100]}', which is not this server. Use localhost or an "
             "IP address, or list the origin under server.cors_origins."
@@ -49,19 +60,31 @@ def check_request(
         raise Forbidden("Pages of other sites may not use this server.")
 
 
-def is_our_host(host: str, *, bound_host: str, cors_origins: Collection[str]) -> bool:
-    """IP addresses, localhost, names without a dot, private suffixes, the address that we are
-    bound to, and the hosts of listed origins."""
+def is_our_host(
+    host: str,
+    *,
+    bound_host: str,
+    cors_origins: Collection[str],
+    machine: str = "",
+    exposed: bool = False,
+) -> bool:
+    """IP addresses, localhost, this machine's name, the address that we are bound to, and the hosts
+    of listed origins. A server that is `exposed` has other names in its network, too, and no harm
+    comes from who claims one: his page has neither a key nor the cookie of another name."""
     found = _HOST.match(host)
     if found is None:
         return False
     if found["v6"]:
         return _is_address(found["v6"])
     name = found["name"].lower().rstrip(".")
-    if _is_address(name) or "." not in name or name == bound_host.lower():
+    if _is_address(name) or name == bound_host.lower():
         return True
-    if name.endswith(PRIVATE_SUFFIXES):
+    if name == "localhost" or name.endswith(".localhost") or name in _FROM_CONTAINERS:
         return True
+    if "." not in name or name.endswith(PRIVATE_SUFFIXES):
+        first, mine = name.partition(".")[0], machine.lower().partition(".")[0]
+        if exposed or first == mine:
+            return True
     return any(urlsplit(origin).hostname == name for origin in cors_origins)
 
 

@@ -9,10 +9,11 @@ blueprint of the pages makes the way to its sign-in page.
 
 from __future__ import annotations
 
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from sanic import Request
-from sanic.exceptions import BadURL
+from sanic.exceptions import BadRequest, BadURL
 from sanic.http import Http
 from sanic.response import HTTPResponse, empty
 
@@ -40,6 +41,10 @@ class GatedRequest(Request):
             if kwargs.get("method") != "NONE":
                 raise
             super().__init__(b"*", *args, **kwargs)
+        # Where one program reads "Transfer-Encoding :" and another does not, they disagree on where
+        # the next request begins (RFC 9112, 5.1).
+        if any(name.rstrip() != name for name in self.headers):
+            raise BadRequest("No space may stand between a header's name and its colon.")
 
     async def receive_body(self) -> None:
         """Raises Forbidden and Unauthorized."""
@@ -88,7 +93,12 @@ def authorize(request: Request, method: str) -> None:
     front: Front = request.app.ctx.front
     settings = front.config.settings.server
     check_request(
-        method, request.headers, bound_host=settings.host, cors_origins=settings.cors_origins
+        method,
+        request.headers,
+        bound_host=settings.host,
+        cors_origins=settings.cors_origins,
+        machine=gethostname(),
+        exposed=front.access.exposed,
     )
     session = request.cookies.get(COOKIE) if "cookie" in request.headers else None
     become(

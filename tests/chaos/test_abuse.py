@@ -304,8 +304,9 @@ def test_a_thousand_connections_dropped_in_the_middle_leave_nothing(
 # ---- what is no request
 
 
-def test_an_address_that_is_none_is_answered(daemon: LiveDaemon) -> None:
-    for line in (b"GET /health\x1b[31m", b"GET /\n/health", b"GET http://[x/"):
+def test_a_header_that_is_none_is_refused(daemon: LiveDaemon) -> None:
+    spaced = b"POST /health HTTP/1.1\r\nTransfer-Encoding : chunked\r\nX: y"
+    for line in (b"GET /health\x1b[31m", b"GET /\n/health", b"GET http://[x/", spaced):
         with connect(daemon) as connection:
             connection.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             received = rest_of(connection)

@@ -36,7 +36,20 @@ LISTED = ("https://chat.example.com",)
     ],
 )
 def test_names_that_only_we_can_have_are_ours(host: str) -> None:
-    assert is_our_host(host, bound_host="gpu.example.org", cors_origins=LISTED)
+    assert is_our_host(
+        host, bound_host="gpu.example.org", cors_origins=LISTED, machine="Mac-mini.fritz.box"
+    )
+
+
+@pytest.mark.parametrize("host", ["evil:6590", "evil.local", "mac-mini-2.lan", "a.home.arpa"])
+def test_names_that_others_in_the_network_may_claim_are_so_only_where_they_need_a_key(
+    host: str,
+) -> None:
+    for exposed in (False, True):
+        is_ours = is_our_host(
+            host, bound_host="127.0.0.1", cors_origins=(), machine="mac-mini", exposed=exposed
+        )
+        assert is_ours is exposed
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def test_names_that_only_we_can_have_are_ours(host: str) -> None:
     ["evil.com", "evil.com:6590", "127.0.0.1.evil.com", "localhost.evil.com", "a@b", "[::1", "x y"],
 )
 def test_names_of_public_dns_are_not(host: str) -> None:
-    assert not is_our_host(host, bound_host="0.0.0.0", cors_origins=LISTED)
+    assert not is_our_host(host, bound_host="0.0.0.0", cors_origins=LISTED, exposed=True)
 
 
 @given(st.text(max_size=30))
