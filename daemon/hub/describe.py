@@ -95,6 +95,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
             raise ModelFailed(f"The model's folder {folder} {what}.")
+        if path.is_fifo():  # to open it would wait for ever
+            raise ModelFailed(f"{path} is not a regular file.")
         with path.open("rb") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
     except FileNotFoundError as error:

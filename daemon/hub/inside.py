@@ -17,13 +17,23 @@ from typing import Any
 from ..protocol.errors import ModelFailed
 
 MAX_FILES = 10_000
+# Of texts, which are read as a whole: a hundred times what honest ones have.
+_SMALL, _LARGE = 16 << 20, 128 << 20
+MAX_BYTES = {
+    "tokenizer_config.json": _SMALL,
+    "generation_config.json": _SMALL,
+    "chat_template.json": _SMALL,
+    "chat_template.jinja": _SMALL,
+    "tokenizer.json": _LARGE,
+    "model.safetensors.index.json": _LARGE,
+}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MODEL_TYPE = re.compile(r"[\w.-]{1,100}")
 
 
 def check_files(folder: Path) -> None:
-    """Raises ModelFailed for a link that leads out, and for what is neither file nor folder: to
-    read a pipe would wait for ever."""
+    """Raises ModelFailed for a link that leads out, for what is neither file nor folder (to read a
+    pipe would wait for ever), and for texts that fill the memory."""
     home = folder.resolve()
     # …/models--org--name/snapshots/COMMIT
     home = home.parent.parent if home.parent.name == "snapshots" else home
@@ -35,11 +45,13 @@ def check_files(folder: Path) -> None:
                 raise ModelFailed(f"{folder} has more than {MAX_FILES} files: it is no model.")
             file = Path(place) / name
             try:
-                mode = file.stat().st_mode
+                found = file.stat()
             except OSError:
                 continue  # a link to nothing: what needs the file says so
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(found.st_mode):
                 raise ModelFailed(f"{file} is not a regular file.")
+            if (most := MAX_BYTES.get(name)) is not None and found.st_size > most:
+                raise ModelFailed(f"{file} is larger than {most >> 20} MiB.")
             if file.is_symlink() and not name.endswith(".safetensors"):
                 target = file.resolve()
                 if not target.is_relative_to(home):

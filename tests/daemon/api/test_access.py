@@ -126,6 +126,7 @@ def test_a_key_sees_and_uses_its_models_alone(closed: LiveDaemon, make: Callable
         ("GET", "/api/status", Scope.METRICS),
         ("GET", "/api/usage", Scope.METRICS),
         ("POST", "/v1/mcp/execute", Scope.TOOLS),
+        ("POST", "/v1/mcp/execute/", Scope.TOOLS),
         ("POST", "/api/models/other/unload", Scope.ADMIN),
         ("GET", "/api/keys", Scope.ADMIN),
         ("GET", "/admin/config", Scope.ADMIN),

@@ -253,9 +253,19 @@ def test_a_snapshot_of_the_hub_may_link_to_its_own_blobs_alone(tmp_path: Path):
         describe(snapshot)
 
 
-def test_what_is_no_file_is_not_opened(folder: Path):
-    os.mkfifo(folder / "tokenizer.json")
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_what_is_no_file_is_not_opened(folder: Path, name: str):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
     with pytest.raises(ModelFailed, match="not a regular file"):
+        describe(folder)
+
+
+@pytest.mark.parametrize(("name", "mib"), [("tokenizer.json", 128), ("tokenizer_config.json", 16)])
+def test_a_text_that_would_fill_the_memory_is_not_read(folder: Path, name: str, mib: int):
+    with (folder / name).open("wb") as file:
+        file.truncate((mib << 20) + 1)
+    with pytest.raises(ModelFailed, match=f"{name} is larger than {mib} MiB"):
         describe(folder)
 
 
