@@ -3,6 +3,8 @@
     message_start, ping, (content_block_start, content_block_delta …, content_block_stop) …,
     message_delta, message_stop
 
+A call of an MCP tool is a block, and what the tool said another.
+
 `message_start` waits for the first token: a client that saw it and then nothing gives up sooner
 than one that only got pings.
 
@@ -18,6 +20,7 @@ import msgspec
 from ..protocol.events import (
     Event,
     Finished,
+    McpCall,
     Prefilled,
     ReasoningDelta,
     TextDelta,
@@ -25,7 +28,9 @@ from ..protocol.events import (
     ToolCallStarted,
     Usage,
 )
+from ..tasks.mcp_rounds import ROUNDS_UP
 from .anthropic_errors import anthropic_body
+from .anthropic_mcp import result_block, use_block
 from .anthropic_signature import sign
 from .errors import reply_to
 from .sse import json_text
@@ -43,6 +48,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     cache_marks: bool = False
     hide_thinking: bool = False
+    labels: dict[str, str] = {}  # MCP server → the client's name of it
+    edits: list[dict[str, Any]] | None = None  # that were applied; None: none was asked for
 
     def message(self) -> dict[str, Any]:
         return {
@@ -66,9 +73,20 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
             "output_tokens_details": {"thinking_tokens": thinking},
         }
 
-    def ending(self, finished: Finished, output_tokens: int) -> dict[str, Any]:
+    @property
+    def editing(self) -> dict[str, Any]:
+        if self.edits is None:
+            return {}
+        return {"context_management": {"applied_edits": self.edits}}
+
+    def ending(
+        self, finished: Finished, output_tokens: int, *, paused: bool = False
+    ) -> dict[str, Any]:
+        """`paused`: tools were to be run once more, and it was often enough."""
         reason = "end_turn"
-        if finished.stop is not None:
+        if paused:
+            reason = "pause_turn"
+        elif finished.stop is not None:
             reason = "stop_sequence"
         elif finished.reason == "tool_calls":
             reason = "tool_use"
@@ -92,6 +110,7 @@ class MessageStream:
         self._thinking: list[str] = []
         self._delta = b"", b""  # around the text of a delta of the open block
         self._finished = Finished(0, "stop")
+        self._paused = False
 
     def encode(self, event: Event) -> bytes:
         """The frames of an event, or b""."""
@@ -116,32 +135,46 @@ class MessageStream:
             case Finished():
                 self._finished = event
                 return self._close()
+            case McpCall():
+                return self._mcp(event)
             case Usage():
                 return self._end(event)
         return b""
+
+    def _mcp(self, call: McpCall) -> bytes:
+        self._paused = call.output == ROUNDS_UP
+        frames = b""
+        if call.status in ("running", "skipped"):
+            frames += self._start(use_block(call, self._envelope.labels))
+            self._delta = self._around("input_json_delta", "partial_json")
+            frames += self._delta[0] + json_text(call.arguments) + self._delta[1] + self._close()
+        if call.status != "running":
+            frames += self._start(result_block(call)) + self._close()
+        return frames
 
     def encode_error(self, error: Exception) -> bytes:
         """The last frame of a stream that fails."""
         reply = reply_to(error, self._envelope.request_id, anthropic_body)
         return b"event: error\ndata: " + _json(reply.body) + b"\n\n"
 
-    def _open(self, kind: str, **fields: str) -> bytes:
+    def _start(self, block: dict[str, Any]) -> bytes:
         closed = self._close()
         self._block += 1
-        self._kind = kind
-        start: dict[str, Any] = {"type": kind, **fields}
+        self._kind = block["type"]
+        fields = {"index": self._block, "content_block": block}
+        return closed + _frame("content_block_start", fields)
+
+    def _open(self, kind: str, **fields: str) -> bytes:
         match kind:
             case "text":
-                start |= {"text": ""}
-                self._delta = self._around("text_delta", "text")
+                start, delta = {"text": ""}, ("text_delta", "text")
             case "thinking":
-                start |= {"thinking": "", "signature": ""}
-                self._delta = self._around("thinking_delta", "thinking")
+                start, delta = {"thinking": "", "signature": ""}, ("thinking_delta", "thinking")
             case _:
-                start |= {"input": {}}
-                self._delta = self._around("input_json_delta", "partial_json")
-        fields_of_start = {"index": self._block, "content_block": start}
-        return closed + _frame("content_block_start", fields_of_start)
+                start, delta = {"input": {}}, ("input_json_delta", "partial_json")
+        frames = self._start({"type": kind, **fields, **start})
+        self._delta = self._around(*delta)
+        return frames
 
     def _around(self, kind: str, field: str) -> tuple[bytes, bytes]:
         frame = _frame(
@@ -163,11 +196,10 @@ class MessageStream:
         return signed + _frame("content_block_stop", {"index": self._block})
 
     def _end(self, usage: Usage) -> bytes:
-        delta = self._envelope.ending(self._finished, usage.output_tokens)
-        counted = _usage_object(self._envelope, usage)
-        return _frame("message_delta", {"delta": delta, "usage": counted}) + _frame(
-            "message_stop", {}
-        )
+        envelope = self._envelope
+        delta = envelope.ending(self._finished, usage.output_tokens, paused=self._paused)
+        last = {"delta": delta, "usage": _usage_object(envelope, usage), **envelope.editing}
+        return _frame("message_delta", last) + _frame("message_stop", {})
 
 
 class MessageAnswer:
@@ -178,6 +210,7 @@ class MessageAnswer:
         self._blocks: list[tuple[dict[str, Any], list[str]]] = []
         self._finished = Finished(0, "stop")
         self._usage = Usage(prompt_tokens=0, output_tokens=0)
+        self._paused = False
 
     def add(self, event: Event) -> None:
         """Called in order, once an event."""
@@ -191,6 +224,13 @@ class MessageAnswer:
                 self._blocks.append((block, []))
             case ToolCallArguments():
                 self._blocks[-1][1].append(event.arguments)
+            case McpCall():
+                self._paused = event.output == ROUNDS_UP
+                if event.status in ("running", "skipped"):
+                    block = use_block(event, self._envelope.labels)
+                    self._blocks.append((block, [event.arguments]))
+                if event.status != "running":
+                    self._blocks.append((result_block(event), []))
             case Finished():
                 self._finished = event
             case Usage():
@@ -208,8 +248,10 @@ class MessageAnswer:
         usage = self._usage
         message = self._envelope.message()
         message["content"] = [self._block(block, "".join(t)) for block, t in self._blocks]
-        message |= self._envelope.ending(self._finished, usage.output_tokens)
-        return _json(message | {"usage": _usage_object(self._envelope, usage)})
+        envelope = self._envelope
+        message |= envelope.ending(self._finished, usage.output_tokens, paused=self._paused)
+        message |= {"usage": _usage_object(envelope, usage), **envelope.editing}
+        return _json(message)
 
     def _block(self, block: dict[str, Any], text: str) -> dict[str, Any]:
         match block["type"]:
@@ -219,6 +261,8 @@ class MessageAnswer:
                 hide = self._envelope.hide_thinking
                 signature = sign(text, carry=hide)
                 return block | {"thinking": "" if hide else text, "signature": signature}
+            case "mcp_tool_result":
+                return block
         return block | {"input": msgspec.json.decode(text) if text else {}}
 
 

@@ -1,7 +1,7 @@
 """Anthropic's system, messages and tools → the shape of `protocol.requests.ChatRequest`.
 
     user       text, image, document …  → user      tool_result → tool, in their order
-    assistant  text, thinking, tool_use → one assistant message
+    assistant  text, thinking, tool_use → one assistant message; mcp_tool_result → tool, between two
     system     in the middle of messages stays where it is
 
 Blocks of kinds that we do not know are left out, or shown if they hold text: clients send next
@@ -17,6 +17,7 @@ import logging
 from typing import Any
 
 from ..protocol.errors import BadRequest
+from .anthropic_mcp import read_use
 from .anthropic_signature import carried
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def read_messages(system: Any, messages: list[dict[str, Any]]) -> list[Message]:
             raise _bad(f"{where}.role", "a string is required")
         content = message.get("content")
         if role == "assistant":
-            made.append(_assistant(content, f"{where}.content", names))
+            made += _assistant(content, f"{where}.content", names)
         else:
             made += _turn(role, content, f"{where}.content", names)
     return made
@@ -79,26 +80,51 @@ def _turn(role: str, content: Any, where: str, names: dict[str, str]) -> list[Me
     return made or [{"role": role, "content": ""}]
 
 
-def _assistant(content: Any, where: str, names: dict[str, str]) -> Message:
-    texts: list[dict[str, Any]] = []
-    thoughts: list[str] = []
-    calls: list[dict[str, Any]] = []
+def _assistant(content: Any, where: str, names: dict[str, str]) -> list[Message]:
+    """One message; more where the daemon ran tools meanwhile, whose results stand between."""
+    made: list[Message] = []
+    turn = _AssistantTurn()
+    results: list[Message] = []
     for number, block in enumerate(_blocks(content, where)):
+        place = f"{where}.{number}"
+        if block["type"] == "mcp_tool_result":
+            results.append(_tool_result(block, place, names))
+            continue
+        if results:
+            made += [turn.message(), *results]
+            turn, results = _AssistantTurn(), []
+        turn.take(block, place, names)
+    return [*made, turn.message(), *results]
+
+
+class _AssistantTurn:
+    def __init__(self) -> None:
+        self._texts: list[dict[str, Any]] = []
+        self._thoughts: list[str] = []
+        self._calls: list[dict[str, Any]] = []
+
+    def take(self, block: dict[str, Any], where: str, names: dict[str, str]) -> None:
         match block["type"]:
             case "thinking":
                 signature = block.get("signature")
                 hidden = carried(signature) if isinstance(signature, str) else ""
-                thoughts.append(_string(block, "thinking", f"{where}.{number}") or hidden)
+                self._thoughts.append(_string(block, "thinking", where) or hidden)
             case "tool_use":
-                calls.append(_tool_use(block, f"{where}.{number}", names))
+                self._calls.append(_tool_use(block, where, names))
+            case "mcp_tool_use":
+                call = read_use(block, where)
+                names[call["id"]] = call["function"]["name"]
+                self._calls.append(call)
             case _:
-                texts += _part(block, f"{where}.{number}")
-    message: Message = {"role": "assistant", "content": texts or ""}
-    if thinking := "\n\n".join(filter(None, thoughts)):
-        message["reasoning_content"] = thinking
-    if calls:
-        message["tool_calls"] = calls
-    return message
+                self._texts += _part(block, where)
+
+    def message(self) -> Message:
+        message: Message = {"role": "assistant", "content": self._texts or ""}
+        if thinking := "\n\n".join(filter(None, self._thoughts)):
+            message["reasoning_content"] = thinking
+        if self._calls:
+            message["tool_calls"] = self._calls
+        return message
 
 
 def _tool_use(block: dict[str, Any], where: str, names: dict[str, str]) -> dict[str, Any]:

@@ -16,31 +16,24 @@ from ..protocol.grammar import Grammar
 from ..protocol.requests import ChatRequest, RequestMeta, SamplingRequest
 from ..text.effort import DO_NOT_THINK, THINK
 from .anthropic_blocks import has_cache_marks, read_messages, read_tools
-from .body import convert, is_null, one_of, read_json, refuse
+from .anthropic_edits import Edit, read_edits
+from .anthropic_mcp import McpServer, McpServerFields, read_servers
+from .body import convert, is_null, read_json, refuse
 from .keep_alive import read_kept
 from .openai_fields import MAX_STOP_LENGTH, MAX_STOPS, check_model
 
 
-def _clears_nothing(value: Any) -> bool:
-    """Of `context_management`: whether nothing of the conversation would be left out. Claude Code
-    asks for all thinking to be kept, which it is."""
-    edits = value.get("edits") if isinstance(value, dict) else None
-    return not any(_clears(edit) for edit in (edits if isinstance(edits, list) else ()))
-
-
-def _clears(edit: Any) -> bool:
-    kind = str(edit.get("type")) if isinstance(edit, dict) else ""
-    if kind.startswith("clear_thinking_"):
-        return edit.get("keep") not in ("all", {"type": "all"})
-    return kind.startswith(("clear_tool_uses_", "compact_"))
+def _runs_no_code(container: Any) -> bool:
+    """There is none to go on in, so that its id is of no consequence; skills would need one."""
+    if isinstance(container, dict):
+        return not container.get("skills")
+    return container is None or isinstance(container, str)
 
 
 # Known fields that would change the answer; the test accepts the values that would not.
 UNSUPPORTED = {
     "compaction": is_null,
-    "container": is_null,  # for code that Anthropic's servers run
-    "context_management": _clears_nothing,
-    "mcp_servers": one_of([]),  # mcp.json declares them here
+    "container": _runs_no_code,  # where Anthropic's servers run code
     "thread": is_null,
 }
 # Known fields that change no answer: marks for the maker's books, hints of what may be faster, and
@@ -80,6 +73,8 @@ class MessagesFields(msgspec.Struct, kw_only=True):
     top_k: int | None = None
     output_config: dict[str, Any] | None = None
     output_format: dict[str, Any] | None = None
+    mcp_servers: list[McpServerFields] | None = None
+    context_management: dict[str, Any] | None = None
 
 
 class Asked(msgspec.Struct):
@@ -89,6 +84,8 @@ class Asked(msgspec.Struct):
     stream: bool
     cache_marks: bool  # the client said what to keep: what is read anew counts as written
     hide_thinking: bool
+    servers: list[McpServer]  # to be found among those that are declared
+    edits: list[Edit]  # to be carried out before
 
 
 def read_request(body: bytes, *, client: str | None = None, counting: bool = False) -> Asked:
@@ -100,7 +97,8 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
         raise BadRequest("max_tokens: this field is required.", param="max_tokens")
     tools = read_tools(fields.tools)
     grammar, grammar_param = _format(fields)
-    choice = _tool_choice(fields.tool_choice, tools)
+    servers = read_servers(fields.mcp_servers, fields.tools)
+    choice = _tool_choice(fields.tool_choice, tools, loose=bool(servers))
     prefill = _is_prefill(fields.messages)
     stream = bool(fields.stream)
     thinking = fields.thinking or {}
@@ -138,6 +136,8 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
         stream=stream,
         cache_marks=has_cache_marks(raw),
         hide_thinking=thinking.get("display") == "omitted",
+        servers=servers,
+        edits=read_edits(fields.context_management),
     )
 
 
@@ -183,7 +183,10 @@ class _ToolChoice(NamedTuple):
     name: str | None = None
 
 
-def _tool_choice(choice: dict[str, Any] | None, tools: list[dict[str, Any]]) -> _ToolChoice:
+def _tool_choice(
+    choice: dict[str, Any] | None, tools: list[dict[str, Any]], *, loose: bool
+) -> _ToolChoice:
+    """`loose`: there are tools of MCP servers, too, whose names the loop knows."""
     kind = (choice or {}).get("type", "auto")
     if kind in ("auto", "none"):
         return _ToolChoice(kind)
@@ -191,12 +194,13 @@ def _tool_choice(choice: dict[str, Any] | None, tools: list[dict[str, Any]]) -> 
         raise BadRequest(
             "tool_choice.type must be auto, any, tool or none.", param="tool_choice.type"
         )
-    if not tools:
+    if not tools and not loose:
         raise BadRequest("tool_choice needs tools.", param="tool_choice")
     if kind == "any":
         return _ToolChoice("required")
     name = (choice or {}).get("name")
-    if not any(tool["function"]["name"] == name for tool in tools):
+    known = any(tool["function"]["name"] == name for tool in tools)
+    if not known and not (loose and isinstance(name, str)):
         raise BadRequest(
             f"tool_choice.name: there is no tool '{str(name)[:100]}'.", param="tool_choice.name"
         )
@@ -214,7 +218,7 @@ def _is_prefill(messages: list[dict[str, Any]]) -> bool:
     if not isinstance(content, list) or not content:
         return False
     kinds = [block.get("type") for block in content if isinstance(block, dict)]
-    return "text" in kinds and "tool_use" not in kinds
+    return "text" in kinds and not {"tool_use", "mcp_tool_use"}.intersection(kinds)
 
 
 def _stops(stops: list[str] | None) -> tuple[str, ...]:

@@ -21,12 +21,17 @@ def function_names(tools: Iterable[McpTool], taken: Collection[str] = ()) -> dic
     prompt that holds them stays the same; `taken` are names of the client's own functions."""
     named: dict[str, McpTool] = {}
     for tool in tools:
-        name = plain = _ODD.sub("_", f"{tool.server}__{tool.name}")
+        name = plain = function_name(tool.server, tool.name)
         if len(name) > MAX_LENGTH or name in named or name in taken:
             mark = hashlib.sha256(f"{tool.server}\0{tool.name}".encode()).hexdigest()[:8]
             name = f"{plain[: MAX_LENGTH - 9]}_{mark}"
         named[name] = tool
     return named
+
+
+def function_name(server: str, tool: str) -> str:
+    """The name of a tool that shares it with no other."""
+    return _ODD.sub("_", f"{server}__{tool}")
 
 
 def functions(named: dict[str, McpTool]) -> list[dict[str, Any]]:

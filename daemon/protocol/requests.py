@@ -53,6 +53,7 @@ class McpWanted(msgspec.Struct, kw_only=True):
 
     servers: tuple[str, ...] | None = None  # None: all that are connected
     allowed: dict[str, tuple[str, ...]] = {}  # server → its only tools that may be called
+    denied: dict[str, tuple[str, ...]] = {}  # server → tools that may not
     max_calls: int | None = None  # of all tools together; None: as many as the rounds have
 
 

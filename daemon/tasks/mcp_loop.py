@@ -197,7 +197,8 @@ async def _named(
     allowed = [
         tool
         for tool in found
-        if tool.server not in wanted.allowed or tool.name in wanted.allowed[tool.server]
+        if tool.name in wanted.allowed.get(tool.server, (tool.name,))
+        and tool.name not in wanted.denied.get(tool.server, ())
     ]
     return function_names(allowed, {tool["function"]["name"] for tool in request.tools})
 
