@@ -21,6 +21,7 @@ from ..tasks.lookup import find_model
 from .ollama_answer import NDJSON, Answer, AnswerLines, Envelope
 from .ollama_fields import check_context
 from .ollama_request import (
+    CHAT_UNSUPPORTED,
     UNSUPPORTED,
     Asked,
     OllamaChatFields,
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 blueprint = Blueprint("ollama_chat")
 
 
-@blueprint.post("/api/chat", name="chat", ctx_body=OllamaChatFields)
+@blueprint.post(
+    "/api/chat", name="chat", ctx_body=OllamaChatFields, ctx_refused=tuple(CHAT_UNSUPPORTED)
+)
 async def chat(request: Request) -> HTTPResponse | None:
     """Ollama: the next message of a chat; without messages the model is loaded or unloaded."""
     settings = request.app.ctx.front.config.settings
@@ -64,7 +67,8 @@ async def _answer(request: Request, asked: Asked, *, chat: bool) -> HTTPResponse
         return await _load(front, asked, envelope)
     await _check(front, asked)
     if isinstance(asked.request, ChatRequest):
-        begin = partial(front.generator.chat, asked.request)
+        fitting = await front.generator.fit(asked.request) if asked.truncate else asked.request
+        begin = partial(front.generator.chat, fitting)
     else:
         begin = partial(front.generator.complete, asked.request)
     if asked.stream:

@@ -39,6 +39,7 @@ class CommonFields(msgspec.Struct, kw_only=True):
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    truncate: bool | None = None  # leave out the oldest turns of what is too long; else an error
 
 
 class OllamaChatFields(CommonFields, kw_only=True):
@@ -54,7 +55,8 @@ class OllamaGenerateFields(CommonFields, kw_only=True):
 
 
 # Known fields that we cannot honour; the test accepts the values that ask for nothing.
-UNSUPPORTED = {
+CHAT_UNSUPPORTED = {"shift": one_of(False)}  # an answer ends where the context does
+UNSUPPORTED = CHAT_UNSUPPORTED | {
     "suffix": one_of(""),
     "template": one_of(""),
     "context": one_of([]),
@@ -74,11 +76,14 @@ class Asked(msgspec.Struct):
     thinks: bool  # the client counts on thinking
     stream: bool
     keep_alive_s: float | None
+    truncate: bool
 
 
 def read_chat(body: bytes, settings: Settings, *, client: str | None = None) -> Asked:
     """Raises BadRequest; ranges of the options are checked later, by the task."""
-    fields = convert(read_json(body), OllamaChatFields)
+    raw = read_json(body)
+    fields = convert(raw, OllamaChatFields)
+    refuse(raw, CHAT_UNSUPPORTED)
     asked = _asked(fields, settings)
     if fields.messages:
         messages, tools = read_messages(fields.messages), read_tools(fields.tools)
@@ -124,6 +129,7 @@ def _asked(fields: CommonFields, settings: Settings) -> Asked:
         thinks=bool(fields.think),
         stream=fields.stream is not False,
         keep_alive_s=read_keep_alive(fields.keep_alive),
+        truncate=fields.truncate is True,
     )
 
 

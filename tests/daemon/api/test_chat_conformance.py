@@ -58,7 +58,9 @@ def test_a_stream_begins_and_ends_as_clients_expect(http: httpx.Client) -> None:
     assert last["choices"] == []
     assert last["usage"]["completion_tokens"] == 5
     assert "cached_tokens" in last["usage"]["prompt_tokens_details"]
-    assert "reasoning_tokens" in last["usage"]["completion_tokens_details"]
+    details = last["usage"]["completion_tokens_details"]
+    assert "reasoning_tokens" in details
+    assert details["accepted_prediction_tokens"] == details["rejected_prediction_tokens"] == 0
     assert all(chunk["usage"] is None for chunk in deltas)
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in deltas]
     assert reasons[-1] == "length"

@@ -169,6 +169,7 @@ SERVER = {"type": "url", "url": "https://example.com/sse", "name": "x"}
         (response, "truncation", "auto", "sometimes"),
         (response, "max_tool_calls", 3, 0),
         (generate, "context", [], [1, 2]),
+        (generate, "shift", False, True),
         (generate, "suffix", "", "y"),
         (generate, "template", "", "{{ .Prompt }}"),
         (options, "mirostat", 0, 2),

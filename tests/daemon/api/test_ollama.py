@@ -34,7 +34,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Iterator[L
     config = f"""\
 models:
   mine: {{path: org/model}}
-  demo: {{path: "builtin:demo"}}
+  demo: {{path: "builtin:demo", context: 64}}
   embedder: {{path: {tiny_model("qwen3")}, kind: embedding, context: 8}}
 """
     folder = tmp_path_factory.mktemp("own")
@@ -257,6 +257,25 @@ def test_a_model_is_fetched_as_the_client_watches(own: LiveDaemon) -> None:
         )
         with pytest.raises(ollama.ResponseError, match="org/nobody"):
             list(client.pull("org/nobody", stream=True))
+
+
+def test_a_long_conversation_loses_its_oldest_turns_only_where_that_is_asked_for(
+    own: LiveDaemon,
+) -> None:
+    turns = [{"role": "user", "content": f"Tell me of number {number}."} for number in range(9)]
+    said = {"role": "assistant", "content": "It is a number."}
+    messages = [message for turn in turns[:-1] for message in (turn, said)] + [turns[-1]]
+    asked: dict[str, Any] = {"model": "demo", "messages": messages, "stream": False}
+    asked["options"] = {"num_predict": 4}
+    with own.http() as http:
+        for fields in ({}, {"truncate": False}):
+            assert "64" in problem(http.post("/api/chat", json=asked | fields), 400)
+        answer = http.post("/api/chat", json=asked | {"truncate": True, "shift": False}).json()
+        assert 20 < answer["prompt_eval_count"] <= 60 and answer["done"]
+        assert "shift" in problem(http.post("/api/chat", json=asked | {"shift": True}), 400)
+        long: dict[str, Any] = {"model": "demo", "prompt": "Much to say. " * 50, "stream": False}
+        for fields in ({}, {"truncate": False}, {"truncate": True}, {"raw": True}):
+            assert "64" in problem(http.post("/api/generate", json=long | fields), 400)
 
 
 def test_texts_become_vectors(own: LiveDaemon) -> None:
