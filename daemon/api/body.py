@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 MAX_DEPTH = 200  # of brackets; what reads a body, and templates, recurse
+# Brackets and commas outside of texts: a value of two bytes takes fifty, and time to be looked at.
+MAX_LISTS, MAX_VALUES = 500_000, 5_000_000
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _AT = re.compile(r" - at `\$\.?(?P<where>.*)`$")
 
 
@@ -21,10 +24,15 @@ def read_json(body: bytes) -> dict[str, Any]:
     """The object that the body holds.
 
     Raises BadRequest for an empty body, malformed JSON, NaN and numbers out of range, text that is
-    not UTF-8, too deep nesting, and for anything but an object.
+    not UTF-8, too deep nesting, too many values, and for anything but an object.
     """
     if not body:
         raise BadRequest("The body is empty; a JSON object is expected.")
+    if _has_many(body) and _has_many(_TEXT.sub(b"", body)):
+        raise BadRequest(
+            f"The JSON of the body has more than {MAX_LISTS:,} lists and objects, or "
+            f"{MAX_VALUES:,} values."
+        )
     try:
         fields = _decode(body)
     except UnicodeDecodeError as error:
@@ -39,6 +47,12 @@ def read_json(body: bytes) -> dict[str, Any]:
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(fields, MAX_DEPTH):
         raise _too_deep()
     return fields
+
+
+def _has_many(text: bytes) -> bool:
+    if len(text) < MAX_LISTS:
+        return False
+    return text.count(b"{") + text.count(b"[") > MAX_LISTS or text.count(b",") > MAX_VALUES
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -19,6 +19,7 @@ from fastmlx.daemon.protocol.errors import BadRequest
 from fastmlx.daemon.protocol.requests import ChatRequest, CompletionRequest
 from fastmlx.daemon.tasks.generate import _wishes
 from fastmlx.daemon.tasks.sampling import check
+from fastmlx.daemon.text.answer_grammar import held_tools
 from fastmlx.daemon.text.compile_grammar import first_fault
 from fastmlx.daemon.text.conversation import canonical
 from fastmlx.daemon.text.messages import Accepts, normalized
@@ -76,11 +77,11 @@ def read_body(name: str, body: bytes) -> None:
     messages, _ = canonical(request.messages, request.tools)
     for accepts in ACCEPTS:
         normalized(messages, accepts)
-    tools = request.tools if request.tool_choice != "none" else []
-    wishes = [(each.kind, each.source, each.lenient) for each, _ in _wishes(request, tools)]
+    wishes = [(each.kind, each.source, each.lenient) for each, _ in _wishes(request)]
     if first_fault(wishes) is not None:
         return
-    if not tools or (request.tool_choice != "required" and request.grammar is None):
+    tools = held_tools(request)
+    if not tools:
         return
     for forms in FORMS:
         try:

@@ -55,6 +55,14 @@ def test_brackets_may_nest_as_deep_as_anybody_writes_them_and_stand_side_by_side
     assert len(read_json(body)["b"]) == 500
 
 
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"1,2,3,4,5,6,7,8,9,0,"])
+def test_a_body_of_so_many_values_that_they_would_fill_the_memory_is_refused(part: bytes) -> None:
+    many = part * 550_000
+    with pytest.raises(BadRequest, match="more than 500,000 lists"):
+        read_json(b'{"messages":[' + many + b"1]}")
+    assert read_json(b'{"text":"' + many + b'\\""}')["text"] == many.decode() + '"'
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_give_an_object_or_a_400(body: bytes) -> None:
     try:
