@@ -68,7 +68,7 @@ def add(pages: Blueprint) -> None:
         """One more message, or with `message` another one in its place."""
         form = _form(request)
         try:
-            text, files = await _message(request, form, edits="message" in form)
+            text, files = await _message(request, form)
             instead_of = form.get("message")
             await _stored(_room(request).say(chat, text, files, instead_of=instead_of))
         except FastMLXError as error:
@@ -177,16 +177,12 @@ def _form(request: Request) -> dict[str, str]:
     return {key: str(values[0]) for key, values in form.items()} if form else {}
 
 
-async def _message(
-    request: Request, form: dict[str, str], *, edits: bool = False
-) -> tuple[str, list[Attached]]:
-    """Raises BadRequest for files that cannot be read, and when there is nothing at all."""
+async def _message(request: Request, form: dict[str, str]) -> tuple[str, list[Attached]]:
+    """Raises BadRequest for files that cannot be read."""
     given = request.files.getlist("files") if request.files else None
     uploads = [Upload(each.name, each.type or "", each.body) for each in given or () if each.name]
     files = [await asyncio.to_thread(read, upload) for upload in uploads]
     text = form.get("text", "").replace("\r\n", "\n").strip()
-    if not (text or files or edits):
-        raise BadRequest("The message is empty.", param="text")
     return text, files
 
 

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from ..protocol.errors import Conflict, FastMLXError, ModelNotFound
+from ..protocol.errors import BadRequest, Conflict, FastMLXError, ModelNotFound
 from ..protocol.events import Event, Finished, McpCall, ReasoningDelta, TextDelta, Usage
 from ..protocol.requests import ChatRequest, McpWanted, RequestMeta
 from ..store import chats
@@ -76,6 +76,8 @@ class ChatRoom:
         self._store = store
         self._ask = ask
         self._answers: dict[str, Answering] = {}  # by the conversation's id
+        # What one change has read must hold until it is written.
+        self._changing = asyncio.Lock()
 
     def answering(self, identity: str) -> Answering | None:
         """The answer that is being made in this conversation, if one is."""
@@ -106,40 +108,43 @@ class ChatRoom:
         self, identity: str, text: str, files: list[Attached], *, instead_of: str | None = None
     ) -> None:
         """One more message at the end, or beside another one of the user; it is answered."""
-        chat, messages = await self._free(identity)
-        parent = chat.leaf
-        if instead_of is not None:
-            edited = _find(messages, instead_of, "user")
-            parent, files = edited.parent, files or edited.files
-        await self._say(chat, parent, text, files, messages)
+        async with self._changing:
+            chat, messages = await self._free(identity)
+            parent = chat.leaf
+            if instead_of is not None:
+                edited = _find(messages, instead_of, "user")
+                parent, files = edited.parent, files or edited.files
+            await self._say(chat, parent, text, files, messages)
 
     async def again(self, identity: str, message: str | None = None) -> None:
         """One more answer beside this one; or, without one, an answer to the last message."""
-        chat, messages = await self._free(identity)
-        parent = chat.leaf
-        if message is not None:
-            parent = _find(messages, message, "assistant").parent
-        if parent is None:
-            raise Conflict("There is nothing to answer.")
-        await self._answer(chat, _find(messages, parent, "user").id, messages)
+        async with self._changing:
+            chat, messages = await self._free(identity)
+            parent = chat.leaf
+            if message is not None:
+                parent = _find(messages, message, "assistant").parent
+            if parent is None:
+                raise Conflict("There is nothing to answer.")
+            await self._answer(chat, _find(messages, parent, "user"), messages, [])
 
     async def choose(self, identity: str, message: str) -> None:
         """The conversation goes on through this message."""
-        chat, messages = await self._free(identity)
-        if not any(each.id == message for each in messages):
-            raise ModelNotFound("There is no such message.")
-        chat = chat._replace(leaf=chat_tree.leaf_under(messages, message))
-        await self._store.change(chats.put, chat, [])
+        async with self._changing:
+            chat, messages = await self._free(identity)
+            if not any(each.id == message for each in messages):
+                raise ModelNotFound("There is no such message.")
+            await self._put(chat._replace(leaf=chat_tree.leaf_under(messages, message)), [])
 
     async def change(self, identity: str, title: str, options: Options) -> None:
         """Another name, and other settings for the answers to come."""
-        chat, _ = await self.open(identity)
-        chat = chat._replace(title=title or chat.title, options=options)
-        await self._store.change(chats.put, chat, [])
+        async with self._changing:
+            chat, _ = await self.open(identity)
+            await self._put(chat._replace(title=title or chat.title, options=options), [])
 
     async def forget(self, identity: str) -> None:
-        await self.stop(identity)
-        await self._store.change(chats.forget, identity)
+        async with self._changing:
+            await self.stop(identity)
+            await self._store.change(chats.forget, identity)
 
     async def stop(self, identity: str) -> None:
         """Ends the answer that is being made; what there is of it stays."""
@@ -169,21 +174,23 @@ class ChatRoom:
         files: list[Attached],
         messages: list[Message],
     ) -> None:
+        if not (text or files):
+            raise BadRequest("The message is empty.", param="text")
         message = Message(_new_id(), parent, "user", _now_ms(), text=text, files=files)
-        chat = chat._replace(leaf=message.id, updated_ms=message.created_ms)
-        await self._store.change(chats.put, chat, [message])
-        await self._answer(chat, message.id, [*messages, message])
+        await self._answer(chat, message, [*messages, message], [message])
 
-    async def _answer(self, chat: Chat, parent: str, messages: list[Message]) -> None:
-        turns = [shown.message for shown in chat_tree.path(messages, parent)]
+    async def _answer(
+        self, chat: Chat, asked: Message, messages: list[Message], new: list[Message]
+    ) -> None:
+        """Begins the answer to `asked`; `new` is what is not written yet."""
+        turns = [shown.message for shown in chat_tree.path(messages, asked.id)]
         model = chat.options.model
-        message = Message(_new_id(), parent, "assistant", _now_ms(), model=model)
-        if chat.id in self._answers:
-            raise Conflict("An answer is still being written: stop it first.")
+        created_ms = max(_now_ms(), asked.created_ms + 1)  # the order of messages is that of time
+        message = Message(_new_id(), asked.id, "assistant", created_ms, model=model)
         answer = self._answers[chat.id] = Answering(message)
-        chat = chat._replace(leaf=message.id, updated_ms=message.created_ms)
         try:
-            await self._store.change(chats.put, chat, [message])
+            moved = chat._replace(leaf=message.id, updated_ms=created_ms)
+            await self._put(moved, [*new, message])
         except BaseException:  # a browser that has gone cancels this
             del self._answers[chat.id]
             raise
@@ -197,6 +204,16 @@ class ChatRoom:
             ),
         )
         answer.task = asyncio.create_task(self._make(chat.id, answer, request), name=chat.id)
+
+    async def _put(self, chat: Chat, new: list[Message]) -> None:
+        """Returns when it is written or was refused, also when it is cancelled: a thread does it,
+        which cannot be stopped, and the next change must not begin before."""
+        writing = asyncio.ensure_future(self._store.change(chats.put, chat, new))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
 
     async def _make(self, identity: str, answer: Answering, request: ChatRequest) -> None:
         message = answer.message

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from types import NoneType
 
 import pytest
 from fastmlx.admin.render import block_of
-from fastmlx.daemon.protocol.errors import Conflict, EngineDied, ModelNotFound
+from fastmlx.daemon.protocol.errors import BadRequest, Conflict, EngineDied, ModelNotFound
 from fastmlx.daemon.protocol.events import (
     Event,
     Finished,
@@ -155,6 +156,43 @@ async def test_a_browser_that_goes_while_its_words_are_kept_leaves_a_free_conver
         await saying
     assert room.answering(chat) is None
     await room.say(chat, "more", [])
+    await room.close()
+
+
+async def test_what_is_changed_at_once_is_all_kept(store: Store):
+    """Each reads the conversation and writes it: none may write what another had read before."""
+
+    async def ask(request: ChatRequest) -> AsyncGenerator[Event, None]:
+        await go.wait()
+        yield TextDelta(0, "yes")
+        yield Finished(0, "stop")
+
+    go = asyncio.Event()
+    go.set()
+    room = ChatRoom(store, ask)
+    chat = await room.begin(Options("m"), "Hello", [])
+    for number in range(5):
+        await settled(room, chat)
+        before, _ = await room.open(chat)
+        assert before.leaf is not None
+        go.clear()
+        done = await asyncio.gather(
+            room.change(chat, f"title {number}", Options("m", seed=number)),
+            room.say(chat, f"say {number}", []),
+            room.say(chat, f"also {number}", []),  # a second click
+            room.choose(chat, before.leaf),
+            return_exceptions=True,
+        )
+        go.set()
+        assert [type(each) for each in done] == [NoneType, NoneType, Conflict, Conflict]
+        found, messages = await room.open(chat)
+        assert (found.title, found.options.seed) == (f"title {number}", number)
+        assert [message.text for message in messages if message.role == "user"][1:] == [
+            f"say {each}" for each in range(number + 1)
+        ]
+        assert (messages[-1].id, messages[-1].role) == (found.leaf, "assistant")
+    with pytest.raises(BadRequest, match="empty"):
+        await room.say(chat, "", [], instead_of=messages[0].id)
     await room.close()
 
 
