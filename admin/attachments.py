@@ -12,7 +12,8 @@ from ..daemon.store.chats import Attached
 MAX_CHARACTERS = 2_000_000  # of one file: more than any model reads
 MAX_PAGES = 2_000
 PDF_S = 20.0  # then the file is refused
-IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+IMAGES = (b"\x89PNG", b"\xff\xd8\xff")
+IMAGES_OR_TEXT = (b"GIF8", b"RIFF", b"BM")  # a text may begin so, too
 
 
 class Upload(NamedTuple):
@@ -26,12 +27,20 @@ class Upload(NamedTuple):
 def read(upload: Upload) -> Attached:
     """The file's text; blocks. Raises BadRequest with a sentence that names the file."""
     name = upload.name.replace("\\", "/").rpartition("/")[2][:200] or "file"
-    if upload.type.startswith("image/") or upload.body.startswith(IMAGES):
+    if _is_image(upload):
         raise BadRequest(f"{name} is an image, and no model that is served here sees images.")
     if upload.body.startswith(b"%PDF-"):
         text, pages = _pdf(name, upload.body)
         return Attached(name, text, pages)
     return Attached(name, _text(name, upload.body))
+
+
+def _is_image(upload: Upload) -> bool:
+    """Other than one that is drawn in text."""
+    if upload.type.startswith("image/"):
+        return not upload.type.startswith("image/svg")
+    body = upload.body
+    return body.startswith(IMAGES) or (body.startswith(IMAGES_OR_TEXT) and b"\0" in body[:64])
 
 
 def _text(name: str, body: bytes) -> str:

@@ -145,6 +145,16 @@ def _without_none(annotation: Any) -> Any:
     return kept[0] if len(kept) == 1 else Union[tuple(kept)]  # noqa: UP007
 
 
+def inherited(fields: tuple[Field, ...], above: BaseModel) -> dict[str, str]:
+    """What holds for inputs without a default of their own: the settings of the same name."""
+    own = type(above).model_fields
+    return {
+        field.name: _default(getattr(above, field.name), field.kind, field.unit)
+        for field in fields
+        if field.name in own and not field.default
+    }
+
+
 def _default(value: Any, kind: Kind, unit: str) -> str:
     if value is None or value is PydanticUndefined:
         return ""
@@ -177,7 +187,7 @@ def _shown(field: Field, above: Keys, text: str, tree: Any) -> str:
     if field.kind is Kind.YAML:
         return _lf(source_of(text.removeprefix("\ufeff"), (*above, *field.keys)) or inline(value))
     if field.kind is Kind.LINES and value == []:
-        return "[]"
+        return "[]" if field.default else ""  # an empty input is the default
     if field.kind is Kind.LINES and isinstance(value, list) and all(map(_is_line, value)):
         return "\n".join(value)
     if isinstance(value, str):

@@ -57,17 +57,19 @@ def _spans(row: UsageRow, start: float) -> Iterator[Span]:
     if row.ttft_ms is None:
         left = row.duration_ms - row.queue_ms
         if left > 0:
-            yield Span("computed", "m4", given, left)
+            # It may have waited for a row, or its prompt was being computed: nobody noted which.
+            ended = row.error or row.finish_reason == "cancelled"
+            yield Span("until it ended" if ended else "computed", "m4", given, left)
         return
     prefill = max(0.0, row.ttft_ms - row.queue_ms)
     computed = row.prompt_tokens - row.cached_tokens
-    note = f"{count(computed)} tokens"
+    note = f"{count(computed)} {'token' if computed == 1 else 'tokens'}"
     if row.cached_tokens:
         note += f", {count(row.cached_tokens)} more from the cache"
     yield Span("prefill", "m4", given, prefill, note)
     decode = row.duration_ms - row.ttft_ms
     if decode > 0:
-        note = f"{count(row.output_tokens)} tokens"
+        note = f"{count(row.output_tokens)} {'token' if row.output_tokens == 1 else 'tokens'}"
         if row.output_tokens > 1:
             note += f", {rate((row.output_tokens - 1) * 1000 / decode)} a second"
         yield Span("decode", "m0", start + row.ttft_ms, decode, note)

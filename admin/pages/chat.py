@@ -203,7 +203,9 @@ async def _page(
     listed = await _stored(front.store.read(chats.headings, words))
     answering = room.answering(identity) if identity is not None else None
     models = list(front.config.settings.models)
-    options = chat.options if chat is not None else Options(models[0] if models else "")
+    asked = request.args.get("model", "")
+    first = asked if asked in models else next(iter(models), "")
+    options = chat.options if chat is not None else Options(first)
     values: dict[str, Any] = {
         "chat": chat,
         "shown": chat_tree.path(messages, chat.leaf) if chat is not None else [],

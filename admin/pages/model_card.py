@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
+from ...daemon.hub.catalog import HUB_ID
 from ...daemon.protocol.errors import ModelFailed
 from ...daemon.store.database import StoreUnavailable
 from ...daemon.store.speed import Speed, speed
@@ -57,4 +58,5 @@ async def _card(front: Front, name: str) -> dict[str, Any]:
     try:
         return {"card": await asyncio.to_thread(card, spec, limit_bytes), "card_problem": None}
     except ModelFailed as error:
-        return {"card": None, "card_problem": error.message}
+        could_be_fetched = bool(HUB_ID.fullmatch(spec.path)) and not front.downloads.of(spec.path)
+        return {"card": None, "card_problem": error.message, "download": could_be_fetched}

@@ -29,7 +29,7 @@ from ..editing import (
     submit,
     wanted_changes,
 )
-from ..fields import fields_of, groups_of
+from ..fields import fields_of, groups_of, inherited
 from ..render import respond, wanted_block
 from .models import address_of, declared_name
 
@@ -164,9 +164,11 @@ def _page(
     status: int,
     problem: str | None = None,
 ) -> HTTPResponse:
+    front: Front = request.app.ctx.front
     values: dict[str, Any] = {
         "model": model,
         "called": called,
+        "inherited": inherited(FIELDS, front.config.settings.defaults),
         "form": form,
         "problem": problem,
         "suggestions": {

@@ -12,7 +12,7 @@ from ...config.load import read_text
 from .access import Access
 from .rules import is_loopback
 
-_HINT = "create one with `fastmlx keys create NAME`, or let it listen on 127.0.0.1"
+HINT = "create one with `fastmlx keys create NAME`, or let it listen on 127.0.0.1"
 
 
 def is_exposed(host: str) -> bool:
@@ -38,4 +38,4 @@ def refuse_exposed(access: Access, path: Path, host: str, *, in_file: bool = Tru
             text = read_text(path)
             line, column = line_and_column(text, index_of(parse(text), ("server", "host")))
     message = f"{host} can be reached from other machines, and there is no API key"
-    raise ConfigError(path, line, column, "server.host", message, _HINT)
+    raise ConfigError(path, line, column, "server.host", message, HINT)

@@ -66,6 +66,7 @@ def findings(home: Home, *, quick: bool = False) -> Iterator[Finding]:
     daemon, status = _daemon(home)
     server = settings.server
     yield running.port(server.host, server.port, None if daemon is None else daemon.url)
+    yield running.access(server.host, home)
     yield running.service(_service(), home.root)
     said: dict[str, Any] | None = None
     if not quick:

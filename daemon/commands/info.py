@@ -88,7 +88,7 @@ def shown(card: Card) -> str:
         (
             "fits",
             f"{'yes' if card.fits else 'no'}: loading takes {size(card.needs_bytes)} of "
-            f"{size(card.limit_bytes or 0)}",
+            f"{size(card.limit_bytes or 0)}, with room for {card.room_tokens:,} tokens in it",
         ),
     ]
     width = max(len(name) for name, _ in facts)

@@ -39,7 +39,9 @@ def config(home: Home) -> tuple[Finding, Settings]:
         return fault("Config", f"{home.root}/{error}".replace("\n", " "), remedy), Settings()
     except OSError as error:
         return fault("Config", f"{home.config}: {error.strerror}", "make it readable"), Settings()
-    return ok("Config", f"{home.config}: {len(settings.models)} models declared"), settings
+    return ok(
+        "Config", f"{home.config}: {_counted(len(settings.models), 'model')} declared"
+    ), settings
 
 
 def folders_of(home: Home, settings: Settings) -> Iterator[Path]:
@@ -77,7 +79,11 @@ def folders(
         for why, remedy in [problem]
     ]
     well = len(wanted) - len(found) - len(lacking)
-    return found or [ok("Folders", f"{well} are there and can be read")]
+    return found or [ok("Folders", f"{_counted(well, 'folder')} can be read")]
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _why_unreadable(place: Path, timeout_s: float) -> tuple[str, str] | None:

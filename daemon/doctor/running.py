@@ -1,4 +1,4 @@
-"""Checks of what runs: port, service, and an answer of one token."""
+"""Checks of what runs: port, who may come in, service, and an answer of one token."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...config.errors import ConfigError
 from ...config.paths import Home
 from ...launchd.service import ServiceState
+from ..access.exposure import HINT, is_exposed
+from ..access.file import read
 from .finding import Finding, fault, ok, warning
 
 START_S = 90.0  # for a daemon and the demo model
@@ -39,6 +42,22 @@ def port(host: str, number: int, daemon_url: str | None) -> Finding:
             who = f"see who: `lsof -nP -iTCP:{number} -sTCP:LISTEN`; or change server.port"
             return fault("Port", f"{text} is taken by another program", who)
         return fault("Port", f"{text}: {error.strerror}", "change server.host or server.port")
+
+
+def access(host: str, home: Home) -> Finding:
+    """Who may come in at `host`."""
+    try:
+        kept = read(home)
+    except ConfigError as error:
+        remedy = "correct it, or move it away and make the keys again: `fastmlx keys create NAME`"
+        return fault("Access", str(error), remedy)
+    keys = f"{len(kept.keys)} API {'key' if len(kept.keys) == 1 else 'keys'}"
+    if not is_exposed(host):
+        return ok("Access", f"from this machine only; {keys}")
+    text = f"{host} can be reached from other machines; {keys}"
+    if kept.keys:
+        return ok("Access", text)
+    return fault("Access", f"{text}: the daemon does not start so", HINT)
 
 
 def service(state: ServiceState | None, home: Path) -> Finding:

@@ -19,6 +19,8 @@ from .secrets import without_secrets
 FILE_BYTES = 10 * 1024**2
 FILES = 5  # beside the one that is being written
 SERVICE_BYTES = 1024**2
+# They tell of every event, and of every address: those of the Hub's files are signed.
+TELLTALES = ("watchfiles", "httpx", "httpx2", "httpcore", "httpcore2")
 
 
 def set_up(home: Home, level: str) -> None:
@@ -43,7 +45,8 @@ def set_up(home: Home, level: str) -> None:
         console = logging.StreamHandler()
         console.setFormatter(Readable())
         handlers.append(console)
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every event
+    for name in TELLTALES:
+        logging.getLogger(name).setLevel(logging.WARNING)
     for handler in handlers:
         root.addHandler(handler)
 

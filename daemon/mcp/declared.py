@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ...config.errors import ConfigError
+from ..logs.secrets import HIDDEN, without_secrets
 
 Transport = Literal["stdio", "http", "sse"]
 _TYPES: dict[str, Transport] = {
@@ -35,6 +36,9 @@ _TYPES: dict[str, Transport] = {
     "streamableHttp": "http",
 }
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+_SECRET_NAME = re.compile(
+    r"[\w-]*(?:key|token|secret|passw(?:or)?d|credential|auth)[\w-]*", re.IGNORECASE
+)
 MAX_NAME = 64
 
 
@@ -52,16 +56,31 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     written: tuple[str, ...] = ()  # command and args, or the url, with their variables
 
     def where(self, *, whole: bool = True) -> str:
-        """For people: what is started or called. No secrets: neither env, headers, a query nor what
-        a variable holds; not `whole`, for who did not declare it, neither arguments nor a path,
-        where a secret may stand plainly."""
+        """For people: what is started or called. No secrets: neither env, headers, a query, what a
+        variable holds, nor an argument that looks like one or stands behind an option that says so;
+        not `whole`, for who did not declare it, neither arguments nor a path."""
         if self.transport == "stdio":
-            return " ".join(self.written) if whole else self.command.rpartition("/")[2]
+            return " ".join(_plain(self.written)) if whole else self.command.rpartition("/")[2]
         parts = urlsplit(self.url)
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         if not whole:
             return place
         return f"{place}/…" if "${" in self.written[0].partition("?")[0] else place + parts.path
+
+
+def _plain(words: tuple[str, ...]) -> Iterator[str]:
+    before = ""
+    for word in words:
+        name, sign, value = word.partition("=")
+        if "${" in word:
+            yield word  # a variable's name is none
+        elif sign and value and _SECRET_NAME.fullmatch(name):
+            yield f"{name}={HIDDEN}"
+        elif before.startswith("-") and word[:1] != "-" and _SECRET_NAME.fullmatch(before):
+            yield HIDDEN
+        else:
+            yield without_secrets(word)
+        before = word
 
 
 def read(text: str, path: Path, environ: Mapping[str, str]) -> dict[str, ServerSpec]:

@@ -203,14 +203,13 @@ class Books:
         """One line for each request: how it ended, how long it was and took."""
         log.log(
             logging.WARNING if self.error else logging.INFO,
-            "%s: %s, %d prompt tokens (%d cached), %d output tokens, first after %.0f ms, "
-            "%.0f ms in all",
+            "%s: %s, %d prompt tokens (%d cached), %d output tokens%s, %.0f ms in all",
             self.meta.dialect,
             self.error or self.finish_reason,
             usage.prompt_tokens,
             usage.cached_tokens,
             usage.output_tokens,
-            usage.ttft_s * 1000,
+            f", first after {self._ttft_s * 1000:.0f} ms" if self._ttft_s is not None else "",
             usage.duration_s * 1000,
             extra={"model": self.model, "request": self.meta.request_id},
         )

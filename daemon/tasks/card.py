@@ -57,6 +57,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     kv_layers: dict[str, int]  # full, sliding (and their window), other: a state of fixed size
     memory: list[Need]
     needs_bytes: int  # that must be free to load it
+    room_tokens: int  # of conversations that are reckoned in it
     limit_bytes: int | None
     fits: bool | None  # None: no limit was given
     chat_templates: list[str]  # their names; none: it cannot chat
@@ -110,6 +111,7 @@ def card(spec: ModelSpec, limit_bytes: int | None = None) -> Card:
         kv_layers=_kv_layers(info),
         memory=list(memory.by_length(limit_bytes)),
         needs_bytes=needs_bytes,
+        room_tokens=memory.room_tokens,
         limit_bytes=limit_bytes,
         fits=None if limit_bytes is None else needs_bytes <= limit_bytes,
         chat_templates=sorted(templates),
@@ -152,8 +154,8 @@ class _Memory:
         self._share = here / processes
         need_bytes = load_bytes(info, context, processes=processes, here=here)
         self.needs_bytes = need_bytes + adapter_bytes
-        at_load = min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
-        self._base_bytes = self.needs_bytes - self._kv_bytes(at_load)
+        self.room_tokens = min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
+        self._base_bytes = self.needs_bytes - self._kv_bytes(self.room_tokens)
 
     def _kv_bytes(self, tokens: int) -> int:
         return int(self._info.kv.bytes_of(tokens) * self._share)

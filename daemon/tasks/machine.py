@@ -24,9 +24,15 @@ def describe(fastmlx: str) -> tuple[str, str]:
         _processor(),
         f"{psutil.cpu_count()} cores",
         f"{memory_gib:.0f} GiB",
-        f"{platform.system()} {platform.release()}",
+        _system(),
     ]
     return ", ".join(versions), ", ".join(parts)
+
+
+def _system() -> str:
+    """`macOS 15.3`; elsewhere without the kernel's version, which says nothing of the speed."""
+    release = platform.mac_ver()[0]
+    return f"macOS {release}" if release else platform.system()
 
 
 def _processor() -> str:

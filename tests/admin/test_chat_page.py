@@ -96,6 +96,7 @@ def test_files_become_text_for_the_model(front: LiveDaemon, http: httpx.Client) 
         ("files", ("notes.md", "Lanterns glow".encode("utf-8-sig"), "text/markdown")),
         ("files", ("paper.pdf", pdf("Kettles whistle"), "application/pdf")),
     ]
+    files += [("files", ("BMW.txt", b"BM is no picture", "text/plain"))]
     address = begin(http, "What is it about?", files=files)
     page = settled(front, http, address)
     assert "Lanterns glow" in page
@@ -104,13 +105,14 @@ def test_files_become_text_for_the_model(front: LiveDaemon, http: httpx.Client) 
     got = http.get(address + "/export.json")
     assert got.status_code == 200, got.text
     said = got.json()["messages"][0]
-    assert [file["name"] for file in said["files"]] == ["notes.md", "paper.pdf"]
+    assert [file["name"] for file in said["files"]] == ["notes.md", "paper.pdf", "BMW.txt"]
 
 
 @pytest.mark.parametrize(
     ("name", "body", "words"),
     [
         ("cat.png", b"\x89PNG\r\n\x1a\n", "no model that is served here sees images"),
+        ("cat.bmp", b"BM\x46\x00\x00\x00", "no model that is served here sees images"),
         ("x.bin", b"\x00\x01\x02", "neither text nor a PDF"),
         ("x.txt", b"caf\xe9", "not text in UTF-8"),
         ("x.pdf", b"%PDF-1.4\nnonsense", "cannot be read as a PDF"),

@@ -41,6 +41,16 @@ def test_the_parts_of_a_request_follow_each_other() -> None:
     assert (drawn.total_ms, drawn.rounds) == (500, 1)
 
 
+def test_what_ended_before_its_first_token_did_not_compute_for_sure() -> None:
+    for fields, name in (
+        ({"finish_reason": "cancelled"}, "until it ended"),
+        ({"error": "timeout: x"}, "until it ended"),
+        ({"finish_reason": None}, "computed"),  # vectors
+    ):
+        (span,) = timeline([row(duration_ms=100, **fields)]).spans
+        assert (span.name, span.ms) == (name, 100)
+
+
 def test_between_rounds_tools_run() -> None:
     rows = [row(1000, ttft_ms=10, duration_ms=100), row(1400, ttft_ms=10, duration_ms=50)]
     names = [span.name for span in timeline(rows).spans]

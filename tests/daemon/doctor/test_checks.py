@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from fastmlx.config.paths import Home
+from fastmlx.daemon.access.edits import create
+from fastmlx.daemon.access.keys import Limits
 from fastmlx.daemon.doctor import files, machine, running
 from fastmlx.daemon.doctor.finding import Finding
 from fastmlx.launchd.service import ServiceState
@@ -68,7 +70,7 @@ def test_config_says_the_place_of_the_error(tmp_path: Path):
     bad(files.config(home)[0], "server.prot")
     home.config.write_text("models: {a: {path: ./x}}\ndiscover: [/some/folder, huggingface]\n")
     finding, settings = files.config(home)
-    assert finding.text.endswith("1 models declared")
+    assert finding.text.endswith("1 model declared")
     folders = list(files.folders_of(home, settings))
     assert folders[0] == tmp_path
     assert Path("/some/folder") in folders
@@ -77,11 +79,12 @@ def test_config_says_the_place_of_the_error(tmp_path: Path):
 
 def test_folders_that_are_there_are_one_line(tmp_path: Path):
     assert files.folders([tmp_path, tmp_path, Path("/")]) == [
-        Finding("Folders", "ok", "2 are there and can be read")
+        Finding("Folders", "ok", "2 folders can be read")
     ]
     (found,) = files.folders([tmp_path, tmp_path / "nothing"])
     bad(found, "is not there")
-    assert files.folders([tmp_path], may_lack=[tmp_path / "nothing"])[0].text.startswith("1 are")
+    (found,) = files.folders([tmp_path], may_lack=[tmp_path / "nothing"])
+    assert found.text == "1 folder can be read"
     (tmp_path / "file").write_text("")
     (found,) = files.folders([tmp_path / "file"])
     bad(found, "NotADirectoryError")
@@ -124,6 +127,17 @@ def test_port():
     assert running.port("127.0.0.1", number, None).state == "ok"
     assert running.port("127.0.0.1", 0, None).state == "ok"
     bad(running.port("203.0.113.1", 6590, None), "server.host")
+
+
+def test_access(tmp_path: Path):
+    home = Home(tmp_path)
+    assert running.access("127.0.0.1", home).text == "from this machine only; 0 API keys"
+    bad(running.access("0.0.0.0", home), "fastmlx keys create NAME")
+    create(home, "laptop", Limits())
+    assert "1 API key" in running.access("0.0.0.0", home).text
+    assert running.access("0.0.0.0", home).state == "ok"
+    home.access.write_text("{")
+    bad(running.access("127.0.0.1", home), "move it away")
 
 
 def test_service(tmp_path: Path):

@@ -68,6 +68,15 @@ def test_secrets_come_from_the_environment_and_are_not_shown() -> None:
     assert "TOKEN is not set" in wrong(json.dumps({"mcpServers": {"x": entry}})).message
 
 
+def test_arguments_that_are_secrets_are_not_shown() -> None:
+    args = ["--api-key", "k3y", "--token=t0p", "-e", "GITHUB_TOKEN=g1t", "postgres://me:pw@h/db"]
+    said = one({"command": "run", "args": [*args, "--port", "80", "--auth", "-v"]}).where()
+    assert said == (
+        "run --api-key [hidden] --token=[hidden] -e GITHUB_TOKEN=[hidden] postgres://me:[hidden]@h/db"
+        " --port 80 --auth -v"
+    )
+
+
 def test_nothing_is_nothing() -> None:
     assert read("", FILE, {}) == read(" \n", FILE, {}) == read("{}", FILE, {}) == {}
     assert read('{"mcpServers": {}}', FILE, {}) == {}
