@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,17 @@ KEPT = 20  # finished ones, in the list
 
 
 class Downloads:
-    """Owned by one event loop. `journal` None keeps nothing across restarts."""
+    """Owned by one event loop. `journal` None keeps nothing across restarts; `on_done` is told the
+    Hub id of each that is done."""
 
-    def __init__(self, journal: Path | None, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        journal: Path | None,
+        patience: Patience | None = None,
+        on_done: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._journal = journal
+        self._on_done = on_done
         self._patience = patience or Patience()
         self._all: dict[str, Download] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -194,6 +202,8 @@ class Downloads:
         failure = download.failure
         download.record.error = None if failure is None else failure.message
         self._set(download, State.DONE if failure is None else State.FAILED)
+        if failure is None and self._on_done is not None:
+            await self._on_done(download.plan.model)
 
     def _set(self, download: Download, state: State) -> None:
         record = download.record

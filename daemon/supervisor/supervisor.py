@@ -92,12 +92,26 @@ class Supervisor:
             elif model.departure is None and new.needs_new_engine(model.started_for or old):
                 self._engines.dismiss(model, load_again=True)
             model.watch_idleness(self._engines.on_idle)
+        await self._look(model)
+        self._notify()
+
+    async def look_again(self, path: str) -> None:
+        """The files at `path`, as entries call it, came or went: what could not be started for the
+        lack of them may be tried again. What runs is left alone."""
+        for model in list(self._models.values()):
+            if model.declared.spec.path == path:
+                model.engine.forgive()
+                model.problem = None
+                await self._look(model)
+        self._notify()
+
+    async def _look(self, model: Model) -> None:
+        """What its files say, unless an engine knows better."""
         if model.engine.state is State.STOPPED and model.start is None:
             try:
-                model.info, _ = await asyncio.to_thread(inspect, new.spec)
+                model.info, _ = await asyncio.to_thread(inspect, model.declared.spec)
             except ModelFailed as error:
                 model.info, model.problem = None, error.message
-        self._notify()
 
     async def withdraw(self, name: str) -> None:
         """The model is no longer declared: no new leases; its engine stops when the last request

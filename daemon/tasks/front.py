@@ -65,7 +65,7 @@ class Front:
         self.benchmarks = Benchmarks(self.config, self.supervisor, self.store, self.version)
         self.mcp = McpServers(self.home.mcp, self.home.logs)
         self.chat_room = ChatRoom(self.store, self.chat)
-        self.downloads = Downloads(self.home.downloads)
+        self.downloads = Downloads(self.home.downloads, on_done=self.supervisor.look_again)
 
     async def close(self) -> None:
         """Ends what runs beside the engines: answers in the dashboard, servers of tools, checks."""

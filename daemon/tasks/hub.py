@@ -118,7 +118,11 @@ async def delete(front: Front, id: str, commit: str | None, *, confirmed: bool) 
             await front.supervisor.unload(name)
         except FastMLXError as error:
             raise Conflict(f"{name} could not be unloaded: {error.message}") from error
-    return await in_background(on_disk.delete, id, commit)
+    freed_bytes = await in_background(on_disk.delete, id, commit)
+    for name in found.declared:
+        if (spec := front.config.settings.models.get(name)) is not None:
+            await front.supervisor.look_again(spec.path)
+    return freed_bytes
 
 
 def _deletable(front: Front, model: on_disk.OnDisk) -> Deletable:

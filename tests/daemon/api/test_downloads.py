@@ -193,6 +193,10 @@ def test_a_model_that_is_declared_is_deleted_only_when_that_is_confirmed(
         assert freed.json()["freed_bytes"] == size > 300_000
         assert http.get("/api/hub/models").json() == {"models": []}
         assert http.delete(address).status_code == 404
+    gone = daemon.model("mine")
+    assert (gone["state"], "is not on this machine" in gone["error"]) == ("failed", True)
+    started(daemon)  # and is there again without a further word
+    daemon.wait_until(lambda: daemon.model("mine")["state"] == "stopped", 60)
 
 
 def test_what_is_being_fetched_is_not_deleted(hub: SmallHub, daemon: LiveDaemon):
