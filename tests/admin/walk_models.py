@@ -180,7 +180,7 @@ def chat(walk: Walk, ground: Ground) -> None:
     answers = page.locator(".turn.assistant")
     expect(answers).to_contain_text("12 tokens")
     expect(answers).to_contain_text("tok/s")
-    expect(page.locator(".turn.user")).to_contain_text("1 pages")
+    expect(page.locator(".turn.user")).to_contain_text("1 page")
     walk.judge()
     walk.press("Answer again")
     expect(answers).to_contain_text("2 of 2")

@@ -191,6 +191,7 @@ async def test_what_is_changed_at_once_is_all_kept(store: Store):
             f"say {each}" for each in range(number + 1)
         ]
         assert (messages[-1].id, messages[-1].role) == (found.leaf, "assistant")
+    _, messages = await room.open(chat)
     with pytest.raises(BadRequest, match="empty"):
         await room.say(chat, "", [], instead_of=messages[0].id)
     await room.close()
