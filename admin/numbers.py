@@ -37,6 +37,11 @@ def count(number: float | None) -> str:
     return _three_digits(value) + unit
 
 
+def counted(number: float, noun: str) -> str:
+    """1 → "1 request"; 1234 → "1,234 requests"."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def rate(number: float | None) -> str:
     """`0.4`, `37.2`, `1,234`: per second."""
     if number is None:

@@ -120,6 +120,7 @@ def _make_environment() -> Environment:
     for name in (
         "size",
         "count",
+        "counted",
         "rate",
         "duration",
         "milliseconds",

@@ -136,6 +136,7 @@ async def _found(request: Request, front: Front) -> dict[str, Any]:
         "formats": FORMATS,
         "sort": sort if sort in get_args(Sort) else get_args(Sort)[0],
         "sorts": SORTS,
+        "most": SHOWN,
         "found": None,
         "problem": None,
     }

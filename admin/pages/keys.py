@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ...daemon.tasks.front import Front
 
 DAYS = 30
-TONES = {"active": "ready", "expired": "stopping", "revoked": "stopped"}
+TONES = {"active": "ready", "used up": "stopping", "expired": "stopping", "revoked": "stopped"}
 
 
 class Row(NamedTuple):
@@ -141,10 +142,17 @@ async def _rows(front: Front) -> tuple[list[Row], str | None]:
     except StoreUnavailable as error:
         problem = str(error)
     now_ms = access.now_ms()
-    return [
-        Row(key, key.state(now_ms), access.budgets.spent(key.name), used.get(key.name, Spent()))
-        for key in access.listed()
-    ], problem
+    return [_row(key, now_ms, access, used) for key in access.listed()], problem
+
+
+def _row(key: Key, now_ms: int, access: Access, used: dict[str, Spent]) -> Row:
+    today, state = access.budgets.spent(key.name), key.state(now_ms)
+    if state == "active" and (
+        today.tokens >= (key.tokens_per_day or math.inf)
+        or today.requests >= (key.requests_per_day or math.inf)
+    ):
+        state = "used up"  # until tomorrow
+    return Row(key, state, today, used.get(key.name, Spent()))
 
 
 def _one(

@@ -133,12 +133,19 @@ class Connection:
             self._lose(State.WAITING)
             if self._stopping or self._again:
                 continue
+            is_known = problem == self.error  # the log need not hear it every two minutes
             self.error = problem
             lasted = self._was_ready and time.monotonic() - since >= FORGET_S
             self.attempts = 1 if lasted else self.attempts + 1
             self.settled.set()
             wait_s = self._delay_s()
-            log.warning("MCP server %s: %s; trying again in %.1f s", self.name, problem, wait_s)
+            log.log(
+                logging.DEBUG if is_known else logging.WARNING,
+                "MCP server %s: %s; trying again in %.1f s",
+                self.name,
+                problem,
+                wait_s,
+            )
             self._wake.clear()
             await _wait(self._wake, wait_s)
 

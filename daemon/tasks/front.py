@@ -102,4 +102,5 @@ class Front:
             "store": {"dropped": self.store.dropped, "problem": self.store.problem},
             "mcp": self.mcp.status(),
             "models": [msgspec.to_builtins(model) for model in self.supervisor.status()],
+            "requests": [msgspec.to_builtins(each) for each in self.running.look()],
         }

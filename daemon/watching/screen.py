@@ -14,6 +14,7 @@ def screen(status: dict[str, Any] | None, machine: Machine, width: int) -> list[
     lines = [*_head(status), *_machine(machine), ""]
     if status is not None:
         lines += _models(status["models"])
+        lines += _requests(status.get("requests", []))  # an older daemon does not say
     return [line[:width].rstrip() for line in lines]
 
 
@@ -70,6 +71,36 @@ def _models(models: list[dict[str, Any]]) -> list[str]:
         if model["error"]:
             lines.append(f"  {model['error'].splitlines()[0]}")
     return lines
+
+
+def _requests(requests: list[dict[str, Any]]) -> list[str]:
+    """Those that run, in order of arrival."""
+    if not requests:
+        return []
+    name = max(7, min(40, max(len(each["model"]) for each in requests)))
+    lines = [
+        "",
+        f"{'REQUEST':{name}}  {'PROGRESS':24}  {'PROMPT':>9}  {'OUTPUT':>9}  {'TOKENS/S':>8}  SINCE",
+    ]
+    for each in requests:
+        rate = "-" if each["tokens_per_s"] is None else f"{each['tokens_per_s']:.1f}"
+        lines.append(
+            f"{each['model'][:name]:{name}}  {_progress(each):24}  "
+            f"{each['prompt_tokens']:9}  {each['output_tokens']:9}  {rate:>8}  "
+            f"{each['elapsed_s']:.0f} s"
+        )
+    return lines
+
+
+def _progress(request: dict[str, Any]) -> str:
+    phase = request["phase"]
+    if phase == "waiting":
+        return f"waiting, number {request['position']}"
+    if phase == "prefill":
+        share = request["prefilled_tokens"] / max(1, request["prompt_tokens"])
+        left = "" if request["eta_s"] is None else f", {request['eta_s']:.0f} s to go"
+        return f"prefill {share:.0%}{left}"
+    return phase
 
 
 def _bar(share: float) -> str:

@@ -189,7 +189,7 @@ def chat(walk: Walk, ground: Ground) -> None:
     expect(answers).to_contain_text("1 of 2")
     page.get_by_text("Edit", exact=True).click()
     page.get_by_label("The message").fill("Only kettles")
-    walk.press("Send as another")
+    walk.press("Send as another version")
     expect(page.locator(".said")).to_have_text("Only kettles")
     expect(answers).to_contain_text("12 tokens")
 

@@ -78,6 +78,24 @@ def test_the_screen_shows_models_the_loaded_ones_first():
     assert "GPU" not in text
 
 
+def test_the_screen_shows_the_requests_that_run():
+    common = {"model": "busy", "elapsed_s": 12.4, "position": None, "eta_s": None}
+    common |= {"prompt_tokens": 100, "prefilled_tokens": 0, "output_tokens": 0}
+    common |= {"tokens_per_s": None}
+    requests = [
+        common | {"phase": "decode", "output_tokens": 40, "tokens_per_s": 23.45},
+        common | {"phase": "prefill", "prefilled_tokens": 25, "eta_s": 3.2},
+        common | {"phase": "waiting", "position": 2},
+    ]
+    lines = screen(status(BUSY) | {"requests": requests}, MACHINE, 120)
+    assert [line.split() for line in lines[-4:]] == [
+        ["REQUEST", "PROGRESS", "PROMPT", "OUTPUT", "TOKENS/S", "SINCE"],
+        ["busy", "decode", "100", "40", "23.4", "12", "s"],
+        ["busy", "prefill", "25%,", "3", "s", "to", "go", "100", "0", "-", "12", "s"],
+        ["busy", "waiting,", "number", "2", "100", "0", "-", "12", "s"],
+    ]
+
+
 def test_the_screen_shows_the_gpu_where_it_is_known():
     lines = screen(status(), MACHINE._replace(gpu=81, gpu_bytes=2 * GIB), 100)
     assert any("GPU" in line and "81.0 %" in line and "2.0 GiB" in line for line in lines)
