@@ -80,7 +80,7 @@ def _requests(requests: list[dict[str, Any]]) -> list[str]:
     name = max(7, min(40, max(len(each["model"]) for each in requests)))
     lines = [
         "",
-        f"{'REQUEST':{name}}  {'PROGRESS':24}  {'PROMPT':>9}  {'OUTPUT':>9}  {'TOKENS/S':>8}  SINCE",
+        f"{'REQUEST':{name}}  {'PROGRESS':24}  {'PROMPT':>9}  {'OUTPUT':>9}  {'TOKENS/S':>8}  AGE",
     ]
     for each in requests:
         rate = "-" if each["tokens_per_s"] is None else f"{each['tokens_per_s']:.1f}"

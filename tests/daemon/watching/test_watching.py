@@ -89,7 +89,7 @@ def test_the_screen_shows_the_requests_that_run():
     ]
     lines = screen(status(BUSY) | {"requests": requests}, MACHINE, 120)
     assert [line.split() for line in lines[-4:]] == [
-        ["REQUEST", "PROGRESS", "PROMPT", "OUTPUT", "TOKENS/S", "SINCE"],
+        ["REQUEST", "PROGRESS", "PROMPT", "OUTPUT", "TOKENS/S", "AGE"],
         ["busy", "decode", "100", "40", "23.4", "12", "s"],
         ["busy", "prefill", "25%,", "3", "s", "to", "go", "100", "0", "-", "12", "s"],
         ["busy", "waiting,", "number", "2", "100", "0", "-", "12", "s"],
