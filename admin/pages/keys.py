@@ -106,7 +106,7 @@ def add(pages: Blueprint) -> None:
                 if not await asyncio.to_thread(
                     is_right, str(form.get("current", "")), access.password
                 ):
-                    raise BadRequest("That is not the password so far.", param="current")
+                    raise BadRequest("That is not the current password.", param="current")
                 access.attempts.succeeded(request.ip)
             kept = await keep(access, str(form.get("password", "")), str(form.get("again", "")))
         except BadRequest as error:

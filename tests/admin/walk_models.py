@@ -61,7 +61,7 @@ def overview(walk: Walk, ground: Ground) -> None:
     answer = first.end()
     assert answer.status_code == 499
     assert answer.json()["error"]["message"] == "The request was cancelled on the dashboard."
-    walk.see("#running", "No request runs.")
+    walk.see("#running", "No requests are running.")
     for link in ("last 7 days", "Table"):
         walk.press(page.get_by_role("link", name=link))
         expect(page.get_by_role("link", name=link)).to_have_attribute("aria-current", "true")

@@ -110,7 +110,7 @@ def the_password(walk: Walk, ground: Ground) -> None:
 
     def choose(password: str, button: str) -> None:
         page.get_by_label("New password", exact=True).fill(password)
-        page.get_by_label("Again", exact=True).fill(password)
+        page.get_by_label("New password again", exact=True).fill(password)
         walk.press(button)
         expect(page.get_by_role("status")).to_contain_text("The password is changed")
 
@@ -129,7 +129,7 @@ def the_password(walk: Walk, ground: Ground) -> None:
         other.judge()
         sign_in(other, PASSWORD)
         expect(other.page).to_have_url(f"{ground.front.url}/admin/config")
-        page.get_by_label("Password so far", exact=True).fill(PASSWORD)
+        page.get_by_label("Current password", exact=True).fill(PASSWORD)
         choose("another one", "Change password")  # ends the other's session
         other.go("/admin/keys")
         expect(other.page).to_have_url(re.compile("/admin/login"))
