@@ -30,16 +30,19 @@ RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 # Put at the end of the message that is to be continued; the rendering is cut where it appears. With
 # a space, so that one sees whether the template trims messages.
 _CUT_HERE = "CONTINUE_FINAL_MESSAGE_TAG "
+MAX_SOURCE = 500_000  # characters; the longest have some 30,000
 
 
 class ChatTemplate:
     """A compiled template. Thread-safe.
 
     `special_tokens` are variables of the template: bos_token, eos_token and the like. Raises
-    ValueError for a template with a syntax error.
+    ValueError for a template with a syntax error, and for one that is far too long.
     """
 
     def __init__(self, source: str, special_tokens: dict[str, str] | None = None) -> None:
+        if len(source) > MAX_SOURCE:
+            raise ValueError(f"it cannot be compiled: it has more than {MAX_SOURCE:,} characters")
         try:
             self._template = _environment.from_string(source)
         except TemplateSyntaxError as error:

@@ -186,6 +186,29 @@ async def test_a_server_that_wants_to_know_who_asks_says_what_to_do(
             assert "Bearer ${TOKEN}" in error
 
 
+@pytest.mark.parametrize("kind", ["http", "sse"])
+async def test_a_server_cannot_lead_us_elsewhere(tmp_path: Path, kind: str) -> None:
+    trap = socket.create_server(("127.0.0.1", 0))
+    trap.setblocking(False)
+    location = b"http://127.0.0.1:%d/reboot" % trap.getsockname()[1]
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: " + location)
+        writer.write(b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    with trap:
+        async with await asyncio.start_server(redirect, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            save(tmp_path, {"far": {"type": kind, "url": f"http://127.0.0.1:{port}/mcp"}})
+            async with running(tmp_path) as servers:
+                await until(lambda: servers.connections and servers.connections[0].error)
+        with pytest.raises(BlockingIOError):
+            trap.accept()
+
+
 def test_no_server_outlives_a_daemon_that_was_killed(tmp_path: Path) -> None:
     """SIGKILL leaves the daemon no last word: the minder beside each program ends it, also one
     that heeds neither the end of its stdin nor SIGTERM."""
