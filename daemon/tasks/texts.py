@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONG_TEXT = 20_000  # characters; about 10 ms of templating and tokenising: work for a thread
+LONG_TEXT = 5_000  # characters; some 3 ms of templating and tokenising: work for a thread
 AT_ONCE = 4  # threads of one model
 WORK_S = 60.0  # for a text; a million tokens take a few
 
