@@ -151,9 +151,9 @@ def test_count_tokens_says_what_the_request_will_cost(
 
 
 def test_a_burst_of_counts_loads_nothing(http: httpx.Client, daemon: LiveDaemon) -> None:
-    def count(length: int) -> int:
+    def count(length: int, model: str = "other") -> int:
         text = "word " * (40 * length)
-        body = {"model": "other", "messages": [{"role": "user", "content": text}], "tools": []}
+        body = {"model": model, "messages": [{"role": "user", "content": text}], "tools": []}
         answer = http.post("/v1/messages/count_tokens?beta=true", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()["input_tokens"]
@@ -163,6 +163,11 @@ def test_a_burst_of_counts_loads_nothing(http: httpx.Client, daemon: LiveDaemon)
         counts = list(pool.map(count, range(1, 27)))
     assert counts == sorted(counts)
     assert daemon.model("other")["state"] == "stopped"
+    # Nor does a count keep a model that is loaded: its time runs on.
+    http.post("/api/models/tiny/load")
+    idle_s = daemon.model("tiny")["idle_s"]
+    count(1, "tiny")
+    assert daemon.model("tiny")["idle_s"] >= idle_s
 
 
 def test_marked_prompts_count_as_written_to_the_cache(client: Anthropic) -> None:

@@ -245,6 +245,9 @@ def test_a_body_that_is_too_large_is_a_413_in_the_clients_own_shape(http: httpx.
     answer = http.post(MESSAGES, content=b'{"model": "' + b"x" * (65 * 1024**2) + b'"}')
     assert answer.status_code == 413
     assert answer.json()["error"]["type"] == "request_too_large"
+    # Anthropic's own limit is 32 MB.
+    large = {"model": "tiny", "messages": HELLO, "max_tokens": 1, "x": "y" * (32 * 1000**2)}
+    assert http.post(MESSAGES, json=large).status_code == 200
     for path in ("/health", "/metrics", "/api/hello"):
         assert http.head(path).status_code == 200
 
