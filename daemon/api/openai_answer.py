@@ -38,6 +38,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     timings: bool = False  # llama-server's `timings` beside usage
     reasoning: bool = True  # the thinking is shown
     tiered: bool = False  # the service tier is named
+    custom: frozenset[str] = frozenset()  # tools whose calls are texts
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         timings: bool,
         reasoning: bool = True,
         tiered: bool = False,
+        custom: frozenset[str] = frozenset(),
     ) -> Envelope:
         """Of an answer that begins now."""
         return cls(
@@ -60,6 +62,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
             timings=timings,
             reasoning=reasoning,
             tiered=tiered,
+            custom=custom,
         )
 
     def base(self, kind: str) -> dict[str, Any]:

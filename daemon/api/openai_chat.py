@@ -19,6 +19,7 @@ from .completions_keeper import CompletionKeeper, Keep, read_keep
 from .keep_alive import KEPT, read_kept
 from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
+from .openai_custom import check_demand, names_of
 from .openai_messages import read_messages, read_tools
 from .openai_structured import STRUCTURED, read_structured
 from .openai_thinking import MAX_LEVEL, ThinkingFields, read_thinking
@@ -82,6 +83,7 @@ class Chat(msgspec.Struct):
     reasoning: bool  # show the thinking
     tiered: bool  # the client asked for a service tier
     keep: Keep | None
+    custom: frozenset[str]  # tools whose calls are texts
 
 
 def read_chat(body: bytes, *, client: str | None = None) -> Chat:
@@ -90,8 +92,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
     raw = read_json(body)
     fields = convert(raw, ChatFields)
     refuse(raw, UNSUPPORTED)
-    tools = read_tools(fields.tools)
-    choice = _tool_choice(fields, tools)
+    choice, tools = _tool_choice(fields, read_tools(fields.tools))
     structured = read_structured(raw)
     thinking = read_thinking(fields)
     continues = _continues(fields)
@@ -129,6 +130,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
         reasoning=thinking.shown,
         tiered=fields.service_tier is not None,
         keep=read_keep(raw),
+        custom=names_of(fields.tools),
     )
 
 
@@ -167,26 +169,43 @@ class _ToolChoice(NamedTuple):
     name: str | None = None
 
 
-def _tool_choice(fields: ChatFields, tools: list[dict[str, Any]]) -> _ToolChoice:
-    choice = fields.tool_choice
+_Tools = list[dict[str, Any]]
+
+
+def _tool_choice(fields: ChatFields, tools: _Tools) -> tuple[_ToolChoice, _Tools]:
+    """The choice, and the tools that may be called."""
+    choice: Any = fields.tool_choice
+    match choice:
+        case {"type": "allowed_tools", "allowed_tools": {"tools": list(allowed), **rest}}:
+            names = {_name(each) for each in allowed}
+            tools = [tool for tool in tools if tool["function"]["name"] in names]
+            choice = rest.get("mode", "auto")
     if choice is None or choice in ("auto", "none"):
-        return _ToolChoice("none" if choice == "none" else "auto")
+        return _ToolChoice("none" if choice == "none" else "auto"), tools
     if not tools and not fields.mcp:
         raise BadRequest("tool_choice needs tools.", param="tool_choice")
     if choice == "required":
-        return _ToolChoice("required")
-    function = choice.get("function") if isinstance(choice, dict) else None
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str):
+        return _ToolChoice("required"), tools
+    name = _name(choice)
+    if name is None:
         raise BadRequest(
-            "tool_choice must be auto, none, required or name a function.", param="tool_choice"
+            "tool_choice must be auto, none, required or name a tool.", param="tool_choice"
         )
+    check_demand(fields.tools, name)
     known = any(tool["function"]["name"] == name for tool in tools)
     if not known and not fields.mcp:  # the loop knows the names of its tools
         raise BadRequest(
             f"tool_choice: there is no tool '{name[:100]}'.", param="tool_choice.function.name"
         )
-    return _ToolChoice("required", name)
+    return _ToolChoice("required", name), tools
+
+
+def _name(choice: Any) -> str | None:
+    """Of the function or custom tool that is named."""
+    match choice:
+        case {"function": {"name": str(name)}} | {"type": "custom", "custom": {"name": str(name)}}:
+            return name
+    return None
 
 
 def _mcp(fields: ChatFields) -> McpWanted | None:
@@ -234,6 +253,7 @@ async def chat(request: Request) -> HTTPResponse | None:
         timings=asked.timings,
         reasoning=asked.reasoning,
         tiered=asked.tiered,
+        custom=asked.custom,
     )
     answer = ChatStream(envelope) if asked.stream else ChatAnswer(envelope)
 

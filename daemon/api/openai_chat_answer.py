@@ -25,8 +25,10 @@ from ..protocol.events import (
     Usage,
 )
 from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
+from .openai_custom import call_object
 from .openai_logprobs import logprobs_object, prompt_logprobs_object
 from .openai_usage import usage_object
+from .responses_items import custom_input
 from .sse import json_text
 
 
@@ -56,6 +58,7 @@ class ChatStream(Frames):
         self._text: dict[int, tuple[bytes, bytes]] = {}  # choice → around the text
         self._reasoning: dict[int, tuple[bytes, bytes, bytes]] = {}
         self._started: set[int] = set()
+        self._custom: dict[int, tuple[int, list[str]]] = {}  # choice → open call, its arguments
 
     def encode(self, event: Event) -> bytes:
         if type(event) is TextDelta and not event.logprobs:
@@ -94,15 +97,33 @@ class ChatStream(Frames):
                     self._reasoning[index] = around = self._cut(index, delta)
                 return json_text(event.text).join(around)
             case ToolCallStarted():
-                function = {"name": event.name, "arguments": ""}
-                call = {"index": event.call, "id": event.id, "type": "function"}
-                return self._chunk(index, {"tool_calls": [call | {"function": function}]})
+                frames = self._input(index)
+                call = {"index": event.call, "id": event.id}
+                if event.name in self._envelope.custom:
+                    self._custom[index] = event.call, []
+                    call |= {"type": "custom", "custom": {"name": event.name, "input": ""}}
+                else:
+                    function = {"name": event.name, "arguments": ""}
+                    call |= {"type": "function", "function": function}
+                return frames + self._chunk(index, {"tool_calls": [call]})
             case ToolCallArguments():
+                if index in self._custom:
+                    self._custom[index][1].append(event.arguments)
+                    return b""
                 call = {"index": event.call, "function": {"arguments": event.arguments}}
                 return self._chunk(index, {"tool_calls": [call]})
             case Finished():
-                return self._chunk(index, {}, finish_reason=event.reason)
+                frames = self._input(index)
+                return frames + self._chunk(index, {}, finish_reason=event.reason)
         return b""
+
+    def _input(self, index: int) -> bytes:
+        """Of a custom tool's call that is over: the model wrote JSON around it."""
+        if index not in self._custom:
+            return b""
+        number, arguments = self._custom.pop(index)
+        custom = {"input": custom_input("".join(arguments))}
+        return self._chunk(index, {"tool_calls": [{"index": number, "custom": custom}]})
 
     def _chunk(
         self,
@@ -141,7 +162,7 @@ class _Choice:
         self.logprobs: list[ChosenLogprob] = []
         self.finish_reason: str | None = None
 
-    def message(self) -> dict[str, Any]:
+    def message(self, custom: frozenset[str]) -> dict[str, Any]:
         text = "".join(self.text)
         content = text if text or not self.calls else None
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
@@ -149,14 +170,17 @@ class _Choice:
             message["reasoning_content"] = message["reasoning"] = "".join(self.reasoning)
         if self.calls:
             message["tool_calls"] = [
-                {
-                    "id": call["id"],
-                    "type": "function",
-                    "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
-                }
+                _call(call["id"], call["name"], "".join(call["arguments"]), custom)
                 for call in self.calls
             ]
         return message
+
+
+def _call(identity: str, name: str, arguments: str, custom: frozenset[str]) -> dict[str, Any]:
+    if name in custom:
+        return call_object(identity, name, arguments)
+    function = {"name": name, "arguments": arguments}
+    return {"id": identity, "type": "function", "function": function}
 
 
 class ChatAnswer(Collected):
@@ -200,7 +224,7 @@ class ChatAnswer(Collected):
         return [
             {
                 "index": index,
-                "message": choice.message(),
+                "message": choice.message(self._envelope.custom),
                 "logprobs": logprobs_object(choice.logprobs) if choice.logprobs else None,
                 "finish_reason": choice.finish_reason,
             }

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.errors import BadRequest
+from .openai_custom import read_call, read_tool
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_TOOLS = 1024
@@ -78,6 +79,8 @@ def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
 
 def _tool_call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
+    if isinstance(call, dict):
+        function = read_call(call, where) or function
     if not isinstance(function, dict):
         raise _bad(f"{where}.function", "must be an object with name and arguments")
     _string(function.get("name"), f"{where}.function.name")
@@ -92,19 +95,21 @@ def _tool_call(call: Any, where: str) -> dict[str, Any]:
 
 
 def read_tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """The tools as given, once every one is known to be a function with a name. Tools of types that
-    we do not know, such as those that a maker's own servers carry out, are left out."""
+    """The tools as given, once every one is known to be a function with a name; custom ones become
+    functions. Tools of types that we do not know, such as those that a maker's own servers carry
+    out, are left out."""
     if tools and len(tools) > MAX_TOOLS:
         raise _bad("tools", f"has {len(tools)} entries; at most {MAX_TOOLS} are accepted")
-    return [tool for i, tool in enumerate(tools or ()) if _is_function(tool, f"tools[{i}]")]
+    read = (_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools or ()))
+    return [tool for tool in read if tool is not None]
 
 
-def _is_function(tool: dict[str, Any], where: str) -> bool:
+def _tool(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
     kind = _string(tool.get("type"), f"{where}.type")
     if kind == "custom":
-        raise _bad(f"{where}.type", "must be 'function'; custom tools are not supported")
+        return read_tool(tool, where)
     if kind != "function":
-        return False
+        return None
     function = tool.get("function")
     if not isinstance(function, dict):
         raise _bad(f"{where}.function", "must be an object")
@@ -112,7 +117,7 @@ def _is_function(tool: dict[str, Any], where: str) -> bool:
         raise _bad(f"{where}.function.name", "must not be empty")
     if not isinstance(function.get("parameters", {}), dict | None):
         raise _bad(f"{where}.function.parameters", "must be a JSON schema (an object)")
-    return True
+    return tool
 
 
 def _string(value: Any, where: str) -> str:

@@ -67,7 +67,7 @@ def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
             case "function":
                 kind, function = "function", _function(tool, where)
             case "custom":
-                kind, function = "custom", _custom(tool, where)
+                kind, function = "custom", custom_function(tool, where)
             case "mcp":
                 made.servers.append(read_mcp(tool, where))
                 continue
@@ -110,7 +110,8 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any]:
     return function
 
 
-def _custom(tool: dict[str, Any], where: str) -> dict[str, Any]:
+def custom_function(tool: dict[str, Any], where: str) -> dict[str, Any]:
+    """A custom tool as a function with one text. Raises BadRequest."""
     name = _name(tool, where)
     form = tool.get("format") or {"type": "text"}
     description = tool.get("description")

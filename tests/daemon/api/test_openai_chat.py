@@ -113,7 +113,7 @@ def test_what_real_clients_send_beside_it_is_accepted() -> None:
         ({"thinking_token_budget": -2}, "thinking_token_budget"),
         ({"reasoning": {"max_tokens": -5}}, "reasoning.max_tokens"),
         ({"reasoning_effort": 3}, "reasoning_effort"),
-        ({"tools": [{"type": "custom"}]}, "tools[0].type"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].custom"),
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"best_of": 3}, "best_of"),

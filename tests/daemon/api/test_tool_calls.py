@@ -16,8 +16,8 @@ from anthropic import AsyncAnthropic
 from fastmlx.daemon.api.anthropic_request import read_request
 from fastmlx.daemon.api.anthropic_signature import carried, sign
 from ollama import AsyncClient as AsyncOllama
-from openai import AsyncOpenAI
-from scripted import scripted
+from openai import AsyncOpenAI, BadRequestError
+from scripted import Scripted, scripted
 
 SCRIPT = """\
 <think>
@@ -44,10 +44,15 @@ ANTHROPIC_TOOLS: list[Any] = [
 
 
 @pytest.fixture
-async def url(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[str]:
+async def front(tmp_path: Path, tiny_model: Callable[..., Path]) -> AsyncIterator[Scripted]:
     async with scripted(tmp_path, tiny_model("qwen3")) as front:
         front.say(SCRIPT)
-        yield front.url
+        yield front
+
+
+@pytest.fixture
+def url(front: Scripted) -> str:
+    return front.url
 
 
 @pytest.fixture
@@ -140,6 +145,63 @@ async def test_one_call_is_enough_where_calls_must_not_be_parallel(
     )
     assert [block.type for block in message.content] == ["thinking", "text", "tool_use"]
     assert message.stop_reason == "tool_use"
+
+
+PATCH: dict[str, Any] = {
+    "type": "custom",
+    "custom": {
+        "name": "patch",
+        "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[+-].*"}},
+    },
+}
+
+
+async def test_custom_tools_take_a_text(front: Scripted, client: AsyncOpenAI) -> None:
+    calls = [
+        f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>\n'
+        for name, arguments in (("patch", '{"input": "+ \\"a\\"\\n"}'), ("clock", "{}"))
+    ]
+    front.say("".join(calls) + "<|im_end|>")
+    asked: Any = {"model": "m", "messages": ASKED, "tools": [PATCH, *TOOLS]}
+    choice = (await client.chat.completions.create(**asked)).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    first, second = choice.message.tool_calls or ()
+    assert first.type == "custom" and second.type == "function"
+    assert (first.custom.name, first.custom.input) == ("patch", '+ "a"\n')
+    assert second.function.name == "clock"
+
+    stream = await client.chat.completions.create(**asked, stream=True)
+    pieces: list[Any] = []
+    async for chunk in stream:
+        pieces += [call.model_dump() for call in chunk.choices[0].delta.tool_calls or ()]
+    mine = [piece["custom"] for piece in pieces if piece["index"] == 0]
+    assert mine[0] == {"name": "patch", "input": ""}
+    assert "".join(piece["input"] for piece in mine) == '+ "a"\n'
+    assert [piece["type"] for piece in pieces if piece["id"]] == ["custom", "function"]
+
+    # It goes round, and its grammar stands in the prompt.
+    said = choice.message.model_dump(exclude_none=True)
+    told = {"role": "tool", "tool_call_id": first.id, "content": "Patched."}
+    front.say("Done.<|im_end|>")
+    await client.chat.completions.create(**asked | {"messages": [*ASKED, said, told]})
+    assert "must match this regex grammar" in front.text(0)
+    assert '"arguments": {"input": "+ \\"a\\"\\n"}' in front.text(0)
+
+    # One of them alone may be called, or must.
+    only: Any = {"type": "custom", "custom": {"name": "patch"}}
+    allowed: Any = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]}
+    choices: Any = {"type": "allowed_tools", "allowed_tools": allowed}
+    front.say("Done.<|im_end|>")
+    await client.chat.completions.create(**asked, tool_choice=choices)
+    assert '"clock"' in front.text(0) and '"patch"' not in front.text(0)
+    lark = {"type": "grammar", "grammar": {"syntax": "lark", "definition": 'start: "a"'}}
+    strict: Any = {"type": "custom", "custom": {"name": "patch", "format": lark}}
+    with pytest.raises(BadRequestError, match="/v1/responses"):
+        await client.chat.completions.create(**asked | {"tools": [strict]}, tool_choice=only)
+    for wrong in ({}, {"name": "x", "format": {"type": "grammar"}}):
+        with pytest.raises(BadRequestError, match=r"tools\[0\].custom"):
+            bad: Any = [{"type": "custom", "custom": wrong}]
+            await client.chat.completions.create(**asked | {"tools": bad})
 
 
 async def test_a_message_has_its_blocks_and_goes_round(claude: AsyncAnthropic) -> None:

@@ -1,0 +1,69 @@
+"""Chat's custom tools: a text instead of JSON arguments. The model gets a function with one text,
+as for Responses; a grammar stands in its description.
+
+Source: https://platform.openai.com/docs/guides/function-calling#custom-tools
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..protocol.errors import BadRequest
+from .responses_items import custom_input
+from .responses_tools import custom_function
+
+
+def names_of(tools: Sequence[dict[str, Any]] | None) -> frozenset[str]:
+    """Of the custom ones, once all were read."""
+    return frozenset(tool["custom"]["name"] for tool in tools or () if tool["type"] == "custom")
+
+
+def read_tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
+    """As a function. Raises BadRequest."""
+    custom = tool.get("custom")
+    where = f"{where}.custom"
+    if not isinstance(custom, dict):
+        raise BadRequest(f"{where} must be an object with a name.", param=where)
+    return {"type": "function", "function": custom_function(_flat(custom), where)}
+
+
+def _flat(custom: dict[str, Any]) -> dict[str, Any]:
+    """In Responses' shape, where syntax and definition stand in the format itself."""
+    match custom.get("format"):
+        case {"type": "grammar", "grammar": dict(grammar)}:
+            return custom | {"format": {"type": "grammar", **grammar}}
+    return custom
+
+
+def check_demand(tools: Sequence[dict[str, Any]] | None, name: str) -> None:
+    """Raises BadRequest for a custom tool whose call cannot be demanded."""
+    for tool in tools or ():
+        custom = tool["custom"] if tool["type"] == "custom" else {}
+        if custom.get("name") == name:
+            form = _flat(custom).get("format") or {}
+            if form.get("syntax") == "lark":
+                raise BadRequest(
+                    "tool_choice: the call of a custom tool with a lark grammar can only be "
+                    "demanded in /v1/responses.",
+                    param="tool_choice",
+                )
+
+
+def read_call(call: dict[str, Any], where: str) -> dict[str, Any] | None:
+    """A call of the history in a function's shape; None when it is of no custom tool. Raises
+    BadRequest."""
+    if call.get("type") != "custom":
+        return None
+    match call.get("custom"):
+        case {"name": str(name), "input": str(given)}:
+            arguments = json.dumps({"input": given}, ensure_ascii=False)
+            return {"name": name, "arguments": arguments}
+    raise BadRequest(f"{where}.custom must have name and input.", param=f"{where}.custom")
+
+
+def call_object(identity: str, name: str, arguments: str) -> dict[str, Any]:
+    """A whole call."""
+    custom = {"name": name, "input": custom_input(arguments)}
+    return {"id": identity, "type": "custom", "custom": custom}
