@@ -165,7 +165,8 @@ async def test_custom_tools_take_a_text(front: Scripted, client: AsyncOpenAI) ->
     asked: Any = {"model": "m", "messages": ASKED, "tools": [PATCH, *TOOLS]}
     choice = (await client.chat.completions.create(**asked)).choices[0]
     assert choice.finish_reason == "tool_calls"
-    first, second = choice.message.tool_calls or ()
+    first, second = choice.message.tool_calls or [None, None]
+    assert first and second
     assert first.type == "custom" and second.type == "function"
     assert (first.custom.name, first.custom.input) == ("patch", '+ "a"\n')
     assert second.function.name == "clock"
