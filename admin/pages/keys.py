@@ -141,24 +141,30 @@ async def _rows(front: Front) -> tuple[list[Row], str | None]:
         used = await used_by_key(front.store, DAYS, time.time())
     except StoreUnavailable as error:
         problem = str(error)
-    now_ms = access.now_ms()
-    return [_row(key, now_ms, access, used) for key in access.listed()], problem
+    return [
+        Row(
+            key,
+            state_of(access, key),
+            access.budgets.spent(key.name),
+            used.get(key.name, Spent()),
+        )
+        for key in access.listed()
+    ], problem
 
 
-def _row(key: Key, now_ms: int, access: Access, used: dict[str, Spent]) -> Row:
-    today, state = access.budgets.spent(key.name), key.state(now_ms)
-    if state == "active" and (
-        today.tokens >= (key.tokens_per_day or math.inf)
-        or today.requests >= (key.requests_per_day or math.inf)
-    ):
-        state = "used up"  # until tomorrow
-    return Row(key, state, today, used.get(key.name, Spent()))
+def state_of(access: Access, key: Key) -> str:
+    """With what its budgets say, which is until tomorrow."""
+    state, today = key.state(access.now_ms()), access.budgets.spent(key.name)
+    is_spent = today.tokens >= (key.tokens_per_day or math.inf) or today.requests >= (
+        key.requests_per_day or math.inf
+    )
+    return "used up" if state == "active" and is_spent else state
 
 
 def _one(
     request: Request, key: Key, form: KeyForm, error: BadRequest | None = None
 ) -> HTTPResponse:
-    state = key.state(_access(request).now_ms())
+    state = state_of(_access(request), key)
     values = {"key": key, "form": form, "error": error, "scopes": SCOPES, "state": state}
     values["tone"] = TONES[state]
     return respond(request, "key.html", None, values, 200 if error is None else error.status)

@@ -132,6 +132,11 @@ def _look(
     mine = set(books.sequences)
     prefills = list(_known(said.prefills, mine)) if said is not None else []
     if not any(prefill.id in mine for prefill in prefills):
+        # It speaks between steps, and the first part of a long prompt is a long one.
+        was_idle = said is None or said.running == said.waiting == 0
+        if was_idle and name not in waits:
+            waits[name] = 0
+            return change(seen, phase=Phase.PREFILL)
         waits[name] = waits.get(name, 0) + 1
         return change(seen, phase=Phase.WAITING, position=waits[name])
     own = [prefill for prefill in prefills if prefill.id in mine]

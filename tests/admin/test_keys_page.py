@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+from fastmlx.admin.pages.keys import state_of
+from fastmlx.config.paths import Home
+from fastmlx.daemon.access.access import Access
 from fastmlx.daemon.access.attempts import PER_ADDRESS
+from fastmlx.daemon.access.edits import create
+from fastmlx.daemon.access.keys import Limits
 from fastmlx.daemon.access.sessions import COOKIE
 from fastmlx.daemon.cli import main
 from live import LiveDaemon
+from msgspec.structs import replace
 
 PASSWORD = "correct horse & <battery>"
 
@@ -48,6 +55,16 @@ def test_nothing_of_the_dashboard_is_there_for_who_has_not_signed_in(closed: Liv
         # The API is open as before, but for what an administrator may.
         assert http.get("/v1/models").status_code == 200
         assert http.post("/api/keys", json={"name": "x"}).status_code == 401
+
+
+def test_a_key_that_has_had_all_of_its_day_is_used_up(tmp_path: Path) -> None:
+    access = Access(Home(tmp_path))
+    create(access.home, "laptop", Limits(requests_per_day=1))
+    (key,) = access.listed()
+    assert state_of(access, key) == "active"
+    access.budgets.begin(key)
+    assert state_of(access, key) == "used up"
+    assert state_of(access, replace(key, revoked_ms=1)) == "revoked"
 
 
 def test_the_cookie_is_for_this_server_alone_and_survives_a_restart(closed: LiveDaemon) -> None:

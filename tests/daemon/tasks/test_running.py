@@ -91,6 +91,20 @@ async def test_a_request_is_seen_in_all_that_it_goes_through() -> None:
     assert running.look() == []
 
 
+async def test_an_engine_that_had_nothing_to_do_computes_the_first_that_came() -> None:
+    idle = msgspec.structs.replace(STATS, running=0, prefills=[])
+    for stats in (None, idle):
+        running = RunningRequests()
+        streams: Any = [Stream(0)]
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(3):
+                running.add(one := books())
+                await stack.enter_async_context(one.using(granted(Held("demo", stats))))
+                one.engine_took_it(500, streams, [Work(number)])
+            seen = [(each.phase, each.position) for each in running.look()]
+        assert seen == [(Phase.PREFILL, None), (Phase.WAITING, 1), (Phase.WAITING, 2)]
+
+
 async def test_when_a_prompt_will_be_computed_is_told_by_what_was_computed_meanwhile() -> None:
     running = RunningRequests()
     one = books()
