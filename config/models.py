@@ -115,7 +115,10 @@ class ModelSpec(Section):
     )
     pinned: bool = setting("Never evicted, never unloaded when idle.", change="live", default=False)
     idle_timeout: Seconds | None = setting(
-        "By default defaults.idle_timeout.", change="live", unit="seconds", default=None
+        "Without requests for this long it is unloaded; else defaults.idle_timeout.",
+        change="live",
+        unit="seconds",
+        default=None,
     )
     context: Context = setting(
         "Longest prompt and output together; auto is the model's own.",
@@ -124,19 +127,34 @@ class ModelSpec(Section):
         default="auto",
     )
     max_concurrent: Count | None = setting(
-        "By default defaults.max_concurrent.", change="reload", unit="sequences", default=None
+        "Sequences that run at once; else defaults.max_concurrent.",
+        change="reload",
+        unit="sequences",
+        default=None,
     )
     max_waiting: Whole | None = setting(
-        "By default defaults.max_waiting.", change="live", unit="requests", default=None
+        "Requests that may wait for it; else defaults.max_waiting.",
+        change="live",
+        unit="requests",
+        default=None,
     )
     queue_timeout: Seconds | None = setting(
-        "By default defaults.queue_timeout.", change="live", unit="seconds", default=None
+        "How long a request may wait for its turn; else defaults.queue_timeout.",
+        change="live",
+        unit="seconds",
+        default=None,
     )
     request_timeout: Seconds | None = setting(
-        "By default defaults.request_timeout.", change="live", unit="seconds", default=None
+        "How long a request may take in all; else defaults.request_timeout.",
+        change="live",
+        unit="seconds",
+        default=None,
     )
     max_gap: MaxGap | None = setting(
-        "By default defaults.max_gap.", change="live", unit="seconds", default=None
+        "How long a stream may wait for its next token; else defaults.max_gap.",
+        change="live",
+        unit="seconds",
+        default=None,
     )
     sampling: SamplingDefaults = setting(
         "Sampling where the request says nothing.", change="live", default=SamplingDefaults()
