@@ -255,7 +255,8 @@ def request_bodies(data: bytes) -> None:
     body = data[2:]
     if start[1] % 4:
         maker = Maker(body, words("request_bodies"), faults=start[1] % 4 == 1)
-        body = msgspec.json.encode(maker.of(READERS[name].shape) | {"model": "m"})
+        made = maker.of(READERS[name].shape)
+        body = msgspec.json.encode(made | {"model": "m"} if isinstance(made, dict) else made)
     try:
         read_body(name, body)
     except BadRequest as error:
