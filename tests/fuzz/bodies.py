@@ -22,14 +22,15 @@ from fastmlx.daemon.tasks.sampling import check
 from fastmlx.daemon.text.answer_grammar import held_tools
 from fastmlx.daemon.text.compile_grammar import first_fault
 from fastmlx.daemon.text.conversation import canonical
+from fastmlx.daemon.text.held_calls import Around, held_calls
 from fastmlx.daemon.text.messages import Accepts, normalized
 from fastmlx.daemon.text.model_text import TOOL_PARSERS
 from fastmlx.daemon.text.tool_grammar import Rules, calls
 
 SETTINGS = Settings()
 SEAL = Seal(bytes(32))
-FORMS = [
-    module.FORMS
+FORMATS = [
+    (module.FORMS, getattr(module, "AROUND", Around()), module.Parser.format.starts)
     for module in map(TOOL_PARSERS.get, TOOL_PARSERS.names())
     if hasattr(module, "FORMS")
 ]
@@ -83,8 +84,9 @@ def read_body(name: str, body: bytes) -> None:
     tools = held_tools(request)
     if not tools:
         return
-    for forms in FORMS:
+    for forms, around, starts in FORMATS:
         try:
+            held_calls(forms, around, starts, Rules(), tools, ())
             calls(
                 forms,
                 Rules(),
