@@ -42,6 +42,9 @@ def _is_harmless(address: str) -> bool:
 def _open_link(
     self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
 ) -> str:
+    if not tokens[index].attrGet("href"):  # `[text]()`, of which nobody asks whether it is harmless
+        del tokens[index].attrs["href"]
+        return self.renderToken(tokens, index, options, env)
     tokens[index].attrSet("rel", "noopener noreferrer nofollow")
     tokens[index].attrSet("target", "_blank")
     return self.renderToken(tokens, index, options, env)
