@@ -14,7 +14,7 @@ def benchmarks(walk: Walk, ground: Ground) -> None:
     page = walk.go("/admin/benchmarks")
 
     def run(answer: int) -> None:
-        for label, value in (("Prompt", "8"), ("Answer", str(answer)), ("Rounds", "1")):
+        for label, value in (("Prompt", "8"), ("Output", str(answer)), ("Rounds", "1")):
             page.get_by_label(label).fill(value)
         page.get_by_label("Requests at once").fill("1")
         walk.press("Run")
