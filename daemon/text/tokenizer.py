@@ -89,9 +89,11 @@ class Tokenizer:
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.chat_templates = chat_templates or {}
         self.special_tokens = _special_tokens(config)  # "bos_token": "<s>", …
-        # Those of embedding models are stored with what they once were trained with.
-        backend.no_padding()
-        backend.no_truncation()
+        # Each thread would keep the words that it has seen beyond the life of the tokenizer: a model
+        # that is loaded anew every hour would take megabytes each time (tokenizers 0.23).
+        resize_cache = getattr(backend.model, "_resize_cache", None)
+        if resize_cache is not None:
+            resize_cache(0)
         self.bos_token = self.special_tokens.get("bos_token")
         self.eos_token = self.special_tokens.get("eos_token")
         self.bos_token_id = None if self.bos_token is None else backend.token_to_id(self.bos_token)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import tokenizers
 from fastmlx.daemon.protocol.errors import ModelFailed
@@ -36,6 +40,24 @@ def sentence_piece(backends: dict[str, tokenizers.Tokenizer]) -> tokenizers.Toke
 def test_text_survives_the_round_trip(tokenizer: Tokenizer) -> None:
     text = "The weather in Paris is fine."
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_tokenizer_takes_its_memory_with_it(
+    tmp_path: Path, byte_level: tokenizers.Tokenizer
+) -> None:
+    folder = write(tmp_path, byte_level)
+    chance = random.Random(3)
+
+    def use() -> int:
+        """Resident bytes after some tokenizers have come, read many words, and gone."""
+        for _ in range(15):
+            words = [f"{chance.randrange(1 << 60):x}" for _ in range(1000)]
+            Tokenizer.load(folder).encode(" ".join(words))
+        gc.collect()
+        return psutil.Process(os.getpid()).memory_info().rss
+
+    before = use()
+    assert use() - before < 4 << 20
 
 
 def test_end_of_text_is_collected_from_every_file(
