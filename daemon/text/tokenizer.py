@@ -89,8 +89,8 @@ class Tokenizer:
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.chat_templates = chat_templates or {}
         self.special_tokens = _special_tokens(config)  # "bos_token": "<s>", …
-        # Each thread would keep the words that it has seen beyond the life of the tokenizer: a model
-        # that is loaded anew every hour would take megabytes each time (tokenizers 0.23).
+        # Each thread would keep the words that it has seen, beyond the life of the tokenizer: a
+        # model that is loaded anew every hour would take megabytes each time (tokenizers 0.23).
         resize_cache = getattr(backend.model, "_resize_cache", None)
         if resize_cache is not None:
             resize_cache(0)
