@@ -42,12 +42,12 @@ def test_the_parts_of_a_request_follow_each_other() -> None:
 
 
 def test_what_ended_before_its_first_token_did_not_compute_for_sure() -> None:
-    for fields, name in (
-        ({"finish_reason": "cancelled"}, "until it ended"),
-        ({"error": "timeout: x"}, "until it ended"),
-        ({"finish_reason": None}, "computed"),  # vectors
+    for ended, name in (
+        (row(duration_ms=100, finish_reason="cancelled"), "until it ended"),
+        (row(duration_ms=100, error="timeout: x"), "until it ended"),
+        (row(duration_ms=100, finish_reason=None), "computed"),  # vectors
     ):
-        (span,) = timeline([row(duration_ms=100, **fields)]).spans
+        (span,) = timeline([ended]).spans
         assert (span.name, span.ms) == (name, 100)
 
 
