@@ -70,7 +70,10 @@ def _process(command: list[str], ready_url: str) -> Iterator[subprocess.Popen[by
     """Runs a server until the block ends. Raises RuntimeError with its output when it ends early
     or does not answer."""
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        # A session of its own, as our daemon has: Linux shares the processors among sessions.
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while not _answers(ready_url):

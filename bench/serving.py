@@ -58,7 +58,9 @@ def engine_alone(folder: Path) -> None:
 def engine_process(folder: Path) -> Iterator[Callable[[load.Plan], float]]:
     """Yields a function: plan → output tokens per second of the engine alone."""
     command = [sys.executable, __file__, "--engine-alone", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    # A session of its own, as the daemon has: Linux shares the processors among sessions.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout

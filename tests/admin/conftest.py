@@ -46,7 +46,9 @@ def front(tmp_path_factory: pytest.TempPathFactory, admin_config: str) -> Iterat
     is out of its reach."""
     home = tmp_path_factory.mktemp("front")
     told = environment("http://127.0.0.1:9", home / "hub")
-    with LiveDaemon(home, admin_config, environment=told) as running:
+    with LiveDaemon(home, admin_config, environment=told) as running, running.http() as http:
+        # The daemon answers before its database is open.
+        running.wait_until(lambda: "is being opened" not in http.get("/admin/usage").text, 30)
         yield running
 
 
