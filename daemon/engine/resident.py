@@ -33,7 +33,7 @@ class Resident:
         self._needed_bytes = self._beside_bytes() if self._trim else 0
         self._stays_bytes = 0  # after the last time that it was given back
 
-    def tidy(self, free_bytes: int = 0) -> int:
+    def tidy(self, free_bytes: int) -> int:
         """Gives back what can be, where it is more than `free_bytes`: the system's pages come back
         only with a fault each. Returns the bytes beyond arrays and needs that stay, as they lie
         between what is in use. What MLX keeps for reuse is none of them: its own limit counts it,

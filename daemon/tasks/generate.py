@@ -73,6 +73,10 @@ class _Plan(NamedTuple):
     wishes: tuple[tuple[Grammar, str], ...] = ()
     keep_alive_s: float | None = None
 
+    async def made(self, side: ModelSide) -> list[Prompt]:
+        """The prompts, without holding others up."""
+        return await side.work(self.text_length, lambda: self.prompts(side))
+
 
 class Generator(Task):
     """Chats and completes."""
@@ -107,10 +111,8 @@ class Generator(Task):
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that `chat` would send for this request. Needs the tokenizer alone:
         nothing is loaded, nothing waits, no usage row. Raises FastMLXError."""
-        name, spec = find_model(self._config.settings, request.model)
-        side = await self._texts.get(name, spec)
-        plan = _chat_plan(request)
-        (prompt,) = await side.work(plan.text_length, lambda: plan.prompts(side))
+        side = await self.side(request.model)
+        (prompt,) = await _chat_plan(request).made(side)
         return len(prompt.tokens)
 
     async def side(self, model: str) -> ModelSide:
@@ -127,9 +129,7 @@ class Generator(Task):
             return request
 
         async def tokens(messages: list[dict[str, Any]]) -> int:
-            plan = _chat_plan(replace(request, messages=messages))
-            (prompt,) = await side.work(plan.text_length, lambda: plan.prompts(side))
-            return len(prompt.tokens)
+            return await self.count(replace(request, messages=messages))
 
         most = context - reserve(request.sampling.max_tokens, context)
         return replace(request, messages=await fitting(request.messages, tokens, most))
@@ -183,7 +183,7 @@ class Generator(Task):
                 raise BadRequest(
                     f"{name} {NO_TEXT[side.kind]} and generates no text.", param="model"
                 )
-            prompts = await side.work(plan.text_length, lambda: plan.prompts(side))
+            prompts = await plan.made(side)
             books.divergence = self._note(served, prompts)
             context = side.limit(spec)
             if context is not None:  # the engine may know better, see _start
