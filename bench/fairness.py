@@ -4,6 +4,10 @@ Eight rows decode; then a long prompt arrives and is computed beside them until 
 there. A gap is the time between two tokens of one stream. Then eight others decode as many steps
 without a prompt: the longer a stream is the longer its steps take, prompt or not. mlx-lm's
 BatchGenerator does the same in turns, on the same model.
+
+The model (`wide` of bench/models.py) is one whose attention is, as in those that people run, less
+work than the rest. Where it is most of it, a long prompt takes so many steps that the streams
+themselves grow until their steps take twice as long.
 """
 
 from __future__ import annotations
@@ -118,13 +122,13 @@ class Watched:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--model", help="folder, or a size of bench/models.py (default: small)")
+    parser.add_argument("--model", help="folder, or a size of bench/models.py (default: wide)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="of the prompt")
     parser.add_argument("--steps", type=int, default=50, help="before the prompt arrives")
     options = parser.parse_args()
     steps, rounds = (8, 1) if options.quick else (options.steps, options.rounds)
-    folder = models.folder_of(options.model or ("smallest" if options.quick else "small"))
+    folder = models.folder_of(options.model or ("smallest" if options.quick else "wide"))
 
     runner = engine.load(folder)
     vocab_size = engine.vocab_size_of(folder)
