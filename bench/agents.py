@@ -3,8 +3,9 @@
 Takes a folder of captured requests (JSON files with `client`, `scenario`, `seq`, `path`, `body`),
 sends each through the dialect that it speaks, the normalisation, the chat template and the
 tokenizer, and compares the tokens of a session's consecutive requests. Nothing is generated and
-nothing is timed: what the text side makes of a conversation alone decides. Requests that are
-refused stand below the table.
+nothing is timed: what the text side makes of a conversation alone decides. A short session cannot
+reach the aim, but its last prompt, less the few tokens that ask for the answer, must come again.
+Requests that are refused stand below the table.
 """
 
 from __future__ import annotations
@@ -117,15 +118,25 @@ def main() -> None:
     text = ModelText.load(resolve(spec.path, spec.revision), spec)
     report = Report(
         "How much of an agent's next prompt could come from the prefix cache?",
-        ["session", "what came", "prompt tokens", "the same beginning", "aim", "same ÷ prompt"],
+        [
+            "session",
+            "what came",
+            "prompt tokens",
+            "the same beginning",
+            "same ÷ last prompt",
+            "aim",
+            "same ÷ prompt",
+        ],
         "not used",
         options.quick,
     )
     for turn in turns(folder, report.notes):
         after = tokens(text, turn.after)
-        same = shared(tokens(text, turn.before), after)
+        before = tokens(text, turn.before)
+        same = shared(before, after)
         aim = AIM_AFTER_SEARCH if turn.kind == "tool search" else AIM
-        report.add(turn.session, turn.kind, len(after), same, aim, same / len(after))
+        share = same / len(after)
+        report.add(turn.session, turn.kind, len(after), same, same / len(before), aim, share)
     report.finish(options.json)
 
 

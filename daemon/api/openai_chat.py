@@ -19,7 +19,7 @@ from .completions_keeper import CompletionKeeper, Keep, read_keep
 from .keep_alive import KEPT, read_kept
 from .openai_answer import Envelope, respond
 from .openai_chat_answer import ChatAnswer, ChatStream
-from .openai_custom import check_demand, names_of
+from .openai_custom import names_of, patterns_of
 from .openai_messages import read_messages, read_tools
 from .openai_structured import STRUCTURED, read_structured
 from .openai_thinking import MAX_LEVEL, ThinkingFields, read_thinking
@@ -104,6 +104,7 @@ def read_chat(body: bytes, *, client: str | None = None) -> Chat:
             tools=tools,
             tool_choice=choice.kind,
             tool_name=choice.name,
+            input_patterns=patterns_of(fields.tools),
             grammar=structured.grammar if structured else None,
             grammar_param=structured.param if structured else "",
             chat_template_kwargs=_verbosity(fields) | thinking.kwargs,
@@ -191,7 +192,6 @@ def _tool_choice(fields: ChatFields, tools: _Tools) -> tuple[_ToolChoice, _Tools
         raise BadRequest(
             "tool_choice must be auto, none, required or name a tool.", param="tool_choice"
         )
-    check_demand(fields.tools, name)
     known = any(tool["function"]["name"] == name for tool in tools)
     if not known and not fields.mcp:  # the loop knows the names of its tools
         raise BadRequest(

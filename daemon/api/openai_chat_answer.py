@@ -24,11 +24,11 @@ from ..protocol.events import (
     ToolCallStarted,
     Usage,
 )
+from .custom_input import InputStream
 from .openai_answer import CUT, CUT_JSON, Collected, Envelope, Frames
 from .openai_custom import call_object
 from .openai_logprobs import logprobs_object, prompt_logprobs_object
 from .openai_usage import usage_object
-from .responses_items import custom_input
 from .sse import json_text
 
 
@@ -58,7 +58,7 @@ class ChatStream(Frames):
         self._text: dict[int, tuple[bytes, bytes]] = {}  # choice → around the text
         self._reasoning: dict[int, tuple[bytes, bytes, bytes]] = {}
         self._started: set[int] = set()
-        self._custom: dict[int, tuple[int, list[str]]] = {}  # choice → open call, its arguments
+        self._custom: dict[int, tuple[int, InputStream]] = {}  # choice → open call, its text
 
     def encode(self, event: Event) -> bytes:
         if type(event) is TextDelta and not event.logprobs:
@@ -97,10 +97,10 @@ class ChatStream(Frames):
                     self._reasoning[index] = around = self._cut(index, delta)
                 return json_text(event.text).join(around)
             case ToolCallStarted():
-                frames = self._input(index)
+                frames = self._end_input(index)
                 call = {"index": event.call, "id": event.id}
                 if event.name in self._envelope.custom:
-                    self._custom[index] = event.call, []
+                    self._custom[index] = event.call, InputStream()
                     call |= {"type": "custom", "custom": {"name": event.name, "input": ""}}
                 else:
                     function = {"name": event.name, "arguments": ""}
@@ -108,22 +108,28 @@ class ChatStream(Frames):
                 return frames + self._chunk(index, {"tool_calls": [call]})
             case ToolCallArguments():
                 if index in self._custom:
-                    self._custom[index][1].append(event.arguments)
-                    return b""
+                    return self._input(index, self._custom[index][1].push(event.arguments))
                 call = {"index": event.call, "function": {"arguments": event.arguments}}
                 return self._chunk(index, {"tool_calls": [call]})
             case Finished():
-                frames = self._input(index)
+                frames = self._end_input(index)
                 return frames + self._chunk(index, {}, finish_reason=event.reason)
         return b""
 
-    def _input(self, index: int) -> bytes:
-        """Of a custom tool's call that is over: the model wrote JSON around it."""
+    def _input(self, index: int, text: str) -> bytes:
+        """A piece of a custom tool's text."""
+        if not text:
+            return b""
+        call = {"index": self._custom[index][0], "custom": {"input": text}}
+        return self._chunk(index, {"tool_calls": [call]})
+
+    def _end_input(self, index: int) -> bytes:
+        """Of a custom tool's call that is over, if there is one."""
         if index not in self._custom:
             return b""
-        number, arguments = self._custom.pop(index)
-        custom = {"input": custom_input("".join(arguments))}
-        return self._chunk(index, {"tool_calls": [{"index": number, "custom": custom}]})
+        frames = self._input(index, self._custom[index][1].finish())
+        del self._custom[index]
+        return frames
 
     def _chunk(
         self,

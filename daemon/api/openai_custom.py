@@ -1,5 +1,5 @@
 """Chat's custom tools: a text instead of JSON arguments. The model gets a function with one text,
-as for Responses; a grammar stands in its description.
+as for Responses; a grammar stands in its description, and holds it where it is called.
 
 Source: https://platform.openai.com/docs/guides/function-calling#custom-tools
 """
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..protocol.errors import BadRequest
-from .responses_items import custom_input
+from ..protocol.requests import InputPattern
+from .custom_input import custom_input
+from .responses_format import input_pattern
 from .responses_tools import custom_function
 
 
@@ -37,18 +39,16 @@ def _flat(custom: dict[str, Any]) -> dict[str, Any]:
     return custom
 
 
-def check_demand(tools: Sequence[dict[str, Any]] | None, name: str) -> None:
-    """Raises BadRequest for a custom tool whose call cannot be demanded."""
-    for tool in tools or ():
-        custom = tool["custom"] if tool["type"] == "custom" else {}
-        if custom.get("name") == name:
-            form = _flat(custom).get("format") or {}
-            if form.get("syntax") == "lark":
-                raise BadRequest(
-                    "tool_choice: the call of a custom tool with a lark grammar can only be "
-                    "demanded in /v1/responses.",
-                    param="tool_choice",
-                )
+def patterns_of(tools: Sequence[dict[str, Any]] | None) -> dict[str, InputPattern]:
+    """Of the custom tools that have a grammar, by name, once all were read. Raises BadRequest."""
+    found: dict[str, InputPattern] = {}
+    for i, tool in enumerate(tools or ()):
+        if tool["type"] == "custom":
+            where = f"tools[{i}].custom.format.grammar.definition"
+            pattern = input_pattern(_flat(tool["custom"]).get("format") or {}, where)
+            if pattern is not None:
+                found[tool["custom"]["name"]] = pattern
+    return found
 
 
 def read_call(call: dict[str, Any], where: str) -> dict[str, Any] | None:

@@ -20,7 +20,13 @@ from .keep_alive import read_kept
 from .keeping import check_metadata
 from .openai_fields import SamplingFields, check_model
 from .openai_thinking import MAX_LEVEL
-from .responses_format import demanded_tool, grammar_of, order_to_write, read_format
+from .responses_format import (
+    demanded_tool,
+    grammar_of,
+    input_patterns,
+    order_to_write,
+    read_format,
+)
 from .responses_input import Item, Message, read_items
 from .responses_mcp import wanted
 from .responses_tools import Choice, Tools, read_choice, read_tools
@@ -175,12 +181,14 @@ def chat_request(
         (chosen,) = [each for each in functions if each["name"] == choice.name]
         messages = [*messages, order_to_write(tool, chosen["description"])]
         choice, demand = Choice("none", None, choice.tools), grammar_of(tool)
+    patterns = input_patterns(choice.tools) if tool is None else {}
     return ChatRequest(
         model=fields.model,
         messages=messages,
         tools=choice.tools.offered,
         tool_choice=choice.kind,
         tool_name=choice.name,
+        input_patterns=patterns,
         grammar=demand.grammar,
         grammar_param=demand.param,
         chat_template_kwargs=_template_kwargs(fields),

@@ -7,11 +7,17 @@ https://platform.openai.com/docs/guides/function-calling#custom-tools
 from __future__ import annotations
 
 import json
+import logging
+import re
 from typing import Any, NamedTuple
 
 from ..protocol.errors import BadRequest
 from ..protocol.grammar import Grammar
-from .responses_tools import Choice, Tool
+from ..protocol.requests import InputPattern
+from ..text.lark_regex import as_regex
+from .responses_tools import Choice, Tool, Tools
+
+log = logging.getLogger(__name__)
 
 _ANY_OBJECT = '{"type": "object"}'
 
@@ -40,8 +46,8 @@ def read_format(form: dict[str, Any] | None) -> Demand:
 
 
 def demanded_tool(choice: Choice) -> Tool | None:
-    """A custom tool that must be called and whose input has a Lark grammar. Such an input cannot
-    be held to it inside the JSON of a call: the whole answer is the input instead."""
+    """A custom tool that must be called and whose input has a Lark grammar: the whole answer is the
+    input, which such a grammar then holds to the letter."""
     tool = choice.tools.known.get(choice.name) if choice.name else None
     form = tool.format if tool else None
     return tool if form and form.get("syntax") == "lark" else None
@@ -51,6 +57,38 @@ def grammar_of(tool: Tool) -> Demand:
     """Of a `demanded_tool`."""
     source = (tool.format or {})["definition"]
     return Demand(Grammar("lark", source), "tools")
+
+
+def input_patterns(tools: Tools) -> dict[str, InputPattern]:
+    """Of the custom tools that have a grammar, by the model's names of them. Raises BadRequest."""
+    found: dict[str, InputPattern] = {}
+    for own, tool in tools.known.items():
+        pattern = input_pattern(tool.format or {}, f"{tool.where}.format.definition")
+        if pattern is not None:
+            found[own] = pattern
+    return found
+
+
+def input_pattern(form: dict[str, Any], where: str) -> InputPattern | None:
+    """What the input within a call must match; `where` the grammar stands. Raises BadRequest."""
+    match form:
+        case {"type": "grammar", "syntax": "regex", "definition": str(source)}:
+            return InputPattern(_unanchored(source), where)
+        case {"type": "grammar", "syntax": "lark", "definition": str(source)}:
+            if ":" not in source:
+                log.warning("%s defines no rule, so it holds nothing", where)
+                return None
+            try:
+                return InputPattern(as_regex(source), where)
+            except ValueError as error:
+                raise _bad(where, f"cannot hold the input of a call: {error}") from error
+    return None
+
+
+def _unanchored(regex: str) -> str:
+    """All of the text must match in any case."""
+    found = re.fullmatch(r"\^?(.*?(?<!\\)(?:\\\\)*)\$?", regex, re.DOTALL)
+    return found[1] if found else regex
 
 
 def order_to_write(tool: Tool, description: str) -> dict[str, Any]:

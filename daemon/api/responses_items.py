@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ..protocol.events import McpCall, ReasoningDelta, TextDelta, ToolCallStarted
 from ..text.parsing import new_call_id
+from .custom_input import InputStream
 from .openai_logprobs import logprob_object
 from .responses_input import REASONING, item_id
 from .sse import json_text
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from .responses_events import ResponseWriter
     from .responses_seal import Seal
     from .responses_tools import Tool, Tools
-
-_json = msgspec.json.Encoder().encode
 
 
 class ItemWriter:
@@ -158,20 +155,24 @@ class FunctionItem(ItemWriter):
 
 
 class CustomItem(ItemWriter):
-    """A call with a text. The model wrote JSON around it, which ends with the call."""
+    """A call with a text, out of the JSON that the model writes around it."""
 
-    def more(self, text: str) -> list[bytes]:
-        self._texts.append(text)
+    def _opened(self) -> list[bytes]:
+        self._input = InputStream()
+        self._around = self._writer.cut("response.custom_tool_call_input.delta", self._place)
         return []
 
+    def more(self, text: str) -> list[bytes]:
+        return self._delta(self._input.push(text))
+
+    def _delta(self, text: str) -> list[bytes]:
+        return [self._writer.delta(self._around, json_text(text))] if text else []
+
     def _closed(self) -> list[bytes]:
-        given = self.item["input"] = custom_input(self._text)
-        event = self._writer.event
-        kind = "response.custom_tool_call_input"
-        return [
-            event(f"{kind}.delta", {**self._place, "delta": given}),
-            event(f"{kind}.done", {**self._place, "input": given}),
-        ]
+        frames = self._delta(self._input.finish())
+        given = self.item["input"] = self._input.text
+        kind = "response.custom_tool_call_input.done"
+        return [*frames, self._writer.event(kind, {**self._place, "input": given})]
 
 
 class InputItem(ItemWriter):
@@ -243,17 +244,3 @@ def call_item(writer: ResponseWriter, event: ToolCallStarted, tools: Tools) -> I
     if tool and tool.kind == "custom":
         return CustomItem(writer, "custom_tool_call", **fields, input="")
     return FunctionItem(writer, "function_call", **fields, arguments="")
-
-
-def custom_input(arguments: str) -> str:
-    """The text in `{"input": …}`; whatever the model wrote if it wrote something else."""
-    try:
-        found = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return arguments
-    match found:
-        case {"input": str(text)}:
-            return text
-        case {"input": other} if len(found) == 1:
-            return _json(other).decode()
-    return arguments

@@ -2,7 +2,8 @@
 
     function                the same in chat's shape
     namespace               its functions, by their own names; NAMESPACE__NAME where two would clash
-    custom                  a function with one text, `input`; a grammar stands in its description
+    custom                  a function with one text, `input`; a grammar stands in its description,
+                            and holds it where it is called
     mcp                     the tools of a server of mcp.json; see responses_mcp
     all others              OpenAI's servers run them (web search …); left out of the prompt
 
@@ -30,6 +31,7 @@ class Tool(NamedTuple):
     name: str
     namespace: str | None = None
     format: dict[str, Any] | None = None  # of a custom tool
+    where: str = ""  # it stands in the request
 
 
 class Tools(NamedTuple):
@@ -79,7 +81,8 @@ def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
         own = f"{namespace}__{name}" if namespace and clash else name
         made.offered.append({"type": "function", "function": function | {"name": own}})
         form = tool.get("format") if kind == "custom" else None
-        made.known[own] = Tool(kind, name, namespace, form if isinstance(form, dict) else None)
+        form = form if isinstance(form, dict) else None
+        made.known[own] = Tool(kind, name, namespace, form, where)
     return made
 
 
@@ -116,14 +119,11 @@ def custom_function(tool: dict[str, Any], where: str) -> dict[str, Any]:
     form = tool.get("format") or {"type": "text"}
     description = tool.get("description")
     text = description if isinstance(description, str) else ""
-    given: dict[str, Any] = {"type": "string"}
     match form:
         case {"type": "text"}:
             pass
         case {"type": "grammar", "syntax": "lark" | "regex" as syntax, "definition": str(source)}:
             text += f"\n\nThe input must match this {syntax} grammar:\n{source}"
-            if syntax == "regex":
-                given["pattern"] = f"^(?:{source})$"  # for calls that are held to the schema
         case _:
             raise _bad(f"{where}.format", "must be text, or a grammar with syntax and definition")
     return {
@@ -131,7 +131,7 @@ def custom_function(tool: dict[str, Any], where: str) -> dict[str, Any]:
         "description": text.strip(),
         "parameters": {
             "type": "object",
-            "properties": {"input": given},
+            "properties": {"input": {"type": "string"}},
             "required": ["input"],
         },
     }

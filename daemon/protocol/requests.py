@@ -57,6 +57,13 @@ class McpWanted(msgspec.Struct, kw_only=True):
     max_calls: int | None = None  # of all tools together; None: as many as the rounds have
 
 
+class InputPattern(msgspec.Struct, frozen=True):
+    """What the one text that a custom tool takes must match."""
+
+    regex: str  # in Rust's syntax, without anchors
+    param: str  # the field that asked for it
+
+
 class ChatRequest(msgspec.Struct, kw_only=True):
     """A conversation to be continued.
 
@@ -69,6 +76,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     tools: list[dict[str, Any]] = []
     tool_choice: Literal["auto", "none", "required"] = "auto"
     tool_name: str | None = None  # with "required": this one
+    input_patterns: dict[str, InputPattern] = {}  # of custom tools, by name
     grammar: Grammar | None = None  # of the answer
     grammar_param: str = ""  # the field that asked for it
     chat_template_kwargs: dict[str, Any] = {}

@@ -304,7 +304,12 @@ def _wishes(request: ChatRequest) -> Iterator[tuple[Grammar, str]]:
         yield request.grammar, request.grammar_param
     for i, tool in enumerate(held_tools(request)):
         function = tool["function"]
-        if request.tool_name in (None, function["name"]):
+        pattern = request.input_patterns.get(function["name"])
+        if request.tool_name not in (None, function["name"]):
+            continue
+        if pattern is not None:
+            yield Grammar("regex", pattern.regex), pattern.param
+        else:
             schema = json.dumps(function.get("parameters") or {})
             where = f"tools[{i}].function.parameters"
             yield Grammar("json_schema", schema, not is_strict(tool)), where

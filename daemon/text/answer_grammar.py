@@ -2,13 +2,14 @@
 
 tool_choice required                  calls, perhaps after thinking
 a form of the answer                  it, or calls where there are tools
-a strict tool, otherwise anything     anything, but calls keep to the schemas (`held_calls`)
+a strict tool, or a custom one with   anything, but calls keep to the schemas (`held_calls`)
+a grammar; otherwise anything
 neither                               no grammar
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,16 @@ def held_tools(request: ChatRequest) -> list[dict[str, Any]]:
     if request.tool_choice == "none":
         return []
     asked = request.tool_choice == "required" or request.grammar is not None
-    return request.tools if asked or any(map(is_strict, request.tools)) else []
+    return request.tools if asked or any(_holders(request)) else []
+
+
+def _holders(request: ChatRequest) -> Iterator[str]:
+    """The fields because of which calls are held."""
+    for number, tool in enumerate(request.tools):
+        if is_strict(tool):
+            yield f"tools[{number}].function.strict"
+        elif (pattern := request.input_patterns.get(tool["function"]["name"])) is not None:
+            yield pattern.param
 
 
 class AnswerGrammar:
@@ -70,7 +80,7 @@ class AnswerGrammar:
         if answer is not None and not required:
             ruled = rules.rule(as_rule(answer))
         if frame is None and free:
-            start = self._held(rules, tools)
+            start = self._held(rules, request, tools)
         else:
             demanded = self._calls(rules, request, tools) if tools else None
             if frame is not None:
@@ -83,18 +93,18 @@ class AnswerGrammar:
         if request.tool_choice == "required":
             param = "tool_choice"
         else:
-            param = request.grammar_param or _strict(tools)
+            param = request.grammar_param or next(_holders(request))
         forms = getattr(self._tool_parser, "FORMS", None)
         if forms is None:
             raise _no_forms(param)
         name, parallel = request.tool_name, request.parallel_tool_calls
         try:
-            return calls(forms, rules, tools, name=name, parallel=parallel)
+            return calls(forms, rules, tools, name=name, parallel=parallel, texts=_texts(request))
         except ValueError as error:
             raise BadRequest(f"{param}: {error}.", param=param) from error
 
-    def _held(self, rules: Rules, tools: list[dict[str, Any]]) -> str:
-        param = _strict(tools)
+    def _held(self, rules: Rules, request: ChatRequest, tools: list[dict[str, Any]]) -> str:
+        param = next(_holders(request))
         module = self._tool_parser
         forms = getattr(module, "FORMS", None)
         format_ = getattr(getattr(module, "Parser", None), "format", None)
@@ -103,7 +113,8 @@ class AnswerGrammar:
         around = getattr(module, "AROUND", Around())
         try:
             added = self._tokenizer.added_ids
-            return held_calls(forms, around, format_.starts, rules, tools, added)
+            starts, texts = format_.starts, _texts(request)
+            return held_calls(forms, around, starts, rules, tools, added, texts)
         except ValueError as error:
             raise BadRequest(f"{param}: {error}.", param=param) from error
 
@@ -122,15 +133,15 @@ class AnswerGrammar:
         return msgspec.structs.replace(grammar, thinking=Thinking(*marks, opened))
 
 
-def _strict(tools: list[Mapping[str, Any]] | list[dict[str, Any]]) -> str:
-    number = next(i for i, tool in enumerate(tools) if is_strict(tool))
-    return f"tools[{number}].function.strict"
+def _texts(request: ChatRequest) -> dict[str, str]:
+    return {name: pattern.regex for name, pattern in request.input_patterns.items()}
 
 
 def _no_forms(param: str) -> BadRequest:
     return BadRequest(
         f"{param}: calls in this model's tool format cannot be held to a grammar; only tool_choice "
-        "auto and none, without strict tools or a format of the answer, can.",
+        "auto and none, without strict tools, grammars of custom tools or a format of the answer, "
+        "can.",
         param=param,
     )
 

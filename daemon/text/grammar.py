@@ -45,10 +45,14 @@ def as_rule(grammar: Grammar) -> str:
         case "json_schema":
             return json_rule(json.loads(grammar.source), lenient=grammar.lenient)
         case "regex":
-            escaped = re.sub(r"\\.|/|\n", _in_slashes, grammar.source, flags=re.DOTALL)
-            return f"/{escaped}/"
+            return f"/{in_slashes(grammar.source)}/"
         case "lark":
             return f"%lark {{\n{grammar.source}\n}}"
+
+
+def in_slashes(regex: str) -> str:
+    """A regex as Lark writes it between slashes."""
+    return re.sub(r"\\.|/|\n", _in_slashes, regex, flags=re.DOTALL)
 
 
 def _in_slashes(found: re.Match[str]) -> str:

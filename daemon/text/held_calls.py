@@ -45,11 +45,14 @@ def held_calls(
     rules: Rules,
     tools: Sequence[Mapping[str, Any]],
     added: Collection[int],
+    texts: Mapping[str, str] | None = None,
 ) -> str:
     """The rule of such an answer. `starts` are the format's, `added` the tokens beside the trained
-    vocabulary. Raises ValueError for tools that the format cannot name."""
+    vocabulary, `texts` as for `functions`. Raises ValueError for tools that the format cannot
+    name."""
     starts = around.starts or starts
-    return rules.rule(_Answer(forms, around, starts, rules, functions(tools), added).lark())
+    chosen = functions(tools, texts)
+    return rules.rule(_Answer(forms, around, starts, rules, chosen, added).lark())
 
 
 class _Answer:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .grammar import json_rule, literal
+from .grammar import in_slashes, json_rule, literal
 
 MAX_CALLS = 16  # in one answer
 _PLAIN_NAME = re.compile(r"[\w.:/-]{1,256}")
@@ -23,6 +23,7 @@ class Function(NamedTuple):
     name: str
     schema: dict[str, Any]  # of its arguments, an object
     lenient: bool  # what of the schema cannot be enforced is passed over
+    text: str | None = None  # a regex: its one argument is a text that matches it (a custom tool)
 
 
 class Piece(NamedTuple):
@@ -77,6 +78,20 @@ class Rules:
             before += piece.text
         return self.rule("/(?s:.*)/", attributes=f"[suffix={literal(closing)}]")
 
+    def matching(self, regexes: Sequence[str], closing: str, pad: str = "") -> str:
+        """A text that all these match and that does not contain `closing`; then `pad` and
+        `closing`."""
+        wanted = " & ".join(f"/{in_slashes(regex)}/" for regex in regexes)
+        text = f"{wanted} & ~/(?s:.*){in_regex(closing)}(?s:.*)/"
+        pieces = self.pieces(pad + closing)
+        first = next((i for i, piece in enumerate(pieces) if piece.token is not None), None)
+        if first is None:
+            body = self.rule(text, terminal=True)
+            return self.rule(body, attributes=f"[suffix={literal(pad + closing)}]")
+        before = "".join(piece.text for piece in pieces[:first])
+        body = self.rule(f"({text}) {literal(before)}" if before else text, terminal=True)
+        return " ".join((body, *(piece.lark for piece in pieces[first:])))
+
     def json(self, schema: Any, *, lenient: bool) -> str:
         return self.rule(json_rule(schema, lenient=lenient))
 
@@ -96,17 +111,18 @@ class Rules:
         return f"({first})?" if first and may_be_empty else first
 
     def pieces(self, text: str) -> list[Piece]:
-        """The text, mark by mark."""
+        """The text, token by token. What is spelled between two is one piece: llguidance would not
+        go back to the end of the first of several where another text begins like them."""
         pieces: list[Piece] = []
         at = 0
-        for match in (*self._marks.finditer(text), None):
-            if plain := text[at : match.start() if match else len(text)]:
-                pieces.append(Piece(plain, None))
-            if match is None:
-                break
-            at = match.end()
-            pieces.append(Piece(match[0], self._token(match[0])))
-        return pieces
+        for match in self._marks.finditer(text):
+            token = self._token(match[0])
+            if token is not None:
+                if plain := text[at : match.start()]:
+                    pieces.append(Piece(plain, None))
+                pieces.append(Piece(match[0], token))
+                at = match.end()
+        return [*pieces, Piece(text[at:], None)] if text[at:] else pieces
 
 
 class Form(NamedTuple):
@@ -127,10 +143,11 @@ def calls(
     *,
     name: str | None,
     parallel: bool,
+    texts: Mapping[str, str] | None = None,
 ) -> str:
-    """One call or, with `parallel`, several; of the tool `name` or of any. Raises ValueError for
-    tools that the format cannot name."""
-    chosen = [each for each in functions(tools) if name in (None, each.name)]
+    """One call or, with `parallel`, several; of the tool `name` or of any; `texts` as for
+    `functions`. Raises ValueError for tools that the format cannot name."""
+    chosen = [each for each in functions(tools, texts) if name in (None, each.name)]
     written = [
         section(form, rules, chosen, form.opening, several=parallel)
         for form in forms
@@ -189,8 +206,11 @@ def required(function: Function) -> frozenset[str]:
     return frozenset(named if isinstance(named, list) else ())
 
 
-def functions(tools: Sequence[Mapping[str, Any]]) -> list[Function]:
-    return [_function(tool) for tool in tools]
+def functions(
+    tools: Sequence[Mapping[str, Any]], texts: Mapping[str, str] | None = None
+) -> list[Function]:
+    """`texts`: tool → regex of the text that is its one argument."""
+    return [_function(tool, (texts or {}).get(tool["function"]["name"])) for tool in tools]
 
 
 def is_strict(tool: Mapping[str, Any]) -> bool:
@@ -198,10 +218,18 @@ def is_strict(tool: Mapping[str, Any]) -> bool:
     return tool["function"].get("strict") is True
 
 
-def _function(tool: Mapping[str, Any]) -> Function:
+def _function(tool: Mapping[str, Any], text: str | None) -> Function:
     function = tool["function"]
     schema = _OBJECT | (function.get("parameters") or {})
-    return Function(function["name"], schema, not is_strict(tool))
+    if text is None:
+        return Function(function["name"], schema, not is_strict(tool))
+    matching = {"type": "string", "pattern": f"^(?:{text})$"}
+    schema = {
+        **schema,
+        "properties": dict.fromkeys(schema.get("properties") or {}, matching),
+        "additionalProperties": False,
+    }
+    return Function(function["name"], schema, lenient=False, text=text)
 
 
 def in_regex(text: str) -> str:

@@ -86,13 +86,15 @@ def read_body(name: str, body: bytes) -> None:
         return
     for forms, around, starts in FORMATS:
         try:
-            held_calls(forms, around, starts, Rules(), tools, ())
+            texts = {name: each.regex for name, each in request.input_patterns.items()}
+            held_calls(forms, around, starts, Rules(), tools, (), texts)
             calls(
                 forms,
                 Rules(),
                 tools,
                 name=request.tool_name,
                 parallel=request.parallel_tool_calls,
+                texts=texts,
             )
         except ValueError as error:
             raise BadRequest(str(error)) from None

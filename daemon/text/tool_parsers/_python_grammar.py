@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tool_grammar import Function, Rules, properties, required, with_name
+from ._bounds import BOUNDS
 
 # JSON strings that Python reads alike; no backtick, as Markdown fences end with some
 _STRING = r'/"([^"\\\x00-\x1f\x7f`]|\\["\\nt])*"/'
@@ -21,7 +22,8 @@ def python_call(rules: Rules, function: Function, opening: str) -> str:
     for key, schema in properties(function).items():
         if not key.isidentifier() or keyword.iskeyword(key):
             raise ValueError(f"a parameter named {key!r} cannot be demanded of this model")
-        free = schema.get("type") == "string" and not {"enum", "const"} & schema.keys()
+        held = {"enum", "const"} if function.lenient else {"enum", "const", *BOUNDS}
+        free = schema.get("type") == "string" and not held & schema.keys()
         value = rules.rule(_STRING) if free else rules.json(schema, lenient=function.lenient)
         items.append((rules.rule(f"{rules.text(key + '=')} {value}"), key in needed))
     arguments = rules.listed(items, rules.text(", "))
@@ -33,6 +35,10 @@ def brace_call(quote: str) -> Callable[[Rules, Function, str], str]:
 
     def written(rules: Rules, function: Function, opening: str) -> str:
         head = with_name(rules, f"{opening}call:%s", function.name)
+        if function.text is not None:
+            (key,) = properties(function)
+            value = rules.matching([function.text], quote)
+            return f'{head} {rules.text(f"{{{key}:{quote}")} {value} "}}"'
         schema = {"type": "object"} | function.schema
         return f"{head} {_value(rules, schema, schema, quote, function.lenient)}"
 
@@ -52,7 +58,7 @@ def _value(
     if "enum" in schema and all(isinstance(word, str) for word in schema["enum"]):
         return rules.rule(" | ".join(rules.text(quote + word + quote) for word in schema["enum"]))
     kind = schema.get("type")
-    if kind == "string" and "const" not in schema:
+    if kind == "string" and not ({"const"} if lenient else {"const", *BOUNDS}) & schema.keys():
         return f"{rules.text(quote)} {rules.until(quote)}"
     members = schema.get("properties")
     if kind == "object" and isinstance(members, dict) and all(map(_is_bare, members)):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..grammar import literal
 from ..tool_grammar import Function, Rules, properties, required, with_name
+from ._bounds import bounds
 from ._schemas import STRING, parameter_types, resolved
 
 _KEY = re.compile(r'[^<>"\s]([^<>"\n]{0,254}[^<>"\s])?')
@@ -27,6 +29,7 @@ class TagCall(NamedTuple):
     pad: str = ""  # behind a value that is no string
     kinds: tuple[str, str] = ("", "")  # what %k is for a string, and for another value; "" stands
     # for the schema's own type
+    newlines: bool = False  # one newline on either side of a value belongs to the markup
 
     def __call__(self, rules: Rules, function: Function, opening: str) -> str:
         needed = required(function)
@@ -34,7 +37,9 @@ class TagCall(NamedTuple):
         kinds = types.get(function.name, {})
         items = [
             (
-                self._parameter(
+                self._text(rules, key, [function.text])
+                if function.text is not None
+                else self._parameter(
                     rules, key, schema, kinds.get(key, frozenset()), lenient=function.lenient
                 ),
                 key in needed,
@@ -50,6 +55,14 @@ class TagCall(NamedTuple):
             parameters = f"({any_of} {value}){{0,{MAX_ANY}}}"
         head = with_name(rules, opening + self.before, function.name)
         return f"{head} {parameters} {rules.text(self.after)}"
+
+    def _text(self, rules: Rules, key: str, regexes: Sequence[str]) -> str:
+        """A parameter whose value is a text that all these match."""
+        opening = self._opening(key, self.kinds[0], "string")
+        closing = self.closing.replace("%s", key)
+        lead = "\n" if self.newlines and not opening.endswith("\n") else ""
+        value = rules.matching(regexes, closing, "\n" if self.newlines else "")
+        return rules.rule(f"{rules.text(opening + lead)} {value} {rules.text(self.between)}")
 
     def _parameter(
         self,
@@ -67,6 +80,8 @@ class TagCall(NamedTuple):
         if types == STRING and (words := _words(resolved(schema, schema), closing)):
             choices = " | ".join(map(literal, words))
             value = f"({choices}) {rules.text(self.pad + closing)}"
+        elif types == STRING and not lenient and (asked := _bounds(resolved(schema, schema))):
+            return self._text(rules, key, asked)
         as_text = f"{rules.text(text)} {value} {between}"
         kind = schema.get("type")
         other = self._opening(key, self.kinds[1], kind if isinstance(kind, str) else "object")
@@ -84,6 +99,10 @@ class TagCall(NamedTuple):
 
     def _opening(self, key: str, kind: str, type_: str) -> str:
         return self.parameter.replace("%s", key).replace("%k", kind or type_)
+
+
+def _bounds(schema: Any) -> list[str]:
+    return bounds(schema) if isinstance(schema, dict) else []
 
 
 def _words(schema: Any, closing: str) -> list[str]:

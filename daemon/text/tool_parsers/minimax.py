@@ -42,7 +42,14 @@ class Parser(CallParser):
     )
 
 
-_CALL = TagCall('<invoke name="%s">\n', '<parameter name="%s">', "</parameter>", "\n", "</invoke>")
+_CALL = TagCall(
+    '<invoke name="%s">\n',
+    '<parameter name="%s">',
+    "</parameter>",
+    "\n",
+    "</invoke>",
+    newlines=True,
+)
 FORMS = (Form(_CALL, f"{OPEN}\n", f"\n{CLOSE}", between="\n"),)
 
 EXAMPLES = (

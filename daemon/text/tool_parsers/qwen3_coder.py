@@ -43,7 +43,15 @@ class Parser(CallParser):
     )
 
 
-CALL = TagCall("<function=%s>\n", "<parameter=%s>\n", "</parameter>", "\n", "</function>", pad="\n")
+CALL = TagCall(
+    "<function=%s>\n",
+    "<parameter=%s>\n",
+    "</parameter>",
+    "\n",
+    "</function>",
+    pad="\n",
+    newlines=True,
+)
 FORMS = (
     Form(CALL, f"{OPEN}\n", f"\n{CLOSE}", between=f"\n{CLOSE}\n{OPEN}\n"),
     Form(CALL._replace(before="%s>\n"), FUNCTION, f"\n{CLOSE}", demanded=False),

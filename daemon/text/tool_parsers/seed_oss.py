@@ -32,7 +32,9 @@ class Parser(CallParser):
     )
 
 
-_CALL = TagCall("<function=%s>\n", "<parameter=%s>", "</parameter>", "\n", "</function>")
+_CALL = TagCall(
+    "<function=%s>\n", "<parameter=%s>", "</parameter>", "\n", "</function>", newlines=True
+)
 FORMS = (Form(_CALL, f"{OPEN}\n", f"\n{CLOSE}", between="\n"),)
 
 EXAMPLES = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastmlx.daemon.api.responses_fields import chat_request, read_asked
 from live import LiveDaemon
 from openai import BadRequestError, OpenAI
 from tokenizers import Tokenizer
@@ -18,6 +20,7 @@ BODY = """\
 """
 # What tells the family is in a comment: nothing here is about how tools are shown.
 TEMPLATES = {
+    "hermes": "{#- <tool_call> arguments #}",
     "coder": "{#- <tool_call> <function= <parameter= #}",
     "gptoss": "{#- <|channel|> <|message|> #}",
     "plain": "{#- nothing #}",
@@ -68,7 +71,7 @@ def opening(tiny_model: Callable[..., Path]) -> int:
     return token
 
 
-@pytest.mark.parametrize("model", [name for name in TEMPLATES if name != "plain"])
+@pytest.mark.parametrize("model", ["coder", "gptoss"])
 def test_the_call_comes_in_the_familys_own_format(client: OpenAI, model: str) -> None:
     answer = client.chat.completions.create(
         model=model, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, **ASKED
@@ -103,6 +106,79 @@ def test_the_calls_of_a_strict_tool_keep_its_schema_though_none_is_demanded(
     for tools in (TOOLS, strict):  # what is no call is as free as without
         said = client.chat.completions.create(model="coder", tools=tools, **never).choices[0]
         assert not said.message.tool_calls and said.message.content
+
+
+LARK = r"""
+start: "*** Begin" LF line ~ 1..2 "*** End"
+line: ("+" | "-") /[a-c"]{1,3}/ LF
+%import common.LF
+"""
+PATCH = r'\*\*\* Begin\n([+-][a-c"]{1,3}\n){1,2}\*\*\* End'
+GRAMMARS = {
+    "patch": {"syntax": "lark", "definition": LARK},
+    "word": {"syntax": "regex", "definition": r'^[a-c"\n]{2,5}$'},
+}
+CUSTOM: list[Any] = [
+    {"type": "custom", "custom": {"name": name, "format": {"type": "grammar", "grammar": grammar}}}
+    for name, grammar in GRAMMARS.items()
+]
+
+
+def check(name: str, given: str) -> None:
+    pattern = {"patch": PATCH, "word": '[a-c"\n]{2,5}'}[name]
+    assert re.fullmatch(pattern, given), given
+
+
+@pytest.mark.parametrize("model", ["hermes", "coder", "gptoss"])
+def test_the_input_of_a_custom_tool_that_must_be_called_matches_its_grammar(
+    client: OpenAI, model: str
+) -> None:
+    only: Any = {"type": "custom", "custom": {"name": "patch"}}
+    asked: Any = ASKED | {"tools": [TOOLS[0], *CUSTOM], "temperature": 1.0}
+    stream: Any = client.chat.completions.create(
+        model=model, tool_choice=only, parallel_tool_calls=False, stream=True, **asked
+    )
+    first, *pieces = [call for chunk in stream for call in chunk.choices[0].delta.tool_calls or ()]
+    assert (first.type, first.custom) == ("custom", {"name": "patch", "input": ""})
+    assert len(pieces) > 1  # as it is generated
+    check("patch", "".join(piece.custom["input"] for piece in pieces))
+
+
+@pytest.mark.parametrize("model", ["hermes", "coder"])
+def test_the_input_of_a_custom_tool_matches_its_grammar_though_none_is_demanded(
+    client: OpenAI, model: str, opening: int
+) -> None:
+    eager: dict[str, Any] = {"logit_bias": {str(opening): 50}, "seed": 3}  # a call is begun for it
+    asked: Any = ASKED | {"tools": CUSTOM, "max_tokens": 120, "parallel_tool_calls": False} | eager
+    choices = client.chat.completions.create(model=model, n=4, **asked).choices
+    whole = [choice for choice in choices if choice.finish_reason == "tool_calls"]
+    assert len(whole) > 1
+    for choice in whole:
+        [call] = choice.message.tool_calls or []
+        assert call.type == "custom"
+        check(call.custom.name, call.custom.input)
+
+
+def test_responses_hold_the_input_of_whatever_custom_tool_is_called(client: OpenAI) -> None:
+    tools: list[Any] = [
+        {"type": "custom", "name": name, "format": {"type": "grammar", **grammar}}
+        for name, grammar in GRAMMARS.items()
+    ]
+    asked: Any = {"model": "hermes", "input": "Go", "tools": tools, "max_output_tokens": 200}
+    *_, end = client.responses.create(
+        stream=True, tool_choice="required", parallel_tool_calls=False, **asked
+    )
+    assert end.type == "response.completed"
+    [call] = end.response.output
+    assert call.type == "custom_tool_call"
+    check(call.name, call.input)
+    body: Any = {name: value for name, value in asked.items() if name != "max_output_tokens"}
+    made = chat_request(read_asked(body), [{"role": "user"}], client=None, stream=False)
+    assert made.tool_choice == "auto"
+    assert made.input_patterns.keys() == GRAMMARS.keys()
+    assert [each.param for each in made.input_patterns.values()] == [
+        f"tools[{number}].format.definition" for number in range(2)
+    ]
 
 
 def test_a_strict_tool_whose_schema_cannot_be_enforced_is_refused(client: OpenAI) -> None:

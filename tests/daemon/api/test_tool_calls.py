@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from anthropic import AsyncAnthropic
 from fastmlx.daemon.api.anthropic_request import read_request
 from fastmlx.daemon.api.anthropic_signature import carried, sign
+from fastmlx.daemon.api.custom_input import InputStream, custom_input
+from hypothesis import given
+from hypothesis import strategies as st
 from ollama import AsyncClient as AsyncOllama
 from openai import AsyncOpenAI, BadRequestError
 from scripted import Scripted, scripted
@@ -189,17 +193,14 @@ async def test_custom_tools_take_a_text(front: Scripted, client: AsyncOpenAI) ->
     assert '"arguments": {"input": "+ \\"a\\"\\n"}' in front.text(0)
 
     # One of them alone may be called, or must.
-    only: Any = {"type": "custom", "custom": {"name": "patch"}}
     allowed: Any = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]}
     choices: Any = {"type": "allowed_tools", "allowed_tools": allowed}
     front.say("Done.<|im_end|>")
     await client.chat.completions.create(**asked, tool_choice=choices)
     assert '"clock"' in front.text(0) and '"patch"' not in front.text(0)
-    lark = {"type": "grammar", "grammar": {"syntax": "lark", "definition": 'start: "a"'}}
-    strict: Any = {"type": "custom", "custom": {"name": "patch", "format": lark}}
-    with pytest.raises(BadRequestError, match="/v1/responses"):
-        await client.chat.completions.create(**asked | {"tools": [strict]}, tool_choice=only)
-    for wrong in ({}, {"name": "x", "format": {"type": "grammar"}}):
+    lark = {"syntax": "lark", "definition": "start: end"}
+    unknown = {"name": "x", "format": {"type": "grammar", "grammar": lark}}
+    for wrong in ({}, {"name": "x", "format": {"type": "grammar"}}, unknown):
         with pytest.raises(BadRequestError, match=r"tools\[0\].custom"):
             bad: Any = [{"type": "custom", "custom": wrong}]
             await client.chat.completions.create(**asked | {"tools": bad})
@@ -286,3 +287,30 @@ def test_foreign_and_broken_signatures_carry_nothing() -> None:
     assert carried(whole) == "Grüße 😀"
     for text in ("", "c2ln", sign("x", carry=False), whole[:-3], whole + "=", "fmx1.ü", "fmx1."):
         assert carried(text) in ("", "Grüße 😀")
+
+
+@given(st.text(), st.booleans(), st.data())
+def test_a_custom_tools_text_comes_out_piece_by_piece(
+    text: str, ascii_: bool, data: st.DataObject
+) -> None:
+    whole = json.dumps({"input": text}, ensure_ascii=ascii_)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
+    stream = InputStream()
+    said = "".join(stream.push(whole[a:b]) for a, b in pairwise([0, *cuts, len(whole)]))
+    assert said + stream.finish() == stream.text == custom_input(whole) == text
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"input": 1}', '{"input": {"a": "b"}}', '{"text": "x"}', "{}", '{"input": ""}']
+)
+def test_what_is_no_text_comes_out_at_the_end(arguments: str) -> None:
+    stream = InputStream()
+    said = "".join(map(stream.push, arguments)) + stream.finish()
+    assert said == stream.text == custom_input(arguments)
+
+
+def test_a_text_that_is_cut_off_is_what_there_is_of_it() -> None:
+    stream = InputStream()
+    assert stream.push('{"input": "a\\ud83d') == "a"
+    assert stream.push('"}') == "\ufffd"
+    assert stream.finish() == ""

@@ -14,6 +14,7 @@ from fastmlx.daemon.protocol.events import TextDelta, ToolCallArguments, ToolCal
 from fastmlx.daemon.protocol.grammar import Grammar
 from fastmlx.daemon.text.grammar import as_rule
 from fastmlx.daemon.text.held_calls import Around, held_calls
+from fastmlx.daemon.text.lark_regex import as_regex
 from fastmlx.daemon.text.model_text import REASONING_PARSERS, TOOL_PARSERS
 from fastmlx.daemon.text.tool_grammar import Rules, calls
 from jsonschema import Draft202012Validator
@@ -127,9 +128,11 @@ def written(grammar: str, vocabulary: Vocabulary, closings: tuple[str, ...], see
     return vocabulary.text(tokens)
 
 
-def read(module: ModuleType, text: str, *, alone: bool = True) -> list[tuple[str, Any]]:
+def read(
+    module: ModuleType, text: str, *, alone: bool = True, tools: list[dict[str, Any]] = TOOLS
+) -> list[tuple[str, Any]]:
     """The calls; `alone`: the text must be nothing else."""
-    parser = module.Parser(0, TOOLS)
+    parser = module.Parser(0, tools)
     found: list[tuple[str, str]] = []
     for event in [*parser.push(text), *parser.finish()]:
         assert not (alone and isinstance(event, TextDelta)), (text, event)
@@ -175,6 +178,81 @@ def test_a_named_tool_is_the_only_one(module: ModuleType) -> None:
     for seed in range(3):
         [(name, _)] = read(module, written(rules.source(start), vocabulary, CLOSINGS, seed))
         assert name == "move"
+
+
+PATCH = r"""
+start: "*** Begin" LF (add | quote)+ "*** End" LF?
+add: "+" /(.+)/ LF
+quote: "> \"" INSIDE "\"\n"
+INSIDE: /[^"\n]{1,9}/
+%import common.LF
+"""
+CUSTOM = [
+    function(
+        "patch",
+        {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]},
+    ),
+    TOOLS[-1],
+]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_the_text_of_a_custom_tool_keeps_its_grammar(module: ModuleType, tokens: bool) -> None:
+    marks = getattr(module, "MARKS", module.MARKERS)
+    vocabulary = Vocabulary(marks, tokens=tokens)
+    texts = {"patch": as_regex(PATCH)}
+    rules = Rules(marks, vocabulary.tokens.get)
+    start = calls(module.FORMS, rules, CUSTOM, name="patch", parallel=False, texts=texts)
+    ends = (*CLOSINGS, "*** End")
+    said = [written(rules.source(start), vocabulary, ends, seed) for seed in range(2)]
+    original = LLMatcher(Vocabulary().guide, LLMatcher.grammar_from_lark(PATCH))
+    for text in said:
+        [(_, arguments)] = read(module, text, tools=CUSTOM)
+        assert takes(original, Vocabulary(), arguments["input"]), text
+
+    rules = Rules(marks, vocabulary.tokens.get)
+    around, starts = getattr(module, "AROUND", Around()), module.Parser.format.starts
+    added = vocabulary.tokens.values()
+    held = held_calls(module.FORMS, around, starts, rules, CUSTOM, added, texts)
+    matcher = LLMatcher(vocabulary.guide, LLMatcher.grammar_from_lark(rules.source(held)))
+    for text in said:
+        assert takes(matcher, vocabulary, text), text
+        for wrong in ("Begin", "End"):
+            assert not takes(matcher, vocabulary, text.replace(f"*** {wrong}", "*** Else"))
+    assert takes(matcher, vocabulary, "*** Begin? As you like.")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_strict_tools_strings_keep_their_pattern_and_length(module: ModuleType) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "zip": {"type": "string", "pattern": "^[0-9]{3}(a|b)$"},
+            "note": {"type": "string", "pattern": "c[.]", "minLength": 4, "maxLength": 6},
+        },
+        "required": ["zip", "note"],
+        "additionalProperties": False,
+    }
+    strict = [function("f", schema)]
+    strict[0]["function"]["strict"] = True
+    vocabulary = Vocabulary()
+    rules = Rules(module.MARKERS)
+    start = calls(module.FORMS, rules, strict, name=None, parallel=False)
+    for seed in range(2):
+        text = written(rules.source(start), vocabulary, CLOSINGS, seed)
+        [(_, arguments)] = read(module, text, tools=strict)
+        jsonschema.validate(arguments, schema)
+
+
+@pytest.mark.parametrize("pattern", ["^a|b$", "a$|^b"])
+def test_a_pattern_that_tags_cannot_hold_is_refused(pattern: str) -> None:
+    schema = {"properties": {"a": {"type": "string", "pattern": pattern}}}
+    strict = [function("f", schema)]
+    strict[0]["function"]["strict"] = True
+    module = TOOL_PARSERS.get("qwen3_coder")
+    with pytest.raises(ValueError, match="pattern"):
+        calls(module.FORMS, Rules(), strict, name=None, parallel=False)
 
 
 LOOSE = [
