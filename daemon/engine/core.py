@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
+from . import device
 from .answers import fault_of, too_long
 from .budget import GUEST_TOKENS
 from .compiling import Compiling
@@ -29,7 +31,7 @@ from .prefiller import Prefiller
 from .reuse import Reuse
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
-from .scheduler import Plan, Scheduler
+from .scheduler import LEAST_CHUNK, Plan, Scheduler
 from .sequence import Sequence, Status
 from .share import MemoryShare
 
@@ -142,8 +144,9 @@ class EngineCore:
     def idle(self) -> bool:
         return self.scheduler.idle and self._submitted is None and not self._compiling
 
-    def step(self) -> list[TokenRow]:
-        """Runs one step and returns the tokens of the step before."""
+    def step(self, tell: Callable[[list[TokenRow]], None] | None = None) -> list[TokenRow]:
+        """Runs one step and returns the tokens of the step before. `tell` is given them, too, as
+        soon as they are read: submitting prompts to a busy device may take as long as they do."""
         if self._compiling:
             self._take_compiled(self._compiling)
         self._leave()
@@ -153,7 +156,7 @@ class EngineCore:
             sequence.admitted_s = sequence.admitted_s or now_s
         if self.reuse is not None:
             self.reuse.take_up()
-        plan = self.scheduler.plan(self.pacer.budget(self.scheduler.step_prefill))
+        plan = self._plan()
         previous = self._submitted
         self._recent.begin()
         logits = self._decode(plan)
@@ -170,9 +173,32 @@ class EngineCore:
             self._read_at_s = None
         if grammars:
             self._submitted = self._sample(logits, self._allowed())
+        if self._submitted is not None and self._first_tokens_wait(self._submitted, plan):
+            rows += self._read(self._submitted)
+            self._submitted = self._read_at_s = None
+        if tell is not None and rows:
+            tell(rows)
         self._prefill(plan)
         self.steps += 1
         return rows
+
+    def _first_tokens_wait(self, step: _Submitted, plan: Plan) -> bool:
+        """Whether this step has somebody's first token, which would not be read before a prompt is
+        computed: the CPU is given work no sooner than it can do it."""
+        tokens = sum(chunk.num_tokens for chunk in plan.prefill)
+        fresh = any(not row.first_row_sent for row in step.rows)
+        return fresh and tokens >= LEAST_CHUNK and device.is_cpu()
+
+    def _plan(self) -> Plan:
+        """The prefill of this step. Where all rows are at their last token, nobody gains by a chunk
+        that the device would begin after it: the prompts that come meanwhile are computed together,
+        and those tokens are not kept waiting for Python to build it."""
+        rows = self.scheduler.running
+        ends = bool(rows or self._submitted) and not any(row.goes_on for row in rows)
+        if ends:
+            return Plan([], [])
+        tokens, beginning = self.scheduler.step_prefill, self.scheduler.beginning
+        return self.scheduler.plan(self.pacer.budget(tokens, beginning=beginning))
 
     def _pace(self) -> None:
         """Tells the pacer how long it was since the last tokens came, and what was computed."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import queue
 import signal
 import socket
 import time
@@ -36,7 +34,7 @@ def run(connection: socket.socket) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the front's business
     pipe = Pipe(connection)
     log.set_up(pipe.send)
-    load = pipe.inbox.get()
+    load = pipe.first()
     if not isinstance(load, wire.Load):
         return 0  # stopped before it was told anything
     if load.kind != "text":
@@ -53,9 +51,12 @@ def run(connection: socket.socket) -> int:
         return 1
     from .device import release_unused_memory
 
+    def tell(rows: list[wire.TokenRow]) -> None:
+        pipe.send(wire.Tokens(rows))
+
     tidy = True  # nothing to give back since the last step
     while True:
-        messages = _receive(pipe.inbox, wait=core.idle)
+        messages = pipe.take(IDLE_TICK_S if core.idle else 0.0)
         if not messages and core.idle and not tidy:
             core.check()  # now, as it looks at all that is cached and nobody waits for it
             release_unused_memory()
@@ -78,9 +79,7 @@ def run(connection: socket.socket) -> int:
             tidy = False
         if not core.idle:
             tidy = False
-            rows = core.step()
-            if rows:
-                pipe.send(wire.Tokens(rows))
+            core.step(tell)
             if core.share is not None:
                 core.share.keep()
         if core.rejected:
@@ -236,13 +235,3 @@ def prepare(
     gc.collect()
     gc.freeze()
     return core, StatsReporter(core)
-
-
-def _receive(inbox: queue.SimpleQueue[wire.ToEngine], *, wait: bool) -> list[wire.ToEngine]:
-    """All messages that are there; when idle, waits a tick for the first."""
-    messages: list[wire.ToEngine] = []
-    with contextlib.suppress(queue.Empty):
-        messages.append(inbox.get(timeout=IDLE_TICK_S) if wait else inbox.get_nowait())
-        while True:
-            messages.append(inbox.get_nowait())
-    return messages

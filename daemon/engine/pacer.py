@@ -22,6 +22,9 @@ AUTO_GAP = 1.6
 # Prompts whose whole prefill takes at most so many times what a step gives to long ones are short:
 # a step computes as many as fit into that time, at once, because they soon decode with the others.
 SHORT_SHARES = 3.0
+# Streams that have all just begun may pause for so long: those that come with them soon run beside
+# them, instead of one a step.
+BEGINNING_S = 0.1
 # Where few tokens take that long, what every chunk costs is most of it: a step in two or three
 # computes more of them. So many times what a step gives may be saved for that.
 SAVED_SHARES = 1.0
@@ -57,8 +60,8 @@ class Pacer:
     def _decode_s(self) -> float | None:
         return statistics.median(self._decodes_s) if self._decodes_s else None
 
-    def budget(self, tokens: int) -> Budget:
-        """For the next step, of at most so many tokens."""
+    def budget(self, tokens: int, *, beginning: bool = False) -> Budget:
+        """For the next step, of at most so many tokens; `beginning`: all streams just began."""
         decode_s = self._decode_s
         if self._cost is None or decode_s is None:
             return Budget(tokens=tokens)
@@ -66,11 +69,12 @@ class Pacer:
             self._mixed = 0
         gap_s = self.max_gap_s or AUTO_GAP * decode_s
         long_s = max(gap_s - decode_s, LEAST_SHARE * decode_s)
+        patience_s = BEGINNING_S if beginning and not self.max_gap_s else 0.0
         self._given = Budget(
             tokens=tokens,
             cost=self._cost,
             long_s=long_s,
-            short_s=SHORT_SHARES * long_s,
+            short_s=max(SHORT_SHARES * long_s, patience_s),
             debt_s=self._given.debt_s if self._given is not None else 0.0,
             save_s=0.0 if self.max_gap_s else SAVED_SHARES * long_s,
             long_tokens=self._long_tokens,

@@ -19,6 +19,8 @@ LEAST_CHUNK = 64
 # preempted again.
 HEADROOM = 32
 
+JUST_BEGUN = 8  # tokens of a stream
+
 
 class Chunk(NamedTuple):
     """Tokens [start, end) of the sequence's prompt and earlier output."""
@@ -171,6 +173,11 @@ class Scheduler:
         if not self.running:
             return max(self.step_tokens, ALONE_STEP_TOKENS)
         return max(self.step_tokens - len(self.running), LEAST_CHUNK)
+
+    @property
+    def beginning(self) -> bool:
+        """Whether all streams that go on have just begun."""
+        return all(row.num_sampled < JUST_BEGUN for row in self.running if row.goes_on)
 
     def admit(self) -> None:
         """Those that wait become prefilling, as many as may run."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import queue
 import time
 from pathlib import Path
 
@@ -64,14 +62,7 @@ def serve(pipe: Pipe, load: wire.Load) -> int:
     last, last_at_s = core.stats(), 0.0
     tidy = True
     while True:
-        messages: list[wire.ToEngine] = []
-        with contextlib.suppress(queue.Empty):
-            wait = core.idle
-            messages.append(
-                pipe.inbox.get(timeout=IDLE_TICK_S) if wait else pipe.inbox.get_nowait()
-            )
-            while True:
-                messages.append(pipe.inbox.get_nowait())
+        messages = pipe.take(IDLE_TICK_S if core.idle else 0.0)
         if not messages and core.idle and not tidy:
             device.release_unused_memory()
             tidy = True

@@ -186,6 +186,22 @@ def test_a_step_is_submitted_before_the_tokens_of_the_last_one_are_read(
     assert unread == [[2, 2, 2]] * 5 + [[1, 1, 1]]
 
 
+def test_prompts_that_come_beside_last_tokens_are_computed_together(folder: Path) -> None:
+    core = core_at(folder)
+    core.add(Generate(0, prompt(0), sampling=greedy(1)))
+    assert core.step() == []  # its prompt
+    computed = core.prompt_tokens
+    rows: list[TokenRow] = []
+    for number in (1, 2):  # its token begins to be computed; is read
+        core.add(Generate(number, prompt(number), sampling=greedy(1)))
+        rows += core.step()
+    assert [row.id for row in rows] == [0]
+    assert core.prompt_tokens == computed
+    core.step()
+    assert core.prompt_tokens == 3 * computed
+    assert sorted(run(core, [])) == [1, 2]
+
+
 def test_the_first_row_says_how_long_it_took_since_the_sequence_left_the_queue(
     folder: Path,
 ) -> None:

@@ -118,6 +118,22 @@ def test_short_prompts_are_computed_whole_and_in_the_order_of_their_arrival() ->
     assert sum(several) > 2 * long
 
 
+def test_streams_that_have_just_begun_wait_for_those_that_came_with_them() -> None:
+    pacer = Pacer(GUEST_TOKENS)
+    pacer.observe(0.002, Work())
+    for _ in range(20):
+        pacer.observe(0.004, work_of(40, 0, forwards=1))
+
+    def granted(*, beginning: bool) -> int:
+        return sum(pacer.budget(10_000, beginning=beginning).grants([(40, 0)] * 30))
+
+    usual = granted(beginning=False)
+    assert 0 < usual <= 120
+    assert granted(beginning=True) == 1200
+    pacer.max_gap_s = 0.0032  # somebody has said what is wanted
+    assert granted(beginning=True) <= 120
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 10), st.integers(0, 4000), st.integers(0, 9999)), max_size=50)
 )

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from fastmlx.daemon.engine.budget import Budget
 from fastmlx.daemon.engine.cost import Cost
-from fastmlx.daemon.engine.scheduler import ALONE_STEP_TOKENS, LEAST_CHUNK, Scheduler
+from fastmlx.daemon.engine.scheduler import (
+    ALONE_STEP_TOKENS,
+    JUST_BEGUN,
+    LEAST_CHUNK,
+    Scheduler,
+)
 from fastmlx.daemon.engine.sequence import Sequence, Status
 from fastmlx.daemon.protocol.sampling import Sampling
 from hypothesis import given, settings
@@ -63,6 +68,19 @@ def test_rows_at_their_last_token_keep_no_prompt_waiting() -> None:
         advance(scheduler)
         scheduler.add(sequence(2, prompt_tokens=601))
         assert advance(scheduler, long_tokens=50) == granted
+
+
+def test_a_stream_begins_with_its_first_tokens() -> None:
+    scheduler = Scheduler(max_concurrent=8, step_tokens=1000)
+    assert scheduler.beginning
+    old, ends = sequence(1, 2, max_tokens=100), sequence(2, 2, max_tokens=JUST_BEGUN + 1)
+    scheduler.running = [old, ends]
+    for tokens in range(JUST_BEGUN):
+        assert scheduler.beginning
+        old.num_sampled = ends.num_sampled = tokens + 1
+    assert not scheduler.beginning
+    scheduler.running = [ends]
+    assert scheduler.beginning, "its last token keeps nobody waiting"
 
 
 def test_prefill_goes_on_however_many_rows_decode() -> None:
