@@ -4,9 +4,11 @@
     header, body           must arrive in `server.receive_timeout` (limits.py), else 408 and the end
     nothing at all         for KEEP_ALIVE_TIMEOUT, then the end
     bytes ahead            beyond AHEAD_BYTES while a request is answered: the end
+    a WebSocket's frames   that are many and small (limits.py): the end
     answers unread         sse.py: the stream waits; 64 KiB and what the kernel keeps
 
-Of Sanic's protocol it uses `http`, `_http`, `_task`, `_time`, `_callback_check_timeouts`.
+Of Sanic's protocol it uses `http`, `_http`, `_task`, `_time`, `_callback_check_timeouts`; of its
+WebSocket `ws_proto` and `async_data_received`.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 from sanic.exceptions import RequestTimeout
 from sanic.http.constants import Stage
 from sanic.server.protocols.websocket_protocol import WebSocketProtocol
+from websockets.frames import CTRL_OPCODES, Frame, Opcode
 
-from .limits import AHEAD_BYTES, arrives_too_slowly, connections_allowed
+from .exact_http import ExactHttp
+from .limits import AHEAD_BYTES, FRAMES, arrives_too_slowly, connections_allowed, frames_left
 
 if TYPE_CHECKING:
     from ..config.settings import ServerSettings
@@ -33,6 +37,7 @@ RESTS_S = 1.0  # a connection without a request for so long may make room for an
 REFUSAL_S = 1.0  # for the request of one that is refused to arrive, so that it reads the answer
 REFUSALS = 16  # that may wait at once; others are just closed
 LOG_AGAIN_S = 10.0
+SLICE_BYTES = 8 * 1024  # of what a WebSocket sent, from one look at its frames to the next
 _FULL = (
     b'{"error": {"message": "Too many connections are open (server.max_connections, or the limit '
     b'of open files).", "type": "overloaded_error", "param": null, "code": "overloaded"}}'
@@ -50,8 +55,13 @@ class Connection(WebSocketProtocol):
     """From `connection_made` to `connection_lost`. With `server.max_connections` reached it is one
     of `_refused` and never seen by Sanic."""
 
+    HTTP_CLASS = ExactHttp
+
     __slots__ = (
         "_arriving",
+        "_frames_at_s",
+        "_frames_left",
+        "_handing",
         "_received",
         "_received_before",
         "_since_s",
@@ -65,6 +75,8 @@ class Connection(WebSocketProtocol):
         self._since_s = 0.0  # that it arrives
         self._received_before = 0  # that
         self._told = False  # that it is too slow
+        self._frames_left, self._frames_at_s = float(FRAMES), 0.0
+        self._handing: set[asyncio.Task[None]] = set()  # frames to who reads the WebSocket
 
     @property
     def _settings(self) -> ServerSettings:
@@ -98,6 +110,9 @@ class Connection(WebSocketProtocol):
             self.transport.write(FULL)
             self.transport.close()
             return
+        if self.websocket is not None:
+            self._frames_received(data)
+            return
         self._received += len(data)
         super().data_received(data)
         if len(self.recv_buffer) > AHEAD_BYTES and self._is_ahead():
@@ -117,6 +132,39 @@ class Connection(WebSocketProtocol):
             and http.stage in (Stage.HANDLER, Stage.RESPONSE)
             and not http.request_body
         )
+
+    def _frames_received(self, data: bytes) -> None:
+        """As Sanic's, which takes any number of frames, and loses a text that is not UTF-8: here
+        texts are bytes."""
+        websocket = self.websocket
+        assert websocket is not None
+        protocol = websocket.ws_proto
+        frames: list[Any] = []
+        for start in range(0, len(data), SLICE_BYTES):
+            piece = data[start : start + SLICE_BYTES]
+            protocol.receive_data(piece)
+            new = [each for each in protocol.events_received() if isinstance(each, Frame)]
+            if new and self._are_too_many(new, len(piece)):
+                log.info("a client sent too many small frames through a WebSocket; it is cut off")
+                self._cut_off()
+                return
+            frames += new
+        to_send = protocol.data_to_send()
+        if frames or to_send:
+            task = asyncio.create_task(websocket.async_data_received(to_send, frames))
+            self._handing.add(task)
+            task.add_done_callback(self._handing.discard)
+
+    def _are_too_many(self, frames: list[Frame], received_bytes: int) -> bool:
+        counted = 0
+        for frame in frames:
+            counted += not frame.fin or frame.opcode in CTRL_OPCODES
+            if frame.opcode is Opcode.TEXT:
+                frame.opcode = Opcode.BINARY
+        now_s = time.monotonic()
+        since_s, self._frames_at_s = now_s - self._frames_at_s, now_s
+        self._frames_left = frames_left(self._frames_left, since_s, received_bytes, counted)
+        return self._frames_left < 0
 
     def rests_s(self) -> float:
         """For how long no request has been on it; 0 when there is one."""

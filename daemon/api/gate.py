@@ -9,18 +9,23 @@ blueprint of the pages makes the way to its sign-in page.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from sanic import Request
-from sanic.exceptions import BadRequest, BadURL
+from sanic.exceptions import BadRequest, BadURL, SanicException
 from sanic.http import Http
+from sanic.http.constants import Stage
 from sanic.response import HTTPResponse, empty
 
 from ..access.sessions import COOKIE
 from ..auth import check_request, preflight_headers
+from ..framing import fault_of
+from ..limits import BODIES, LARGE_BYTES
 from ..logs import context as log_context
 from ..protocol.caller import NOBODY, become
+from ..protocol.errors import Overloaded
 
 if TYPE_CHECKING:
     from ..tasks.front import Front
@@ -41,17 +46,52 @@ class GatedRequest(Request):
             if kwargs.get("method") != "NONE":
                 raise
             super().__init__(b"*", *args, **kwargs)
-        # Where one program reads "Transfer-Encoding :" and another does not, they disagree on where
-        # the next request begins (RFC 9112, 5.1).
         if any(name.rstrip() != name for name in self.headers):
             raise BadRequest("No space may stand between a header's name and its colon.")
+        if len(self.headers.getall("host", ())) > 1:
+            raise BadRequest("A request has one Host header.")
+        has_body = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if fault := fault_of(self.head, has_body=has_body):
+            raise BadRequest(fault)
 
     async def receive_body(self) -> None:
         """Raises Forbidden and Unauthorized."""
         if self.method != "OPTIONS":  # a browser's question, which the gate may answer
             _admit(self)
             self.admitted = True
-        await super().receive_body()
+        encoding = self.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise SanicException(f"A body in {encoding[:20]} is not read: send it as it is.", 415)
+        self.body = b"".join([piece async for piece in self._pieces()])
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        """Of the body. Raises Overloaded when it and all others would be too much to hold."""
+        http = self.stream
+        assert isinstance(http, Http)
+        looked_bytes = LARGE_BYTES
+        async for piece in http:
+            size_bytes = http.request_bytes or 0  # announced; of a chunked one so far
+            if size_bytes > looked_bytes:
+                looked_bytes = 2 * size_bytes
+                _check_room(http, BODIES * self.app.config.REQUEST_MAX_SIZE)
+            yield piece
+
+
+def _check_room(http: Http, most_bytes: int) -> None:
+    connections = http.protocol.connections
+    held = sum(
+        other.request_bytes
+        for each in connections
+        if (other := each.http) is not None
+        and other.stage in (Stage.HANDLER, Stage.RESPONSE)
+        and (other.request_bytes or 0) > LARGE_BYTES
+    )
+    if held > most_bytes:
+        raise Overloaded(
+            f"The requests that run now, and this one, have {held:,} bytes; at most "
+            f"{most_bytes:,} are held at once.",
+            retry_after_s=1,
+        )
 
 
 async def gate(request: Request) -> HTTPResponse | None:

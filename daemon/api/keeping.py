@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MAX_METADATA = 16  # pairs
+LONGEST_NAME, LONGEST_VALUE = 64, 512  # characters; all as OpenAI's
 
 
 class Keeping:
@@ -78,4 +79,9 @@ def check_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
     for name, value in (metadata or {}).items():
         if not isinstance(value, str):
             raise BadRequest(f"metadata.{name[:100]} must be a string.", param="metadata")
+        if len(name) > LONGEST_NAME or len(value) > LONGEST_VALUE:
+            raise BadRequest(
+                f"metadata: names have at most {LONGEST_NAME} characters, values {LONGEST_VALUE}.",
+                param="metadata",
+            )
     return metadata or {}

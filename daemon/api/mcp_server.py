@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sanic import Blueprint
 
-from ..protocol.errors import FastMLXError
+from ..protocol.errors import BadRequest, FastMLXError
 from ..tasks.mcp_tools import TOOLS
+from .body import read_json
 from .mcp_bridge import answer
+from .reply import json_reply
 
 if TYPE_CHECKING:
     from mcp.server import ServerRequestContext
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult
     from sanic import Request, Sanic
+    from sanic.response import HTTPResponse
 
     from ..tasks.front import Front
 
@@ -32,15 +35,21 @@ log = logging.getLogger(__name__)
 
 blueprint = Blueprint("mcp_server")
 
+INVALID = -32600  # JSON-RPC: not a request
 INSTRUCTIONS = "Language models that run on this machine: see what there is, load, ask, embed."
 
 
 @blueprint.post("/mcp", name="mcp")
-async def mcp(request: Request) -> None:
+async def mcp(request: Request) -> HTTPResponse | None:
     """The Model Context Protocol: tools list_models, load, unload, generate, embed, usage."""
     # No GET and no DELETE: there are no sessions to listen to or to end; the protocol wants a 405.
+    try:
+        read_json(request.body)  # what the SDK makes of very many values would hold up everybody
+    except BadRequest as error:
+        told = {"code": INVALID, "message": error.message}
+        return json_reply({"jsonrpc": "2.0", "id": None, "error": told}, status=400)
     endpoint = request.app.ctx.mcp_endpoint
-    await answer(request, await endpoint.app())
+    return await answer(request, await endpoint.app())
 
 
 @blueprint.before_server_start

@@ -8,7 +8,9 @@ import msgspec
 from sanic.response import HTTPResponse
 
 
-def json_reply(value: Any, headers: dict[str, str] | None = None) -> HTTPResponse:
-    """200. Infinity and NaN become null."""
+def json_reply(
+    value: Any, headers: dict[str, str] | None = None, *, status: int = 200
+) -> HTTPResponse:
+    """Infinity and NaN become null."""
     body = msgspec.json.encode(value)
-    return HTTPResponse(body, headers=headers, content_type="application/json")
+    return HTTPResponse(body, status, headers=headers, content_type="application/json")

@@ -53,6 +53,7 @@ def install(site: Sanic[Any, Any], front: Front) -> None:
     """Makes what the routes here and those of the WebSocket share."""
     site.ctx.keeper = Keeper(front)
     site.ctx.websockets = 0  # that are open
+    site.ctx.websocket_bytes = 0  # of their requests that run and wait
     site.ctx.background = background = Background(site.ctx.keeper)
 
     async def stop(_: Sanic[Any, Any]) -> None:

@@ -17,13 +17,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from sanic import Blueprint
 from sanic.exceptions import SanicException
 from websockets.exceptions import ConnectionClosed
 
+from ..limits import BODIES
 from ..protocol.errors import BadRequest, Overloaded
 from .body import read_json
 from .errors import reply_to
@@ -77,15 +78,29 @@ async def connect(request: Request, socket: Websocket) -> None:
         context.websockets -= 1
 
 
+class _Asked(NamedTuple):
+    """A request that waits."""
+
+    raw: dict[str, Any]
+    size_bytes: int
+
+
+class _Known(NamedTuple):
+    """A response that this connection alone knows."""
+
+    items: list[Item]  # all, up to its end
+    size_bytes: int  # of its request, without what it goes on from
+
+
 class Connection:
     """One socket. One task reads; each lane has a task that answers."""
 
     def __init__(self, request: Request, socket: Websocket) -> None:
         self._request = request
         self._socket = socket
-        self._lanes: dict[str | None, asyncio.Queue[dict[str, Any]]] = {}
+        self._lanes: dict[str | None, asyncio.Queue[_Asked]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._known: OrderedDict[str, list[Item]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def run(self) -> None:
         """Until the client goes; what still runs then is given up."""
@@ -97,6 +112,9 @@ class Connection:
         finally:
             for task in self._tasks:
                 task.cancel()
+            for lane in self._lanes.values():
+                while not lane.empty():
+                    self._let_go(lane.get_nowait().size_bytes)
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _take(self, frame: str | bytes) -> None:
@@ -115,11 +133,18 @@ class Connection:
             for name in _FORBIDDEN:
                 if raw.pop(name, None):
                     raise BadRequest(f"{name} has no place on a WebSocket.", param=name)
-            self._enqueue(lane, raw)
+            self._enqueue(lane, _Asked(raw, len(frame)))
         except Exception as error:
             await self._refuse(error, lane)
 
-    def _enqueue(self, lane: str | None, raw: dict[str, Any]) -> None:
+    def _enqueue(self, lane: str | None, asked: _Asked) -> None:
+        context = self._request.app.ctx
+        most_bytes = BODIES * self._request.app.config.WEBSOCKET_MAX_SIZE
+        if context.websocket_bytes + asked.size_bytes > most_bytes:
+            raise Overloaded(
+                f"Requests of {most_bytes:,} bytes run and wait in WebSockets already.",
+                retry_after_s=1,
+            )
         if lane not in self._lanes:
             if len(self._lanes) >= MAX_LANES:
                 raise Overloaded(f"{MAX_LANES} stream_ids are at work already.", retry_after_s=1)
@@ -128,26 +153,32 @@ class Connection:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         try:
-            self._lanes[lane].put_nowait(raw)
+            self._lanes[lane].put_nowait(asked)
         except asyncio.QueueFull:
             raise Overloaded(f"{MAX_WAITING} requests wait already.", retry_after_s=1) from None
+        context.websocket_bytes += asked.size_bytes
 
-    async def _work(self, lane: str | None, queue: asyncio.Queue[dict[str, Any]]) -> None:
+    def _let_go(self, size_bytes: int) -> None:
+        self._request.app.ctx.websocket_bytes -= size_bytes
+
+    async def _work(self, lane: str | None, queue: asyncio.Queue[_Asked]) -> None:
         """Ends with the last that waits: clients use a new stream_id for each conversation."""
         while not queue.empty():
-            raw = queue.get_nowait()
+            raw, size_bytes = queue.get_nowait()
             before = raw.get("previous_response_id")
             try:
-                await self._answer(raw, lane)
+                await self._answer(raw, size_bytes, lane)
             except ConnectionClosed:
                 return
             except Exception as error:
                 # What could not be gone on from once shall not be tried for ever.
                 self._known.pop(str(before), None)
                 await self._refuse(error, lane)
+            finally:
+                self._let_go(size_bytes)
         del self._lanes[lane]
 
-    async def _answer(self, raw: dict[str, Any], lane: str | None) -> None:
+    async def _answer(self, raw: dict[str, Any], size_bytes: int, lane: str | None) -> None:
         context = self._request.app.ctx
         authorize(self._request, "POST")  # again: the key may have been withdrawn
         asked = read_asked(raw | {"stream": True})
@@ -157,7 +188,7 @@ class Connection:
             asked,
             client=self._request.ip,
             framing=Framing(False, {} if lane is None else {"stream_id": lane}),
-            local=Local(self._known),
+            local=Local({identity: known.items for identity, known in self._known.items()}),
         )
         try:
             await self._send(run)
@@ -170,9 +201,17 @@ class Connection:
             await self._frames(run.fail(error, asked.response_id))
             return
         if not run.response["store"]:
-            self._known[asked.response_id] = run.items
-            if len(self._known) > MAX_LOCAL:
-                self._known.popitem(last=False)
+            self._remember(asked.response_id, _Known(run.items, size_bytes))
+
+    def _remember(self, identity: str, known: _Known) -> None:
+        """The oldest go when there are many, or much is in them."""
+        self._known[identity] = known
+        most_bytes = self._request.app.config.WEBSOCKET_MAX_SIZE
+        while len(self._known) > MAX_LOCAL or (
+            len(self._known) > 1
+            and sum(each.size_bytes for each in self._known.values()) > most_bytes
+        ):
+            self._known.popitem(last=False)
 
     async def _send(self, run: Run) -> None:
         """The frames of a response, with heartbeats while there are none."""

@@ -19,6 +19,9 @@ import psutil
 import pytest
 from live import LiveDaemon
 from traffic import KINDS, ask
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as websocket_to
 
 MB = 1024**2
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -56,7 +59,10 @@ def daemon(
     tmp_path_factory: pytest.TempPathFactory, plain: str, counts: Path
 ) -> Iterator[LiveDaemon]:
     paths = filter(None, [str(counts), os.environ.get("PYTHONPATH", "")])
-    environment = {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "FASTMLX_SERVER__MAX_REQUEST_SIZE": "2MiB",
+    }
     with LiveDaemon(tmp_path_factory.mktemp("abuse"), plain, environment=environment) as running:
         with running.http() as http:
             http.post("/api/models/m/load").raise_for_status()
@@ -227,6 +233,62 @@ def test_without_files_left_clients_are_turned_away_until_there_are_some(
     assert answers(daemon) == undisturbed
 
 
+# ---- too much at once
+
+
+def test_bodies_are_held_up_to_a_limit_all_together(daemon: LiveDaemon) -> None:
+    half = b"Content-Length: %d" % (2 * 1024**2)
+    with contextlib.ExitStack() as held:
+        for _ in range(16):
+            held.enter_context(connect(daemon)).sendall(post(half, b"{"))
+        daemon.wait_until(lambda: gauge(daemon, "connections") >= 17, 30, "all are there")
+        one_more = held.enter_context(connect(daemon))
+        one_more.sendall(post(half, b"{"))
+        received = one_more.recv(4096)
+        assert received.startswith(b"HTTP/1.1 503 "), received
+        assert b"retry-after: 1\r\n" in received
+        assert httpx.get(daemon.url + "/health").status_code == 200
+    large = {"model": "m", "prompt": "Hello", "max_tokens": 1, "left_alone": "x" * 2_000_000}
+    assert httpx.post(daemon.url + "/v1/completions", json=large, timeout=60).status_code == 200
+
+
+def test_requests_in_websockets_are_held_up_to_a_limit_all_together(daemon: LiveDaemon) -> None:
+    long = {"type": "response.create", "model": "m", "input": "Hello", "ignore_eos": True}
+    with websocket(daemon) as socket:
+        socket.send(json.dumps(long | {"max_output_tokens": 4000}))
+        for _ in range(17):
+            socket.send(json.dumps(long | {"left_alone": "x" * 2_000_000}))
+        event = json.loads(socket.recv(timeout=60))
+        while event["type"] != "error":
+            event = json.loads(socket.recv(timeout=60))
+        assert (event["status"], event["error"]["code"]) == (503, "overloaded")
+    daemon.wait_until(lambda: at_work(daemon) == 0, 30, "nothing runs or waits")
+    with websocket(daemon) as socket:
+        socket.send(json.dumps(long | {"max_output_tokens": 1, "left_alone": "x" * 2_000_000}))
+        event = json.loads(socket.recv(timeout=60))
+        assert event["type"] == "response.created", event
+
+
+def websocket(daemon: LiveDaemon) -> ClientConnection:
+    return websocket_to(daemon.url.replace("http", "ws") + "/v1/responses")
+
+
+@pytest.mark.parametrize("kind", ["pings", "pieces"])
+def test_a_flood_of_small_frames_ends_a_websocket(daemon: LiveDaemon, kind: str) -> None:
+    with websocket(daemon) as socket:
+        with pytest.raises(ConnectionClosed):
+            if kind == "pieces":
+                socket.send("" for _ in range(200_000))
+            for _ in range(200_000):
+                socket.ping()
+        assert httpx.get(daemon.url + "/health").status_code == 200
+    with websocket(daemon) as socket:
+        asked = {"type": "response.create", "model": "m", "input": "Hello"}
+        socket.ping().wait(60)
+        socket.send(iter(json.dumps(asked | {"max_output_tokens": 1})))  # letter by letter
+        assert json.loads(socket.recv(timeout=60))["type"] == "response.created"
+
+
 # ---- what is not read, or left
 
 
@@ -305,13 +367,63 @@ def test_a_thousand_connections_dropped_in_the_middle_leave_nothing(
 
 
 def test_a_header_that_is_none_is_refused(daemon: LiveDaemon) -> None:
-    spaced = b"POST /health HTTP/1.1\r\nTransfer-Encoding : chunked\r\nX: y"
-    for line in (b"GET /health\x1b[31m", b"GET /\n/health", b"GET http://[x/", spaced):
-        with connect(daemon) as connection:
-            connection.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            received = rest_of(connection)
-        assert received.startswith(b"HTTP/1.1 400 "), (line, received)
-        assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["message"]
+    for line in (b"GET /health\x1b[31m", b"GET /\n/health", b"GET http://[x/"):
+        refused(daemon, line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+def refused(daemon: LiveDaemon, raw: bytes) -> None:
+    """Nothing behind what is wrong is taken for a request."""
+    with connect(daemon) as connection:
+        connection.sendall(raw + HEALTH)
+        received = rest_of(connection)
+    assert received.startswith(b"HTTP/1.1 400 "), (raw, received)
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["message"], raw
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Transfer-Encoding : chunked",
+        b"Transfer-Encoding:\x0bchunked",
+        b"Transfer-Encoding:\xc2\xa0chunked",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 2",
+        b"X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: 2",
+        b"X: y\nTransfer-Encoding: chunked\r\nContent-Length: 2",
+        b"X: y\rZ: y\r\nContent-Length: 2",
+        b"X: \x00\r\nContent-Length: 2",
+        b"Content-Length: \xd9\xa2",
+        b"Content-Length: 2, 2",
+        b"Content-Length: +2",
+        b"Content-Length: 2\r\nHost: localhost",
+    ],
+)
+def test_no_two_programs_may_differ_on_where_a_request_ends(
+    daemon: LiveDaemon, headers: bytes
+) -> None:
+    refused(daemon, post(headers, b"{}"))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [b"0x2\r\n{}\r\n", b" 2\r\n{}\r\n", b"2;a\nb\r\n{}\r\n", b"2\r\n{}XX", b"1_0\r\n{}", b"2" * 20],
+)
+def test_chunks_are_cut_as_every_program_would(daemon: LiveDaemon, chunks: bytes) -> None:
+    refused(daemon, post(b"Transfer-Encoding: chunked", chunks + b"0\r\n\r\n"))
+
+
+def test_a_body_comes_in_chunks_of_any_size_and_not_compressed(daemon: LiveDaemon) -> None:
+    body = json.dumps({"model": "m", "prompt": "Hello", "max_tokens": 1}).encode()
+    with httpx.Client(base_url=daemon.url) as client:
+        for cut in (1, 7, len(body)):
+            pieces = (body[at : at + cut] for at in range(0, len(body), cut))
+            assert client.post("/v1/completions", content=pieces).status_code == 200
+        packed = client.post("/v1/completions", content=body, headers={"content-encoding": "gzip"})
+    assert (packed.status_code, packed.json()["error"]["code"]) == (415, "invalid_request")
+
+
+def post(headers: bytes, body: bytes) -> bytes:
+    return b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n\r\n" + body
 
 
 def test_a_header_has_a_largest_size(daemon: LiveDaemon) -> None:

@@ -100,7 +100,10 @@ def test_plain_http_gets_what_the_specification_says(daemon: LiveDaemon) -> None
         assert _message(ping)["result"] == {}
         unknown = http.post("/mcp", json={"jsonrpc": "2.0", "id": 3, "method": "no/such"})
         assert _message(unknown)["error"]["code"] == -32601
-        assert http.post("/mcp", content=b"{").status_code == 400
+        bomb = b'{"jsonrpc": "2.0", "id": 1, "params": [' + b"[]," * 600_000 + b"1]}"
+        for body in (b"{", b"[]", bomb):
+            refused = http.post("/mcp", content=body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, -32600)
         assert http.get("/mcp").status_code == 405
         assert http.delete("/mcp").status_code == 405
         foreign = http.post("/mcp", json=INITIALIZE, headers={"origin": "https://evil.example"})

@@ -80,6 +80,7 @@ def test_responses_follow_each_other_and_go_on_without_the_store(
 def test_errors_leave_the_connection_open(socket: ClientConnection) -> None:
     for frame, code, status in (
         ("{", "invalid_request", 400),
+        (b"\xff\xfe", "invalid_request", 400),
         (json.dumps({"type": "response.steer"}), "invalid_request", 400),
         (json.dumps(CREATE | {"input": "x", "stream": True}), "invalid_request", 400),
         (json.dumps(CREATE | {"input": "x", "model": "gpt-9"}), "model_not_found", 404),
@@ -88,9 +89,9 @@ def test_errors_leave_the_connection_open(socket: ClientConnection) -> None:
             "previous_response_not_found",
             400,
         ),
-        (json.dumps(CREATE | {"input": "word " * 30_000}), "context_length_exceeded", 400),
+        (json.dumps(CREATE | {"input": "word " * 3_000}), "context_length_exceeded", 400),
     ):
-        socket.send(frame)
+        socket.send(frame, text=True)  # whatever is in it
         (event,) = until_end(socket)
         assert (event["error"]["code"], event["status"]) == (code, status), frame[:80]
     ask(socket, input="Hello", max_output_tokens=1)

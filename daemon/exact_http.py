@@ -1,0 +1,31 @@
+"""Sanic's reader of requests, strict about how a body is cut into chunks.
+
+Of Sanic's it uses `read`, `_send`, `_receive_more` and the buffer.
+"""
+
+from __future__ import annotations
+
+from sanic.exceptions import BadRequest
+from sanic.http import Http
+from sanic.http.http1 import HTTP_CONTINUE
+
+from .framing import CHUNK_BYTES, is_chunk_size
+
+
+class ExactHttp(Http):
+    async def read(self) -> bytes | None:
+        if self.request_body == "chunked" and self.request_bytes_left == 0:
+            await self._check_chunk()
+        return await super().read()
+
+    async def _check_chunk(self) -> None:
+        """The line end behind the chunk before, or the header, and the size of the next one."""
+        if self.expecting_continue:
+            self.expecting_continue = False
+            await self._send(HTTP_CONTINUE)
+        buffer = self.recv_buffer
+        while (end := buffer.find(b"\r\n", 2)) < 0 and len(buffer) <= CHUNK_BYTES:
+            await self._receive_more()
+        if end < 0 or buffer[:2] != b"\r\n" or not is_chunk_size(bytes(buffer[2:end])):
+            self.keep_alive = False
+            raise BadRequest("The chunks of the body are not as HTTP/1.1 writes them.")
