@@ -274,6 +274,8 @@ class Reuse:
             tokens = tokens_of(sequence.slice(0, end))
             held = self._checkpoints.get(sequence.id, {})
             self.cache.put(self._salt(sequence.adapter), tokens, span_of, held)
+            if sequence.keep:
+                self.cache.mark(self._salt(sequence.adapter), tokens)
 
     # ---- the cold tier
 

@@ -38,6 +38,7 @@ class Sequence:
     sampling: Sampling
     adapter: int = 0
     request: str | None = None  # whose it is, for the log
+    keep: bool = False  # what is computed of it is to stay longer
     status: Status = Status.WAITING
     num_prefilled: int = 0
     num_sampled: int = 0  # output tokens whose computation is submitted; >= len(output)
@@ -66,6 +67,7 @@ class Sequence:
             sampling=request.sampling,
             adapter=request.adapter,
             request=request.request,
+            keep=request.keep,
             num_sampled=len(request.output),
             stop_ids=frozenset(request.sampling.stop_token_ids),
             prompt_hash=hash((request.adapter, *request.prompt)),

@@ -83,6 +83,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     chat_template_defaults: dict[str, Any] = {}  # where neither kwargs nor the model's entry says
     thinking_budget: int | None = None  # tokens; then the thinking is ended
     parallel_tool_calls: bool = True  # False: at most one call an answer
+    keep_prefix: bool = False  # the client says that it will send this prompt again
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     sampling: SamplingRequest

@@ -76,6 +76,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     adapter: int = 0  # number of one of `Load.named_adapters`; 0: the model as it is
     grammar: Grammar | None = None  # that prompt's continuation, `output` included, keeps to
     request: str | None = None  # whose it is, for the log
+    keep: bool = False  # the client says that it will send this prompt again
 
 
 class Tune(msgspec.Struct, tag=True, frozen=True):

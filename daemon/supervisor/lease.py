@@ -54,11 +54,14 @@ class Lease:
         sampling: Sampling,
         output: Sequence[int] = (),
         grammar: Grammar | None = None,
+        keep: bool = False,
     ) -> Generation:
         """Start a sequence; returns at once, rows come through the iterator. `prompt` must not be
         changed afterwards: it is kept for a replay. `output` is what the caller has of it already;
-        its rows begin behind that."""
-        message = wire.Generate(0, prompt, sampling, list(output), self._adapter, grammar)
+        its rows begin behind that. With `keep` what it computes is kept longer."""
+        message = wire.Generate(
+            0, prompt, sampling, list(output), self._adapter, grammar, keep=keep
+        )
         generation = self._engine.generate(message, self._turn)
         self._jobs.append(generation)
         return generation

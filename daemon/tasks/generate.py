@@ -72,6 +72,7 @@ class _Plan(NamedTuple):
     # Grammars that were asked for, to be checked, each with the field that asked for it.
     wishes: tuple[tuple[Grammar, str], ...] = ()
     keep_alive_s: float | None = None
+    keep_prefix: bool = False
 
     async def made(self, side: ModelSide) -> list[Prompt]:
         """The prompts, without holding others up."""
@@ -257,7 +258,13 @@ class Generator(Task):
                     echo=prompt.echo,
                 )
                 streams.append(stream)
-                generate = partial(lease.generate, prompt.tokens, resolved, grammar=prompt.grammar)
+                generate = partial(
+                    lease.generate,
+                    prompt.tokens,
+                    resolved,
+                    grammar=prompt.grammar,
+                    keep=plan.keep_prefix,
+                )
                 generations.append(Budgeted(generate, stream, end) if end else generate())
         return generations, streams
 
@@ -294,6 +301,7 @@ def _chat_plan(request: ChatRequest) -> _Plan:
         parallel_calls=request.parallel_tool_calls,
         wishes=tuple(_wishes(request)),
         keep_alive_s=request.keep_alive_s,
+        keep_prefix=request.keep_prefix,
     )
 
 

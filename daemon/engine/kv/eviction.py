@@ -4,6 +4,8 @@ What is kept is worth the time that it saves per byte, the more the sooner it is
 for again; and who was asked for lately is asked for again:
 
     worth = tokens that would be computed again / bytes / time since the last use
+
+For what a client has marked (Anthropic's `cache_control`) time passes more slowly.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 LEAST_AGE = 1.0  # younger things do not differ
+MARKED = 4.0  # times the worth of what is as old
 
 
 class Candidate(NamedTuple, Generic[K]):
@@ -21,10 +24,12 @@ class Candidate(NamedTuple, Generic[K]):
     num_tokens: int  # to compute again when it is gone
     nbytes: int
     age: float
+    marked: bool = False  # a client said that it will ask for it again
 
 
 def worth(candidate: Candidate) -> float:
-    return candidate.num_tokens / max(candidate.nbytes, 1) / max(candidate.age, LEAST_AGE)
+    saved = candidate.num_tokens / max(candidate.nbytes, 1) / max(candidate.age, LEAST_AGE)
+    return saved * MARKED if candidate.marked else saved
 
 
 def choose(candidates: Iterable[Candidate[K]], needed_bytes: int) -> list[K]:

@@ -166,6 +166,11 @@ class PrefixCache:
                 return
         self._tidy(node)
 
+    def mark(self, salt: bytes, tokens: Tokens[int]) -> None:
+        """What is known of these tokens will be asked for again, a client says."""
+        for node in self.tree.match(salt, tokens).path:
+            node.marked = True
+
     def _tidy(self, last: Node) -> None:
         """Along the way to a new node: drops checkpoints that save little, joins small nodes."""
         path = path_to(last)
@@ -280,10 +285,12 @@ class PrefixCache:
                 continue
             if not node.children:
                 tokens = self._saved(node) if self.has_states else len(node.tokens)
-                found.append(Candidate(node, tokens, node.nbytes, now - node.used_at))
+                age = now - node.used_at
+                found.append(Candidate(node, tokens, node.nbytes, age, node.marked))
             elif node.checkpoint is not None:
                 age = now - node.checkpoint_used_at
-                found.append(Candidate(node, self._saved(node), node.checkpoint.nbytes, age))
+                nbytes = node.checkpoint.nbytes
+                found.append(Candidate(node, self._saved(node), nbytes, age, node.marked))
         return found
 
     def _saved(self, node: Node) -> int:

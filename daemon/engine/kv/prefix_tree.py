@@ -55,6 +55,7 @@ class Node:
     users: int = 0  # running rows that attend to this span or to one below
     hits: int = 0
     stored: bool = False  # in the cold tier, too
+    marked: bool = False  # a client said that it will ask for it again
     used_at: float = 0.0
     checkpoint_used_at: float = 0.0
 
@@ -135,6 +136,7 @@ class PrefixTree:
             users=node.users,
             hits=node.hits,
             stored=node.stored,
+            marked=node.marked,
             used_at=node.used_at,
         )
         node.parent.children[node.tokens[0]] = upper
@@ -162,6 +164,7 @@ class PrefixTree:
         node.parent.children[node.tokens[0]] = node
         node.hits, node.used_at = max(upper.hits, node.hits), max(upper.used_at, node.used_at)
         node.stored = upper.stored and node.stored
+        node.marked = upper.marked or node.marked
         upper.parent = None
         self.nbytes += node.nbytes
         return node

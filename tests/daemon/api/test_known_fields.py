@@ -194,3 +194,10 @@ def test_a_level_of_verbosity_reaches_the_template() -> None:
     fields: Any = response(text={"verbosity": "low"})
     made = responses_fields.chat_request(fields, HELLO, client=None, stream=False)
     assert made.chat_template_kwargs == {"verbosity": "low"}
+
+
+def test_a_mark_for_the_cache_is_a_hint_to_keep_what_is_computed() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    marked = {"role": "user", "content": [{"type": "text", "text": "Hello", **mark}]}
+    asked: Any = [message(), message(messages=[marked]), message(**mark)]
+    assert [each.request.keep_prefix for each in asked] == [False, True, True]

@@ -221,6 +221,18 @@ def test_under_pressure_the_limit_holds_and_answers_stay_right(
     assert cached(ask(core, heads[0], 4)) == 0
 
 
+def test_what_a_client_has_marked_stays_longer(tiny_model: TinyModel) -> None:
+    core = warm_core(tiny_model("qwen3"))
+    marked, *others = (words(50 + i, 200) for i in range(4))
+    run(core, [Generate(0, marked, greedy(4), keep=True)])
+    core.reuse.limit(CacheLimits(core.reuse.cache.nbytes * 5 // 2, 0))
+    for prompt in others:
+        ask(core, prompt, 4)
+    assert core.reuse.cache.stats().evictions > 0
+    assert cached(ask(core, marked, 4)) > 190
+    assert cached(ask(core, others[0], 4)) < 16
+
+
 def test_every_miss_has_a_reason(tiny_model: TinyModel) -> None:
     folder = tiny_model("qwen3_5")
     core = warm_core(folder)

@@ -195,6 +195,9 @@ def test_the_oldest_and_largest_goes_first_unless_much_work_is_in_it() -> None:
     assert chosen(small, large) == ["large"]
     cheap, dear = Candidate("cheap", 10, 100, 5.0), Candidate("dear", 4000, 100, 5.0)
     assert chosen(cheap, dear) == ["cheap"]
+    marked = Candidate("marked", 100, 100, 15.0, marked=True)  # by a client
+    assert chosen(young, marked) == ["young"]
+    assert chosen(young, marked._replace(age=30.0)) == ["marked"]
     assert chosen(young, old, needed=150) == ["old", "young"]
     assert chosen(young, old, needed=0) == []
 
