@@ -103,6 +103,7 @@ class Engine:
         elif load == "garbage":
             self.connection.sendall(b"\xff" * 64)
             time.sleep(60)
+        before = message.warmed.model.decode() if message.warmed is not None else ""
         self.send(
             wire.Ready(
                 context=4096,
@@ -110,6 +111,18 @@ class Engine:
                 memory_bytes=behaviour.memory_bytes,
                 kv_bytes_per_token=10,
                 batches=True,
+                warmed=wire.Warmed(
+                    model=f"{before}1".encode(),
+                    vocab_size=1000,
+                    kv_bytes_per_token=10,
+                    restores=True,
+                    note=None,
+                    batches=True,
+                    together=True,
+                    pack_limit=0,
+                    mixes=False,
+                    starts=True,
+                ),
             )
         )
 

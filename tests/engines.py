@@ -21,19 +21,13 @@ def model_at(folder: Path) -> Any:
     return loader.load(folder, (), None, lambda stage: None).model
 
 
-# What the warm-up of an engine may set in its runner; see `TextRunner`.
-FOUND = ("batches", "together", "pack_limit", "mixes", "starts")
-
-
 @cache
-def warmed_at(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """What the warm-up says of the model of the folder, and what it sets in a runner."""
+def warmed_at(folder: Path) -> Any:
+    """What the warm-up says of the model of the folder."""
     from fastmlx.daemon.engine.runners.text import TextRunner
     from fastmlx.daemon.engine.runners.warmup import warm_up
 
-    runner = TextRunner(model_at(folder))
-    warmed = warm_up(runner)
-    return warmed, {name: getattr(runner, name) for name in FOUND}
+    return warm_up(TextRunner(model_at(folder)))
 
 
 def core_at(
@@ -58,11 +52,11 @@ def core_at(
     from fastmlx.daemon.engine.kv.prefix_cache import PrefixCache
     from fastmlx.daemon.engine.reuse import Reuse
     from fastmlx.daemon.engine.runners.text import TextRunner
+    from fastmlx.daemon.engine.runners.warmup import settle
 
     runner = TextRunner(model_at(folder))
-    warmed, found = warmed_at(folder)
-    for name, value in found.items():
-        setattr(runner, name, value)
+    warmed = warmed_at(folder)
+    settle(runner, warmed)
     tier = None
     if cold is not None:
         store = ColdStore(cold, 1 << 28)

@@ -8,8 +8,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..protocol import wire
 from . import log
@@ -156,6 +159,7 @@ def prepare(
     from . import device, loader, prefixes
     from .core import EngineCore
     from .grammar import GrammarCompiler
+    from .kv.hashes import make_salt
     from .kv.ragged import kinds
     from .resident import Resident
     from .runners.text import TextRunner
@@ -183,10 +187,16 @@ def prepare(
             lockstep.split,
         )
         progress("warming up")
+        salts = prefixes.salts_of(load)
         runner = TextRunner(loaded.model, loaded.selection, lockstep)
-        warmed = warm_up(runner)
+        model = make_salt(version("mlx"), version("fastmlx"), *salts)
+        # The ranks of a group look for themselves, and agree.
+        known = load.warmed if lockstep.alone else None
+        warmed = warm_up(runner, known if known is not None and known.model == model else None)
     except loader.LoadError as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(f"the weights cannot be read again: {error}") from error
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise Failed(f"the first step failed: {error or type(error).__name__}") from error
     # Ranks whose parts of the model differ in size would not evict the same prefixes.
@@ -194,10 +204,7 @@ def prepare(
     notes = [*loaded.notes, *filter(None, [warmed.note])]
     if not even:
         notes.append("prefixes are not kept: the parts of the model differ in size")
-    try:
-        reuse = prefixes.build(load, runner) if warmed.restores and even else None
-    except OSError as error:
-        raise Failed(f"the weights cannot be read again: {error}") from error
+    reuse = prefixes.build(load, runner, salts) if warmed.restores and even else None
     core = EngineCore(
         runner,
         vocab_size=warmed.vocab_size,
@@ -229,6 +236,7 @@ def prepare(
         kv_bytes_per_token=warmed.kv_bytes_per_token,
         batches=warmed.batches,
         notes=tuple(notes),
+        warmed=msgspec.structs.replace(warmed, model=model),
     )
     send(lockstep.ready(ready))
     # What lives now lives until the end: the collector need not look at it again.

@@ -16,9 +16,8 @@ from .reuse import Reuse
 from .runners.text import TextRunner
 
 
-def build(load: Load, runner: TextRunner) -> Reuse:
+def build(load: Load, runner: TextRunner, salts: list[bytes]) -> Reuse:
     """A prefix cache over the runner's kind of caches, and a cold tier where there is room."""
-    salts = _salts(load)
 
     def open_cold(limits: CacheLimits) -> ColdTier:
         store = ColdStore(
@@ -36,8 +35,9 @@ def build(load: Load, runner: TextRunner) -> Reuse:
     )
 
 
-def _salts(load: Load) -> list[bytes]:
-    """By number of the adapter: what decides the keys and values beside the tokens."""
+def salts_of(load: Load) -> list[bytes]:
+    """By number of the adapter: what decides the keys and values beside the tokens. Raises
+    OSError."""
     always = [weights_fingerprint(Path(folder)) for folder in (load.path, *load.adapters)]
     shared = make_salt(version("mlx-lm"), *always)
     named = [weights_fingerprint(Path(adapter.path)) for adapter in load.named_adapters]

@@ -44,6 +44,23 @@ class NamedAdapter(msgspec.Struct, array_like=True, frozen=True):
     path: str  # folder
 
 
+class Warmed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the warm-up of an engine found out about its model. The front gives it to the model's
+    next engine, which then need not find it out again."""
+
+    model: bytes = b""  # which one: its weights and what computes with them
+    vocab_size: int  # of the logits
+    kv_bytes_per_token: int
+    restores: bool  # a prompt may go on from what was kept of another
+    note: str | None
+    # What it sets in the runner, see `TextRunner`.
+    batches: bool
+    together: bool
+    pack_limit: int
+    mixes: bool
+    starts: bool
+
+
 class Load(msgspec.Struct, tag=True, frozen=True):
     """What to load. The first message, once."""
 
@@ -62,6 +79,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     cold_bytes: int = 0  # what that tier may take on disk
     write_budget_bytes: int | None = None  # what may be written to it in a day; None: any amount
     distributed: Distributed | None = None
+    warmed: Warmed | None = None  # what the last engine said; None: there was none
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
@@ -161,6 +179,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     batches: bool  # False: this architecture's cache cannot batch; rows run one at a time
     notes: tuple[str, ...] = ()  # what a person should know, one sentence each
     pids: tuple[int, ...] = ()  # of the processes of a group on this machine; rank 0 first
+    warmed: Warmed | None = None
 
 
 class LoadFailed(msgspec.Struct, tag=True, frozen=True):

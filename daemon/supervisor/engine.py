@@ -61,6 +61,7 @@ class EngineProcess:
         self.recovery = recovery
         self.output = Rate()
         self._tuning = wire.Tune()  # what a fresh child does not know yet
+        self._warmed: wire.Warmed | None = None  # what a fresh child need not find out
         self._command = command
         self._timing = timing
         self._on_change = on_change
@@ -210,7 +211,7 @@ class EngineProcess:
         ready_s = 0.0
         status = None
         self._jobs.capacity = load.max_concurrent
-        child.send(load)
+        child.send(msgspec.structs.replace(load, warmed=self._warmed))
         self._on_change()
         silent = await self._wait_for_end(child)
         if self._stop.is_set():
@@ -364,6 +365,7 @@ class EngineProcess:
 
     def _on_ready(self, message: wire.Ready) -> None:
         self.ready = message
+        self._warmed = message.warmed
         self._ready_at = time.monotonic()
         self.error = None
         if not self._stop.is_set():

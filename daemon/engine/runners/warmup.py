@@ -2,16 +2,18 @@
 
 Some of mlx-lm's architectures answer wrongly, or not at all, when rows of different lengths decode
 together. So the warm-up decodes two rows alone, in one group and in two; where the answers differ
-by more than rounding the runner falls back: groups one after the other, or row by row.
+by more than rounding the runner falls back: groups one after the other, or row by row. A model that
+is loaded again is only made ready: what its last engine found out holds.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
+from ...protocol.wire import Warmed
 from ..kv.groups import SMALL
 from ..kv.payload import capture, restore, span_of
 from ..kv.ragged import LayerCaches, leaves
@@ -28,17 +30,14 @@ ONE = [4]
 LONG = [1 + i % 7 for i in range(SMALL + 9)]  # never in one group with SHORT
 
 
-class Warmed(NamedTuple):
-    vocab_size: int  # of the logits
-    kv_bytes_per_token: int
-    batches: bool
-    restores: bool  # a prompt may go on from what was kept of another
-    note: str | None
+_FOUND = ("batches", "together", "pack_limit", "mixes", "starts")  # of a runner's attributes
 
 
-def warm_up(runner: TextRunner) -> Warmed:
-    """Runs a few small steps. Takes `runner.batches` and `runner.together` back where the model
-    answers wrongly."""
+def warm_up(runner: TextRunner, known: Warmed | None = None) -> Warmed:
+    """Runs a few small steps. Sets in the runner what its model can: found out by these steps, or
+    as it is `known` of the same model."""
+    if known is not None:
+        return _again(runner, known)
     states = any(isinstance(leaf, ArraysCache) for leaf in leaves(runner.new_cache()))
     # A state may have another shape, or be none, as long as little went into it.
     few = [TWO, ONE] if states else []
@@ -48,8 +47,28 @@ def warm_up(runner: TextRunner) -> Warmed:
     restores = _restores(runner, alone[len(LONGER)])
     batching = _batching(runner, alone, few)
     keeping = None if restores else "nothing of a prompt can be kept for the next one"
-    note = "; ".join(filter(None, (batching, keeping))) or None
-    return Warmed(vocab_size, kv_bytes, runner.batches, restores, note)
+    return Warmed(
+        vocab_size=vocab_size,
+        kv_bytes_per_token=kv_bytes,
+        restores=restores,
+        note="; ".join(filter(None, (batching, keeping))) or None,
+        **{name: getattr(runner, name) for name in _FOUND},
+    )
+
+
+def settle(runner: TextRunner, known: Warmed) -> None:
+    """Sets in the runner what was found out about its model."""
+    for name in _FOUND:
+        setattr(runner, name, getattr(known, name))
+
+
+def _again(runner: TextRunner, known: Warmed) -> Warmed:
+    """Compiles the kernels of single rows and, where there are such, of batches."""
+    settle(runner, known)
+    _decode(runner, [LONGER])
+    if runner.batches:
+        _decode(runner, [LONGER, SHORT])
+    return known
 
 
 def _batching(runner: TextRunner, alone: dict[int, mx.array], few: list[list[int]]) -> str | None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from engine_process import Engine
@@ -60,6 +61,27 @@ def test_it_tells_its_progress_answers_and_stops(
     assert stats.output_tokens == 4
     engine.send(wire.Stop())
     assert engine.process.wait(5) == 0
+
+
+def test_what_the_last_engine_found_out_holds_for_the_same_model_alone(
+    tiny_model: Callable[..., Path],
+) -> None:
+    folders = [tiny_model("qwen3"), tiny_model("llama")]
+
+    def ready(folder: Path, warmed: wire.Warmed | None) -> wire.Ready:
+        engine = Engine()
+        try:
+            engine.send(wire.Load("m", str(folder), warmed=warmed))
+            return engine.wait_for(wire.Ready)
+        finally:
+            engine.close()
+
+    first = ready(folders[0], None)
+    assert first.batches
+    assert first.warmed is not None
+    doubtful = msgspec.structs.replace(first.warmed, batches=False)
+    assert not ready(folders[0], doubtful).batches, "it is believed"
+    assert ready(folders[1], doubtful).batches, "of another model nothing is"
 
 
 def test_it_imports_neither_transformers_nor_the_front(

@@ -41,6 +41,16 @@ async def test_the_largest_gap_is_told_to_a_running_engine_and_to_the_next_one(h
     assert house.starts("a") == 2
 
 
+async def test_what_an_engine_found_out_is_told_to_the_next_one(house: House):
+    await house.declare("a")
+    await house.ask("a", [1], 1)
+    await house.supervisor.unload("a")
+    await house.ask("a", [1], 1)
+    async with house.supervisor.lease("a") as lease:
+        assert lease.ready.warmed is not None
+        assert lease.ready.warmed.model == b"11", "each adds a 1 to what it was told"
+
+
 async def test_a_reload_waits_for_running_requests_and_holds_new_ones(house: House):
     await house.declare("a", behaviour={"step_s": 0.01})
     async with house.supervisor.lease("a") as lease:
