@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from typing import Any, NamedTuple
 
 from ..protocol.errors import BadRequest
@@ -73,9 +72,9 @@ def input_pattern(form: dict[str, Any], where: str) -> InputPattern | None:
     """What the input within a call must match; `where` the grammar stands. Raises BadRequest."""
     match form:
         case {"type": "grammar", "syntax": "regex", "definition": str(source)}:
-            return InputPattern(_unanchored(source), where)
+            return InputPattern(source, where)
         case {"type": "grammar", "syntax": "lark", "definition": str(source)}:
-            if ":" not in source:
+            if ":" not in source:  # a placeholder, as where a request was kept without its texts
                 log.warning("%s defines no rule, so it holds nothing", where)
                 return None
             try:
@@ -83,12 +82,6 @@ def input_pattern(form: dict[str, Any], where: str) -> InputPattern | None:
             except ValueError as error:
                 raise _bad(where, f"cannot hold the input of a call: {error}") from error
     return None
-
-
-def _unanchored(regex: str) -> str:
-    """All of the text must match in any case."""
-    found = re.fullmatch(r"\^?(.*?(?<!\\)(?:\\\\)*)\$?", regex, re.DOTALL)
-    return found[1] if found else regex
 
 
 def order_to_write(tool: Tool, description: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class McpWanted(msgspec.Struct, kw_only=True):
 class InputPattern(msgspec.Struct, frozen=True):
     """What the one text that a custom tool takes must match."""
 
-    regex: str  # in Rust's syntax, without anchors
+    regex: str  # in Rust's syntax; all of the text must match it
     param: str  # the field that asked for it
 
 

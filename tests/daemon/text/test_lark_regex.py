@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
 import pytest
 import regex
 from fastmlx.daemon.text.lark_regex import MAX_LENGTH, as_regex
+from hypothesis import given
+from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 BYTES = LLTokenizer("byte")
@@ -137,6 +140,21 @@ def written(grammar: str, seed: int) -> bytes:
 def test_what_cannot_be_written_so_is_said(grammar: str, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         as_regex(grammar)
+
+
+PIECES = st.sampled_from(
+    [
+        *("start", "a", "B", ":", "|", "(", ")", "[", "]", "*", "+", "?", "~", "2", "..", "{", "}"),
+        *(",", '"x"', '"\\n"i', "/y/", "/[/]/i", "->", "\n", " ", "//"),
+        *("%ignore", "%import", "common", ".WS"),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=30).map("".join) | st.text(max_size=30), st.booleans())
+def test_nothing_that_is_written_does_any_harm(text: str, begun: bool) -> None:
+    with contextlib.suppress(ValueError):
+        regex.compile(as_regex(f"start: a\na: {text}" if begun else text))
 
 
 def test_rules_that_grow_without_end_are_cut_where_the_size_ends() -> None:
