@@ -79,39 +79,42 @@ class _Penalties:
         columns: mx.array,
         counts: mx.array,
         subtracted: mx.array,
-        seen: mx.array,
+        factors: mx.array,
     ) -> None:
         self.rows = rows
         self.index = mx.array(rows)
-        self.columns = columns  # float [4, len(rows), 1]: repetition, its inverse, presence,
-        # frequency
+        self.columns = columns  # float [3, len(rows)]: 1 / repetition, presence, frequency
         self.counts = counts  # float [len(rows), vocabulary]: occurrences in the output
         self.subtracted = subtracted  # float [len(rows), vocabulary]: frequency * counts + presence
-        self.seen = seen  # bool [len(rows), vocabulary]: in prompt or output
+        self.factors = factors  # float [len(rows), vocabulary]: 1, or 1 / repetition where seen
 
     @classmethod
     def of(cls, members: list[tuple[int, Sequence]], vocab_size: int) -> _Penalties:
         shape = (len(members), vocab_size)
         counts = np.zeros(shape, dtype=np.float32)
-        seen = np.zeros(shape, dtype=np.uint8)
+        factors = np.ones(shape, dtype=np.float32)
         for i, (_, sequence) in enumerate(members):
+            inverse = 1 / sequence.sampling.repetition_penalty
             np.add.at(counts[i], sequence.output, 1.0)
-            seen[i, sequence.prompt] = True
-            seen[i, sequence.output] = True
+            factors[i, sequence.prompt] = inverse
+            factors[i, sequence.output] = inverse
         params = [s.sampling for _, s in members]
         columns = np.array(
             [
-                [p.repetition_penalty for p in params],
                 [1 / p.repetition_penalty for p in params],
                 [p.presence_penalty for p in params],
                 [p.frequency_penalty for p in params],
             ],
             dtype=np.float32,
-        )[:, :, None]
-        subtracted = columns[3] * counts + columns[2] * (counts > 0)
+        )
+        subtracted = columns[2, :, None] * counts + columns[1, :, None] * (counts > 0)
         rows = [row for row, _ in members]
         return cls(
-            rows, mx.array(columns), mx.array(counts), mx.array(subtracted), mx.array(seen) > 0
+            rows,
+            mx.array(columns),
+            mx.array(counts),
+            mx.array(subtracted),
+            mx.array(factors),
         )
 
     def plus(self, other: _Penalties) -> _Penalties:
@@ -120,7 +123,7 @@ class _Penalties:
             mx.concatenate([self.columns, other.columns], axis=1),
             mx.concatenate([self.counts, other.counts]),
             mx.concatenate([self.subtracted, other.subtracted]),
-            mx.concatenate([self.seen, other.seen]),
+            mx.concatenate([self.factors, other.factors]),
         )
 
     def keep(self, rows: list[int]) -> _Penalties | None:
@@ -134,14 +137,15 @@ class _Penalties:
             self.columns[:, index],
             self.counts[index],
             self.subtracted[index],
-            self.seen[index],
+            self.factors[index],
         )
 
     def apply(self, logits: mx.array) -> mx.array:
         every = self.rows == list(range(logits.shape[0]))
         x = (logits if every else logits[self.index]).astype(mx.float32)
-        repetition, inverse, _, _ = self.columns
-        x = mx.where(self.seen, x * mx.where(x > 0, inverse, repetition), x) - self.subtracted
+        # One of the two is 0. A `where` would make a CPU guess the sign of each logit.
+        above, below = mx.maximum(x, 0.0), mx.minimum(x, 0.0)
+        x = above * self.factors + below / self.factors - self.subtracted
         if every:
             return x
         result = logits.astype(mx.float32) if logits.dtype != mx.float32 else logits + 0
@@ -151,11 +155,11 @@ class _Penalties:
     def took(self, tokens: mx.array) -> None:
         """One more occurrence of each row's token."""
         at = mx.arange(len(self.rows)), tokens[self.index]
-        _, _, presence, frequency = self.columns
+        inverse, presence, frequency = self.columns
         counts = self.counts[at] + 1
         self.counts[at] = counts
-        self.subtracted[at] = frequency[:, 0] * counts + presence[:, 0]
-        self.seen[at] = True
+        self.subtracted[at] = frequency * counts + presence
+        self.factors[at] = inverse
 
 
 def _only(allowed: Allowed, logits: mx.array) -> mx.array:

@@ -1,9 +1,9 @@
 """Logits → tokens, for all rows in one graph, with each row's own parameters.
 
-Greedy rows that ask for nothing cost one argmax. Random numbers are not drawn from a generator but
-computed from (seed, position), so the same request yields the same tokens wherever its row lies,
-whoever its neighbours are, and after a replay. One uniform number a row and step is enough:
-the token is found where it falls in the cumulative distribution.
+Greedy rows that ask for nothing cost one argmax. What top_k keeps is found by its least weight.
+What top_p keeps need not be found: of a few tokens drawn from the whole distribution the first that
+is in the nucleus is a draw from the nucleus (rejection sampling), so only the drawn tokens are
+asked whether they are in it.
 """
 
 from __future__ import annotations
@@ -16,39 +16,23 @@ import mlx.core as mx
 
 from ..protocol.events import TokenLogprob
 from ..protocol.sampling import Sampling
-from .candidates import largest, weight_at_mass, weight_at_rank
+from .candidates import largest, weight_at_rank
+from .drawing import draw, draw_one, in_nucleus, lines_of, streams_of, uniform, weights_of
 from .logits import Allowed, LogitsProcessor
 from .logprobs import Logprobs
 from .sequence import Sequence
 
-# Without top_k, top_p looks at this many of the likeliest tokens, or at all of a vocabulary up to
-# twice as large: a nucleus wider than that is cut.
-MAX_CANDIDATES = 1024
+# Nuclei of at least this mass are drawn from without being found. Lesser ones would need many
+# draws, but hold no larger share of the vocabulary than of its mass.
+LEAST_DRAWN = 1 / 8
+
+# None of the draws is in the nucleus as rarely as this; the likeliest of them is taken then.
+_NEVER = 2**-23
+
+_LEAST_SHARE = 1e-30
 
 # Below this a temperature is greedy: dividing by it would overflow.
 LEAST_TEMPERATURE = 1e-4
-
-_MASK = (1 << 64) - 1
-
-
-def stream(seed: int) -> int:
-    """A seed's random numbers, to be given to `uniform`."""
-    return _mix(seed & _MASK)
-
-
-def uniform(numbers: int, position: int) -> float:
-    """A number in [0, 1) with 24 random bits, a pure function of the stream and the position.
-
-    Two rounds of splitmix64's finaliser (Steele et al. 2014, https://doi.org/10.1145/2660193.2660195).
-    """
-    return (_mix(numbers + position) >> 40) / (1 << 24)
-
-
-def _mix(z: int) -> int:
-    z = (z + 0x9E3779B97F4A7C15) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return z ^ (z >> 31)
 
 
 class Sampled(NamedTuple):
@@ -79,10 +63,11 @@ class Sampler:
         self, vocab_size: int, first: Callable[[mx.array], mx.array] = lambda tokens: tokens
     ) -> None:
         """`first` gives the tokens of the rank that decides, where there are several."""
+        self._vocab_size = vocab_size
         self._first = first
         self._rows: list[Sequence] = []
         self._processor = LogitsProcessor(vocab_size)
-        self._random = _RandomRows([])
+        self._random = _RandomRows([], vocab_size)
         self._logprob_rows: list[int] = []
 
     def join(self, sequences: list[Sequence]) -> None:
@@ -96,7 +81,7 @@ class Sampler:
 
     def _set(self, rows: list[Sequence]) -> None:
         self._rows = rows
-        self._random = _RandomRows(rows)
+        self._random = _RandomRows(rows, self._vocab_size)
         self._logprob_rows = [i for i, row in enumerate(rows) if row.sampling.top_logprobs >= 0]
 
     def sample(self, logits: mx.array, allowed: Allowed | None = None) -> Sampled:
@@ -120,13 +105,15 @@ class Sampler:
 class _RandomRows:
     """The rows with a temperature, in kinds that differ in what has to be looked at."""
 
-    def __init__(self, sequences: list[Sequence]) -> None:
+    def __init__(self, sequences: list[Sequence], vocab_size: int) -> None:
         by_kind: dict[type[_Kind], list[int]] = {}
         for row, sequence in enumerate(sequences):
             if sequence.sampling.temperature >= LEAST_TEMPERATURE:
-                by_kind.setdefault(_kind_of(sequence.sampling), []).append(row)
+                kind = _kind_of(sequence.sampling, vocab_size)
+                by_kind.setdefault(kind, []).append(row)
         self._kinds = [
-            kind(rows, [sequences[row].sampling for row in rows]) for kind, rows in by_kind.items()
+            kind(rows, [sequences[row].sampling for row in rows], vocab_size)
+            for kind, rows in by_kind.items()
         ]
 
     def replace(self, tokens: mx.array, logits: mx.array, sequences: list[Sequence]) -> mx.array:
@@ -142,11 +129,10 @@ class _RandomRows:
 class _Kind:
     """Rows without top_k and top_p, and their parameters as columns."""
 
-    def __init__(self, rows: list[int], params: list[Sampling]) -> None:
+    def __init__(self, rows: list[int], params: list[Sampling], vocab_size: int) -> None:
         self.rows = rows
         self.index = mx.array(rows)
-        self._streams = [stream(p.seed) for p in params]
-        # Powers of two: MLX's CPU backend computes them twice as fast as those of e.
+        self._streams = streams_of(p.seed for p in params)
         self._scale = _column([math.log2(math.e) / p.temperature for p in params])
         # Above 1 min_p must still leave the likeliest token.
         least = [min(max(p.min_p, 0.0), 1.0) for p in params]
@@ -154,58 +140,89 @@ class _Kind:
 
     def sample(self, logits: mx.array, positions: list[int]) -> mx.array:
         """logits [these rows, vocabulary] → int [these rows]."""
-        x = logits.astype(mx.float32) * self._scale
-        weights = mx.power(2.0, x - mx.max(x, axis=-1, keepdims=True))  # 1 for the likeliest
-        threshold = self._threshold(weights)
-        if self._least is not None:
-            least = self._least
-            threshold = least if threshold is None else mx.maximum(threshold, least)
-        if threshold is not None:
-            weights = mx.where(weights >= threshold, weights, 0.0)
-        u = _column(list(map(uniform, self._streams, positions)))
-        cumulative = mx.cumsum(weights, axis=-1)
-        # In vocabulary order, not by rank: near-ties that swap ranks from one batch to another
-        # do not change what is sampled. The min keeps rounding from stepping past the last token.
-        total = cumulative[:, -1:]
-        target = mx.minimum(u * total, total * (1 - 2**-22))
-        return mx.sum(cumulative <= target, axis=-1)
+        weights = weights_of(logits, self._scale)
+        least = self._threshold(weights)
+        if least is not None:
+            weights = weights * (weights >= least)
+        return draw_one(weights, self._numbers(positions))
 
     def _threshold(self, weights: mx.array) -> mx.array | None:
-        """The smallest weight [rows, 1] that top_k and top_p let pass, None when they pass all."""
-        return None
+        """The smallest weight [rows, 1] that passes, None when all do."""
+        return self._least
+
+    def _numbers(self, positions: list[int], draws: int = 1) -> mx.array:
+        return mx.array(uniform(self._streams, positions, draws))
 
 
-class _TopP(_Kind):
+class _Nucleus(_Kind):
     """Rows with top_p and no top_k."""
 
-    def __init__(self, rows: list[int], params: list[Sampling]) -> None:
-        super().__init__(rows, params)
+    def __init__(self, rows: list[int], params: list[Sampling], vocab_size: int) -> None:
+        super().__init__(rows, params, vocab_size)
         self._top_p = _column([p.top_p for p in params])
+        self._draws = draws_for(min(p.top_p for p in params))
 
-    def _threshold(self, weights: mx.array) -> mx.array:
-        mass = self._top_p * mx.sum(weights, axis=-1, keepdims=True)
-        if weights.shape[-1] > 2 * MAX_CANDIDATES:
-            weights = largest(weights, MAX_CANDIDATES)
-        return weight_at_mass(weights, mass)
+    def sample(self, logits: mx.array, positions: list[int]) -> mx.array:
+        lines = lines_of(weights_of(logits, self._scale))
+        least = self._least
+        passing = lines if least is None else lines * (lines >= least[:, :, None])
+        drawn = draw(passing, self._numbers(positions, self._draws))
+        total = drawn.total if least is None else mx.sum(lines, axis=(1, 2))[:, None]
+        inside = in_nucleus(lines, drawn.weights, self._top_p * total)
+        first = mx.argmax(mx.where(inside, 2.0, drawn.weights), axis=-1, keepdims=True)
+        return mx.take_along_axis(drawn.tokens, first, axis=-1)[:, 0]
 
 
 class _TopK(_Kind):
     """Rows with top_k, and perhaps top_p of what that keeps."""
 
-    def __init__(self, rows: list[int], params: list[Sampling]) -> None:
-        super().__init__(rows, params)
-        self._count = max(p.top_k for p in params)
-        self._top_k = _column([float(p.top_k) for p in params])
-        self._top_p = _column([p.top_p for p in params])
+    def __init__(self, rows: list[int], params: list[Sampling], vocab_size: int) -> None:
+        super().__init__(rows, params, vocab_size)
+        ranks = [self._rank(p, vocab_size) for p in params]
+        self._count = max(ranks)
+        self._ranks = mx.array(ranks, dtype=mx.int32)[:, None]
+        # Of 0 the likeliest token must be left.
+        shares = [max(p.top_p, _LEAST_SHARE) if p.top_p < 1 else math.inf for p in params]
+        self._shares = _column(shares)
+
+    def _rank(self, sampling: Sampling, vocab_size: int) -> int:
+        return min(sampling.top_k, vocab_size)
 
     def _threshold(self, weights: mx.array) -> mx.array:
-        return weight_at_rank(largest(weights, self._count), self._top_k, self._top_p)
+        candidates = largest(weights, self._count)
+        least = weight_at_rank(candidates, self._ranks, self._shares, self._whole(weights))
+        return least if self._least is None else mx.maximum(least, self._least)
+
+    def _whole(self, weights: mx.array) -> mx.array | None:
+        """What top_p is a share of [rows, 1], None for that which top_k keeps."""
+        return None
 
 
-def _kind_of(sampling: Sampling) -> type[_Kind]:
-    if sampling.top_k > 0:
+class _SmallNucleus(_TopK):
+    """Rows with a small top_p and no top_k."""
+
+    def _rank(self, sampling: Sampling, vocab_size: int) -> int:
+        # The likeliest tokens weigh more than others: a share of the mass takes at most that share
+        # of the tokens.
+        return min(math.floor(max(sampling.top_p, 0.0) * vocab_size) + 1, vocab_size)
+
+    def _whole(self, weights: mx.array) -> mx.array:
+        return mx.sum(weights, axis=-1, keepdims=True)
+
+
+def draws_for(top_p: float) -> int:
+    """How many draws from the whole distribution miss a nucleus of this mass as rarely as never;
+    a power of two less one."""
+    enough = math.log(_NEVER) / math.log(1 - top_p)
+    return (1 << math.ceil(enough).bit_length()) - 1
+
+
+def _kind_of(sampling: Sampling, vocab_size: int) -> type[_Kind]:
+    if 0 < sampling.top_k < vocab_size:
         return _TopK
-    return _TopP if sampling.top_p < 1 else _Kind
+    if sampling.top_p >= 1:
+        return _Kind
+    return _Nucleus if sampling.top_p >= LEAST_DRAWN else _SmallNucleus
 
 
 def _column(values: list[float]) -> mx.array:

@@ -9,9 +9,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from fastmlx.daemon.engine.sampler import MAX_CANDIDATES, Sampler, stream, uniform
+from fastmlx.daemon.engine.sampler import Sampler
 from fastmlx.daemon.engine.sequence import Sequence
 from fastmlx.daemon.protocol.sampling import Sampling
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 VOCAB = 50
 GREEDY = Sampling(temperature=0.0, max_tokens=100)
@@ -45,18 +47,6 @@ def random_logits(seed: int = 0, size: int = VOCAB, scale: float = 2.0) -> list[
     return (np.random.default_rng(seed).normal(size=size) * scale).astype(np.float32).tolist()
 
 
-def test_uniform_numbers_are_uniform_and_a_function_of_seed_and_position() -> None:
-    numbers = [uniform(stream(seed), position) for seed in range(200) for position in range(50)]
-    assert numbers == [
-        uniform(stream(seed), position) for seed in range(200) for position in range(50)
-    ]
-    assert all(0 <= number < 1 for number in numbers)
-    histogram = np.histogram(numbers, bins=20)[0]
-    assert abs(histogram - 500).max() < 5 * math.sqrt(500)
-    assert len(set(numbers)) > 0.99 * len(numbers)
-    assert 0 <= uniform(stream(2**63 + 5), 0) < 1
-
-
 def test_frequencies_follow_the_softmax_at_the_temperature() -> None:
     logits = random_logits()
     x = np.array(logits) / 0.8
@@ -68,26 +58,53 @@ def test_frequencies_follow_the_softmax_at_the_temperature() -> None:
         assert abs(counts[token] - expected) < 5 * math.sqrt(expected + 1)
 
 
-def reference_kept(logits: list[float], top_k: int, top_p: float, min_p: float) -> set[int]:
-    """temperature 1 → top_k → top_p of what is left → min_p, each token looked at by itself."""
+def test_frequencies_follow_what_the_filters_leave() -> None:
+    logits = random_logits(9, scale=1.0)
+    for top_k, top_p, min_p in ((0, 0.6, 0.0), (9, 0.8, 0.0), (0, 0.9, 0.2)):
+        kept = reference_kept(logits, top_k, top_p, min_p)
+        p = np.array([math.exp(x) if i in kept else 0.0 for i, x in enumerate(logits)])
+        p /= p.sum()
+        counts = draws(logits, temperature=1.0, top_k=top_k, top_p=top_p, min_p=min_p)
+        for token in range(VOCAB):
+            expected = 3000 * p[token]
+            assert abs(counts[token] - expected) <= 5 * math.sqrt(expected)
+
+
+def reference_kept(logits: list[float], top_k: int, top_p: float, min_p: float = 0.0) -> set[int]:
+    """temperature 1 → top_k → top_p of what is left → min_p, each token looked at by itself. What
+    weighs the same as the last one that top_k or top_p keeps is kept, too."""
     x = np.array(logits, dtype=np.float64)
     p = np.exp(x - x.max())
     order = list(np.argsort(-x, kind="stable"))
-    if top_k:
-        order = order[:top_k]
+    order = order[: top_k or len(order)]
     total = p[order].sum()
-    kept, mass = set(), 0.0
+    least, mass = p.max(), 0.0
     for token in order:
         if mass >= top_p * total:
             break
-        kept.add(int(token))
+        least = p[token]
         mass += p[token]
-    return {token for token in kept if p[token] >= min_p * p.max()}
+    return {i for i, weight in enumerate(p) if weight >= max(least, min_p * p.max())}
 
 
 @pytest.mark.parametrize(
     ("top_k", "top_p", "min_p"),
-    [(5, 1.0, 0.0), (0, 0.7, 0.0), (0, 1.0, 0.2), (10, 0.8, 0.1), (1, 1.0, 0.0), (0, 0.01, 0.0)],
+    [
+        (5, 1.0, 0.0),
+        (0, 0.7, 0.0),
+        (0, 0.2, 0.0),
+        (0, 1.0, 0.2),
+        (0, 1.0, 1.0),
+        (0, 0.5, 1.0),
+        (10, 0.8, 0.1),
+        (1, 1.0, 0.0),
+        (1, 0.0, 0.0),
+        (VOCAB, 0.9, 0.0),
+        (7 * VOCAB, 1.0, 0.0),
+        (0, 0.01, 0.0),
+        (0, 0.0, 0.0),
+        (0, 0.999, 0.0),
+    ],
 )
 def test_filters_keep_exactly_the_tokens_that_the_definition_keeps(
     top_k: int, top_p: float, min_p: float
@@ -100,14 +117,51 @@ def test_filters_keep_exactly_the_tokens_that_the_definition_keeps(
     assert likely <= set(counts)
 
 
-def test_a_large_vocabulary_is_filtered_like_a_small_one() -> None:
-    logits = random_logits(4, size=5 * MAX_CANDIDATES, scale=3.0)
-    counts = draws(logits, count=400, temperature=1.0, top_p=0.5)
-    assert set(counts) <= reference_kept(logits, 0, 0.5, 0.0)
+@pytest.mark.parametrize("top_p", [0.5, 0.1])
+@pytest.mark.parametrize("top_k", [0, 40])
+def test_a_large_vocabulary_is_filtered_like_a_small_one(top_k: int, top_p: float) -> None:
+    logits = random_logits(4, size=5003, scale=3.0)
+    counts = draws(logits, count=200, temperature=1.0, top_p=top_p, top_k=top_k)
+    kept = reference_kept(logits, top_k, top_p)
+    assert set(counts) <= kept
+    assert len(counts) > min(5, len(kept) - 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    length=st.integers(2, 300),
+    spread=st.sampled_from([0.0, 1e-3, 1.0, 30.0]),
+    forbidden=st.floats(0.0, 1.0),
+    fields=st.fixed_dictionaries(
+        {
+            "temperature": st.sampled_from([1e-3, 0.7, 1.0, 1e6]),
+            "top_p": st.sampled_from([0.0, 0.05, 0.125, 0.4, 0.9, 0.9999999, 1.0]),
+            "top_k": st.sampled_from([0, 1, 2, 50, 299, 1000]),
+            "min_p": st.sampled_from([0.0, 0.01, 1.0, 7.0]),
+        }
+    ),
+)
+def test_whatever_is_asked_a_token_comes_that_may_come(
+    seed: int, length: int, spread: float, forbidden: float, fields: dict[str, Any]
+) -> None:
+    """Among equal logits, under huge temperatures, and where a grammar leaves one token."""
+    chance = np.random.default_rng(seed)
+    x = np.round(chance.normal(size=length) * spread, 2)
+    x[chance.uniform(size=length) < forbidden] = -math.inf
+    x[chance.integers(length)] = 0.5
+    rows = [row(Sampling(seed=seed + i, max_tokens=9, **fields)) for i in range(8)]
+    tokens = sample([x.tolist()] * 8, rows)
+    assert all(0 <= token < length and x[token] > -math.inf for token in tokens)
+    if fields["temperature"] == 1.0 and fields["top_k"] < length:
+        finite = np.maximum(x, -1e3).tolist()
+        p, k = fields["top_p"], fields["top_k"]
+        # At the edge itself rounding decides.
+        assert set(tokens) <= reference_kept(finite, k, p * (1 + 1e-5), min(fields["min_p"], 1.0))
 
 
 def test_rows_with_different_parameters_do_not_disturb_each_other() -> None:
-    logits = [random_logits(seed) for seed in range(6)]
+    logits = [random_logits(seed) for seed in range(9)]
     samplings = [
         GREEDY,
         Sampling(temperature=1.0, seed=1, max_tokens=9),
@@ -115,6 +169,9 @@ def test_rows_with_different_parameters_do_not_disturb_each_other() -> None:
         GREEDY,
         Sampling(temperature=1.5, top_p=0.9, seed=3, max_tokens=9, presence_penalty=1.0),
         Sampling(temperature=0.9, min_p=0.1, seed=4, max_tokens=9, logit_bias={7: 5.0}),
+        Sampling(temperature=1.1, top_p=0.3, seed=5, max_tokens=9),
+        Sampling(temperature=1.1, top_p=0.05, seed=6, max_tokens=9),
+        Sampling(temperature=0.8, top_k=20, top_p=0.9, seed=7, max_tokens=9),
     ]
     together = sample(logits, [row(s) for s in samplings])
     apart = [sample([x], [row(s)])[0] for x, s in zip(logits, samplings, strict=True)]
