@@ -239,10 +239,9 @@ def test_a_strict_tools_strings_keep_their_pattern_and_length(module: ModuleType
     vocabulary = Vocabulary()
     rules = Rules(module.MARKERS)
     start = calls(module.FORMS, rules, strict, name=None, parallel=False)
-    for seed in range(2):
-        text = written(rules.source(start), vocabulary, CLOSINGS, seed)
-        [(_, arguments)] = read(module, text, tools=strict)
-        jsonschema.validate(arguments, schema)
+    text = written(rules.source(start), vocabulary, CLOSINGS, 1)
+    [(_, arguments)] = read(module, text, tools=strict)
+    jsonschema.validate(arguments, schema)
 
 
 @pytest.mark.parametrize("pattern", ["^a|b$", "a$|^b"])
