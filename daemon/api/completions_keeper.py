@@ -18,6 +18,7 @@ from ..protocol import caller
 from ..protocol.errors import BadRequest, CompletionNotFound
 from ..store import completions as stored
 from ..store.database import StoreUnavailable
+from ..store.fullness import FULL
 from .keeping import Keeping, check_metadata
 from .paging import nothing_before
 
@@ -85,9 +86,10 @@ class CompletionKeeper(Keeping):
             asked.messages,
         )
         try:
-            await self._front.store.change(
+            if not await self._front.store.change(
                 stored.keep, kept, limit=self._limit, oldest_ms=self._oldest_ms
-            )
+            ):
+                raise StoreUnavailable(FULL)
         except StoreUnavailable as error:
             log.warning("completion %s is not kept: %s", made["id"], error)
 

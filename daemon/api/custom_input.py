@@ -8,6 +8,8 @@ import re
 import msgspec
 import regex
 
+from ..text.parsing import whole_characters
+
 _encode = msgspec.json.Encoder().encode
 _HEAD = regex.compile(r'\s*\{\s*"input"\s*:\s*"')
 # Characters and escapes that are whole; the first half of a pair needs what follows.
@@ -57,7 +59,7 @@ class InputStream:
         self._at = whole.end()
         self._over = self._json[self._at : self._at + 1] == '"'
         found: str = json.loads(f'"{whole[0]}"', strict=False)
-        found = found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        found = whole_characters(found)
         self.text += found
         return found
 

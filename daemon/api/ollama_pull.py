@@ -97,7 +97,8 @@ def find_wanted(settings: Settings, asked: str | None) -> Wanted:
     for host in _HOSTS:
         name = name.removeprefix(host)
     name = name.removesuffix(LATEST)
-    if not HUB_ID.fullmatch(name) or "/" not in name:
+    # "./x" has an id's letters, and would be looked for beside the daemon.
+    if not HUB_ID.fullmatch(name) or "/" not in name or looks_like_folder(name):
         raise BadRequest(
             f"'{name[:200]}' is neither a declared model nor a Hub id (organisation/name).",
             param="model",

@@ -13,9 +13,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol import caller
-from ..protocol.errors import Conflict, PreviousResponseNotFound, ResponseNotFound
+from ..protocol.errors import (
+    Conflict,
+    Overloaded,
+    PreviousResponseNotFound,
+    ResponseNotFound,
+)
 from ..store import responses as stored
 from ..store.database import StoreUnavailable
+from ..store.fullness import FULL
 from .keeping import Keeping
 from .responses_input import Item, response_of
 from .responses_object import Response
@@ -147,9 +153,10 @@ class Keeper(Keeping):
             caller.current_key(),
         )
         try:
-            await self._front.store.change(
+            if not await self._front.store.change(
                 stored.keep, kept, limit=self._limit, oldest_ms=self._oldest_ms
-            )
+            ):
+                raise StoreUnavailable(FULL)
         except StoreUnavailable as error:
             log.warning("response %s is not kept: %s", asked.response_id, error)
             return False
@@ -177,9 +184,10 @@ class Keeper(Keeping):
     async def put_conversation(
         self, conversation: stored.Conversation, items: list[Item] | None = None
     ) -> None:
-        """`items`, if given, are added as the turn `conversation.head`."""
+        """`items`, if given, are added as the turn `conversation.head`. Raises Overloaded."""
         turn = None if items is None else stored.Turn(items, [])
-        await self._change(stored.put_conversation, conversation, turn)
+        if not await self._change(stored.put_conversation, conversation, turn):
+            raise Overloaded(FULL)
 
     async def forget_conversation(self, identity: str) -> None:
         """Raises ResponseNotFound."""

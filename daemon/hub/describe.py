@@ -108,6 +108,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         # json and not msgspec: some configs hold NaN or Infinity.
         config = json.loads(text)
+        json.dumps(config, ensure_ascii=False).encode()  # half a character could not be shown
     except (ValueError, RecursionError) as error:
         raise ModelFailed(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):

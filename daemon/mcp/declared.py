@@ -89,8 +89,13 @@ def read(text: str, path: Path, environ: Mapping[str, str]) -> dict[str, ServerS
         return {}
     try:
         whole = json.loads(text)
+        json.dumps(whole, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ConfigError(path, error.lineno, error.colno, "", error.msg) from None
+    except UnicodeEncodeError:
+        raise ConfigError(path, None, None, "", "has half a character, as \\ud83d alone") from None
+    except ValueError as error:  # a number with thousands of digits
+        raise ConfigError(path, None, None, "", str(error)) from None
     except RecursionError:
         raise ConfigError(path, None, None, "", "is nested too deeply") from None
     if not isinstance(whole, dict):

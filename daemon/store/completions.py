@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, tup
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..protocol.caller import Caller
+from .fullness import MOST_BYTES, is_full
 from .owners import seen_by
 from .packing import pack, unpack
 from .tables import completions
@@ -54,19 +55,30 @@ class Unknown(Exception):
     """There is no completion to begin after."""
 
 
-def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> None:
-    """Writes a completion, and lets go of those beyond `limit` and before `oldest_ms`."""
+def keep(
+    connection: Connection,
+    kept: Kept,
+    *,
+    limit: int,
+    oldest_ms: int,
+    most_bytes: int = MOST_BYTES,
+) -> bool:
+    """Writes a completion, and lets go of those beyond `limit` and before `oldest_ms`. False, and
+    it is not written: there is too much already."""
     row = kept._asdict() | {
         "labels": _labels(kept.metadata),
         "body": pack(kept.body),
         "messages": pack(kept.messages),
     }
     del row["metadata"]
-    connection.execute(sqlite_insert(completions).values(row))
+    has_room = not is_full(connection, most_bytes)
+    if has_room:
+        connection.execute(sqlite_insert(completions).values(row))
     newest = select(completions.c.id).order_by(completions.c.created_ms.desc(), completions.c.id)
     beyond = newest.limit(-1).offset(limit)
     gone = or_(completions.c.created_ms < oldest_ms, completions.c.id.in_(beyond))
     connection.execute(delete(completions).where(gone))
+    return has_room
 
 
 def completion(

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..protocol.caller import ANYBODY, Caller
+from .fullness import MOST_BYTES, is_full
 from .owners import seen_by
 from .packing import pack, unpack
 from .tables import conversations, responses, turns
@@ -112,9 +113,25 @@ def conversation(
     return Conversation(row.id, row.created_ms, row.head, labels, row.owner)
 
 
-def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> None:
+def keep(
+    connection: Connection,
+    kept: Kept,
+    *,
+    limit: int,
+    oldest_ms: int,
+    most_bytes: int = MOST_BYTES,
+) -> bool:
     """Writes a response, or what has become of it, and lets go of those beyond `limit` and before
-    `oldest_ms`."""
+    `oldest_ms`. False, and a new one is not written: there is too much already."""
+    is_new = turn(connection, kept.id) is None
+    has_room = not is_new or not is_full(connection, most_bytes)
+    if has_room:
+        _put(connection, kept)
+    _let_go(connection, limit, oldest_ms)
+    return has_room
+
+
+def _put(connection: Connection, kept: Kept) -> None:
     turn, parent = kept.turn, kept.parent
     has_parent = select(turns.c.id).where(turns.c.id == parent)
     if parent is not None and connection.execute(has_parent).first():
@@ -128,6 +145,9 @@ def keep(connection: Connection, kept: Kept, *, limit: int, oldest_ms: int) -> N
         connection.execute(put.on_conflict_do_update(set_={"body": put.excluded.body}))
     if kept.conversation is not None:
         _advance(connection, kept.conversation, kept.id)
+
+
+def _let_go(connection: Connection, limit: int, oldest_ms: int) -> None:
     newest = select(responses.c.id).order_by(responses.c.created_ms.desc(), responses.c.id)
     beyond = newest.limit(-1).offset(limit)
     gone = select(responses.c.id).where(
@@ -147,9 +167,17 @@ def forget(connection: Connection, identity: str, by: Caller = ANYBODY) -> bool:
     return found > 0
 
 
-def put_conversation(connection: Connection, given: Conversation, items: Turn | None) -> None:
-    """Writes a conversation. `items`, if there are any, become the turn `given.head`."""
+def put_conversation(
+    connection: Connection,
+    given: Conversation,
+    items: Turn | None,
+    most_bytes: int = MOST_BYTES,
+) -> bool:
+    """Writes a conversation. `items`, if there are any, become the turn `given.head`. False, and
+    nothing is written that would be more: there is too much already."""
     before = conversation(connection, given.id)
+    if (before is None or items is not None) and is_full(connection, most_bytes):
+        return False
     if items is not None and given.head is not None:
         parent = before.head if before else None
         _put_turn(connection, given.head, parent, items, given.owner)
@@ -163,6 +191,7 @@ def put_conversation(connection: Connection, given: Conversation, items: Turn | 
     put = sqlite_insert(conversations).values(row)
     changed = {"head": put.excluded.head, "body": put.excluded.body}
     connection.execute(put.on_conflict_do_update(set_=changed))
+    return True
 
 
 def _advance(connection: Connection, identity: str, head: str) -> None:

@@ -105,3 +105,11 @@ def partial_marker(text: str, marker: str) -> int:
 def new_call_id() -> str:
     """An id in OpenAI's form."""
     return f"call_{secrets.token_hex(12)}"
+
+
+def whole_characters(text: str) -> str:
+    """JSON's escapes may write halves of characters (\\ud83d), which no UTF-8 has: two that belong
+    together become one, others U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -23,6 +23,7 @@ from jinja2.utils import Namespace
 from ..protocol.errors import BadRequest
 from .effort import NEAREST, Effort, effort
 from .messages import Accepts, normalized
+from .parsing import whole_characters
 from .sandbox import Sandbox, TooSlow, with_small_numbers, within_bounds
 
 RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
@@ -124,7 +125,7 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt,
         }
         try:
-            return within_bounds(lambda: self._template.render(values))
+            return whole_characters(within_bounds(lambda: self._template.render(values)))
         except TemplateError as error:  # raise_exception() in the template, among others
             problem = error.message or type(error).__name__
             raise BadRequest(f"The model's chat template: {problem}", param="messages") from error

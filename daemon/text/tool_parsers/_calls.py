@@ -18,7 +18,7 @@ import regex
 
 from ...protocol.events import Event, TextDelta, ToolCallArguments, ToolCallStarted
 from ..json_stream import JsonObjectStream
-from ..parsing import Call, new_call_id, partial_marker
+from ..parsing import Call, new_call_id, partial_marker, whole_characters
 from ._format import NOTHING, ArgumentReader, CallFormat, Head, Whole, WholeJson
 from ._json_calls import read_call
 from ._schemas import parameter_types
@@ -279,12 +279,14 @@ class CallParser:
 
     def _start(self, name: str, events: list[Event], id_: str | None) -> None:
         call_id = id_ or new_call_id()
+        name = whole_characters(name)
         events.append(ToolCallStarted(self._index, self._calls, call_id, name))
         self._calls += 1
         self._section_calls += 1
 
     def _emit_arguments(self, text: str, events: list[Event]) -> None:
         if text:
+            text = whole_characters(text)
             events.append(ToolCallArguments(self._index, self._calls - 1, text))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 
-from ..parsing import Call
+from ..parsing import Call, whole_characters
 from ._schemas import ToolTypes
 
 _WORDS = {"true": True, "false": False, "null": None}  # JSON inside Python
@@ -48,9 +48,7 @@ def _call(node: ast.expr) -> Call | None:
         text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):  # a set, bytes, infinity
         return None
-    # JSON's way to write an emoji is two halves to Python.
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Call(name, text) if name else None
+    return Call(name, whole_characters(text)) if name else None
 
 
 def _name(node: ast.expr) -> str | None:

@@ -48,6 +48,10 @@ EXAMPLES = (
         calls=(Call("f", "{}"),),
     ),
     Example('\n{"name": "f", "parameters": {"a', calls=(Call("f", "{}"),), completed=False),
+    Example(  # half of a character
+        '{"name": "f\\ud83d", "parameters": {"a": "\\ud83d"}}',
+        calls=(Call("f\ufffd", '{"a": "\\ud83d"}'),),
+    ),
     Example('{"name": "Bob", "age": 3}', text='{"name": "Bob", "age": 3}'),
     Example('{"a": 1}', text='{"a": 1}'),
     Example("See {", text="See {"),

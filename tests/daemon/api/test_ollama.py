@@ -251,7 +251,8 @@ def test_a_model_is_fetched_as_the_client_watches(own: LiveDaemon) -> None:
         assert "org/model" in told.json()["hint"]  # an entry that makes it usable
         assert client.pull("demo").status == "success"
 
-        problem(http.post("/api/pull", json={"model": "nothing", "stream": False}), 400)
+        for name in ("nothing", "../tmp", "./x"):  # neither is a folder looked for
+            problem(http.post("/api/pull", json={"model": name, "stream": False}), 400)
         assert "org/nobody" in problem(
             http.post("/api/pull", json={"model": "org/nobody", "stream": False}), 404
         )

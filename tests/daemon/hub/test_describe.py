@@ -162,6 +162,7 @@ def test_no_folder_no_config_no_weights(tmp_path: Path, folder: Path):
         ('{"model_type": 3}', "no model_type"),
         ("[" * 100_000, "not valid JSON"),
         ("\udcff\udcfe", "not valid JSON"),
+        ('{"model_type": "\\ud83d"}', "not valid JSON: .* surrogates"),
     ],
 )
 def test_broken_configs_are_described(folder: Path, text: str, message: str):

@@ -87,6 +87,11 @@ def test_a_broken_text_says_where() -> None:
     assert (error.line, error.path) == (2, FILE)
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, '{"\\ud83d": {"command": "c"}}', "[" * 100_000])
+def test_what_json_allows_and_nothing_can_show_is_refused(value: str) -> None:
+    assert wrong(f'{{"mcpServers": {value}}}').path == FILE
+
+
 @pytest.mark.parametrize(
     ("entry", "key"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastmlx.daemon.store import responses as stored
 from fastmlx.daemon.store.database import StoreUnavailable
+from fastmlx.daemon.store.fullness import is_full
 from fastmlx.daemon.store.store import Store
 from fastmlx.daemon.store.tables import metadata
 from hypothesis import HealthCheck, given, settings
@@ -55,6 +56,40 @@ async def test_a_chain_outlives_its_first_responses(open_store: Store) -> None:
 async def test_a_parent_that_is_not_here_is_replaced_by_what_it_said(open_store: Store) -> None:
     await open_store.change(keep, kept("b", "elsewhere"))
     assert words(await open_store.read(stored.chain, "b")) == ["before b", "in b", "out b"]
+
+
+async def test_where_much_is_kept_nothing_new_is_until_something_goes(open_store: Store) -> None:
+    def put(connection: Connection, given: stored.Kept, most_bytes: int) -> bool:
+        return stored.keep(connection, given, limit=100, oldest_ms=5, most_bytes=most_bytes)
+
+    def talk(connection: Connection, head: str | None, most_bytes: int) -> bool:
+        items = stored.Turn([item("x")], []) if head else None
+        given = stored.Conversation("talk", 0, head, {})
+        return stored.put_conversation(connection, given, items, most_bytes)
+
+    assert await open_store.change(put, kept("a", at=5), 1 << 30)
+    assert await open_store.change(talk, None, 1 << 30)
+    assert await open_store.change(put, kept("old", at=5), 1 << 30)
+    assert not await open_store.change(put, kept("b", at=6), 1)
+    assert not await open_store.change(talk, "b", 1)
+    assert await open_store.change(put, kept("a", at=5), 1), "what has become of it"
+    assert await open_store.change(talk, None, 1), "other labels"
+    assert await open_store.read(stored.turn, "b") is None
+    assert words(await open_store.read(stored.chain, "a"))
+    rows = 1000 * "many words that no compression makes small"
+    large = kept("large", at=6)._replace(
+        body={"id": rows, "all": [hash((rows, n)) for n in range(9000)]}
+    )
+    size = await open_store.read(used)
+    assert await open_store.change(put, large, 1 << 30)
+    assert not await open_store.change(put, kept("b", at=6), size + 30_000)
+    assert await open_store.change(stored.forget, "large")
+    assert await open_store.change(put, kept("b", at=6), size + 30_000)
+
+
+def used(connection: Connection) -> int:
+    """Bytes of the file that hold something."""
+    return next(n for n in range(0, 1 << 30, 4096) if not is_full(connection, n))
 
 
 async def test_the_oldest_go_by_number_and_by_age(open_store: Store) -> None:
