@@ -14,10 +14,6 @@ def is_metal() -> bool:
     return mx.default_device() == mx.gpu and mx.metal.is_available()
 
 
-def is_cpu() -> bool:
-    return mx.default_device() == mx.cpu
-
-
 def set_limits(memory_limit_bytes: int | None) -> None:
     """Bounds MLX's allocations and, on Metal, wires up to the recommended working set.
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 from mlx_lm.models.cache import RotatingKVCache
 
-from ..powers import attention
 from .base import Base, attend, own_of
 from .forward import Forward
 from .groups import Group
@@ -142,7 +141,9 @@ class AttentionLayer:
         """Attention of queries [rows, heads, 1, dim] to the rows' keys, group by group."""
         active = self._forward.active
         if not self._forward.mixed:
-            return attention(queries, keys, values, scale=scale, mask=mask, sinks=sinks)
+            return mx.fast.scaled_dot_product_attention(
+                queries, keys, values, scale=scale, mask=mask, sinks=sinks
+            )
         if not isinstance(keys, _Elsewhere) or not isinstance(values, _Elsewhere):
             raise ManyGroups("keys of the model's own")
         part_scores = mask if isinstance(mask, mx.array) and self.scored is not None else None
@@ -159,7 +160,7 @@ class AttentionLayer:
                 scored = scored[start:stop]
                 scored = scored.transpose(2, 1, 0, 3) if whole else scored
                 seen = _scores(scored, parts[self.scored], seen)
-            out = attention(
+            out = mx.fast.scaled_dot_product_attention(
                 q.transpose(2, 1, 0, 3) if whole else q,
                 parts[keys.part],
                 parts[values.part],
