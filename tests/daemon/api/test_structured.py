@@ -111,6 +111,15 @@ def test_the_demo_model_answers_in_json(killable: LiveDaemon) -> None:
             model="demo", messages=HELLO, tools=TOOLS, tool_choice="required", max_tokens=200
         )
         assert called.choices[0].finish_reason == "tool_calls"
+        lark = {"syntax": "lark", "definition": 'start: ("left" | "right") " " /[1-9]/ "\\n"'}
+        form = {"type": "grammar", "grammar": lark}
+        turn: Any = {"type": "custom", "custom": {"name": "turn", "format": form}}
+        custom = client.chat.completions.create(
+            model="demo", messages=HELLO, tools=[turn], tool_choice="required", max_tokens=200
+        )
+        call = (custom.choices[0].message.tool_calls or [None])[0]
+        assert call is not None and call.type == "custom"
+        assert re.fullmatch("(left|right) [1-9]\n", call.custom.input)
 
 
 @pytest.mark.parametrize(
