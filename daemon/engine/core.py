@@ -296,10 +296,11 @@ class EngineCore:
         if self.reuse is not None:
             for sequence in joining:
                 self.reuse.join(sequence)
-        caches = self.prefiller.take(joining)
+        caches, places = self.prefiller.take(joining)
         lengths = [s.num_prefilled for s in joining]
         adapters = [s.adapter for s in joining]
-        order = self._runner.join(list(zip(caches, lengths, strict=True)), adapters)
+        rows = list(zip(caches, lengths, strict=True))
+        order = self._runner.join(rows, adapters, places)
         self._sampler.join(joining)
         first = mx.array([s.last_token for s in joining], dtype=mx.int32)
         self._inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])

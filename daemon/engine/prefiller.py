@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from .budget import GUEST_TOKENS
 from .cost import Recent, work_of
+from .kv.pack import Place
 from .kv.packed import packs
 from .kv.prompt_room import make_room
 from .kv.ragged import LayerCaches
@@ -33,6 +34,7 @@ class Prefiller:
         """`refuse` is told of a prompt that the model does not take, and why."""
         self.caches: dict[int, LayerCaches] = {}
         self.tokens = 0  # computed since the start
+        self._places: dict[int, Place] = {}  # by request id, of prompts that are complete
         self._runner = runner
         self._scheduler = scheduler
         self._reuse = reuse
@@ -46,6 +48,7 @@ class Prefiller:
     def drop(self, request_id: int) -> None:
         """Forgets what was computed for the request."""
         self.caches.pop(request_id, None)
+        self._places.pop(request_id, None)
 
     def guest(self, plan: Plan) -> Chunk | None:
         """The chunk of a long prompt that a decode step can compute beside its rows, if any."""
@@ -84,13 +87,15 @@ class Prefiller:
                 joining.append(sequence)
         return joining
 
-    def take(self, joining: list[Sequence]) -> list[LayerCaches]:
-        """The caches of sequences that become rows; they are no longer kept here."""
+    def take(self, joining: list[Sequence]) -> tuple[list[LayerCaches], list[Place | None]]:
+        """The caches of sequences that become rows, and where they lie together; they are no longer
+        kept here."""
         caches = [self._joining_cache(sequence) for sequence in joining]
+        places = [self._places.get(sequence.id) for sequence in joining]
         for sequence in joining:
             self.drop(sequence.id)
             sequence.leader = None  # or each would keep all before it alive
-        return caches
+        return caches, places
 
     def _joining_cache(self, sequence: Sequence) -> LayerCaches:
         leader = sequence.leader
@@ -109,9 +114,10 @@ class Prefiller:
         caches = [self._runner.new_cache() for _ in chunks]
         prompts = [chunk.tokens for chunk in chunks]
         adapters = [chunk.sequence.adapter for chunk in chunks]
-        self._runner.prefill_packed(caches, prompts, adapters)
+        pack = self._runner.prefill_packed(caches, prompts, adapters)
         for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
             self.caches[chunk.sequence.id] = cache
+            self._places[chunk.sequence.id] = Place(pack, number)
             self._done(chunk, forwards=int(number == 0))
 
     def _run_chunk(self, chunk: Chunk) -> None:

@@ -262,6 +262,18 @@ class AttentionLayer:
                 buffer = buffers[number] = self._blank(group, new)
             buffer[row : row + 1, :, end - tokens : end] = new[..., new.shape[2] - tokens :, :]
 
+    def put_rows(self, number: int, row: int, keys: mx.array, values: mx.array) -> None:
+        """Copies whole rows, [rows, kv heads, columns, dim] up to their last tokens, into the
+        places from `row` on."""
+        group = self._forward.groups[number]
+        end = group.spans[self.window].column(group.clock)
+        rows, _, columns, _ = keys.shape
+        for buffers, new in ((self.keys, keys), (self.values, values)):
+            buffer = buffers[number]
+            if buffer is None:
+                buffer = buffers[number] = self._blank(group, new)
+            buffer[row : row + rows, :, end - columns : end] = new
+
     def keep(self, number: int, rows: list[int]) -> None:
         """The group's rows become `rows`, in this order.
 

@@ -94,20 +94,19 @@ class Group:
         columns = self.room(window, longest)
         return columns if window is None else min(columns, window)
 
-    @property
-    def full(self) -> bool:
-        """Whether another row makes it necessary to lay out the buffers anew (`widen`)."""
-        return self.rows == self.row_capacity
+    def full(self, rows: int = 1) -> bool:
+        """Whether so many more make it necessary to lay out the buffers anew (`widen`)."""
+        return self.rows + rows > self.row_capacity
 
-    def fits(self, length: int) -> bool:
-        """Whether a row of this length may join: the bound above, and there are columns for it, or
-        will be."""
-        for span in () if self.full else self.spans.values():
-            held = self.held(span.window, length)
+    def fits(self, *lengths: int) -> bool:
+        """Whether rows of these lengths may join: the bound above, and there are columns for them,
+        or will be."""
+        for span in () if self.full(len(lengths)) else self.spans.values():
+            held = self.held(span.window, max(lengths))
             if min(held, span.window or held) > span.column(self.clock):
                 return False
-        lengths = [self.held(None, each) for each in (length, *self.lengths)]
-        return alike(min(lengths), max(lengths))
+        known = [self.held(None, each) for each in (*lengths, *self.lengths)]
+        return alike(min(known), max(known))
 
     def visible(self, window: int | None) -> tuple[int, int]:
         """Columns [first, end) that the next token may attend to, its own included."""
@@ -148,11 +147,12 @@ class Group:
         span.capacity = kept + self.growth(kept)
         return column - kept, kept
 
-    def widen(self, length: int) -> dict[int | None, tuple[int, int]]:
-        """More rows, one of this length among them, and columns enough for them before the clock
-        and behind it. Returns by window (columns put before the first, columns that are kept)."""
+    def widen(self, length: int, rows: int = 1) -> dict[int | None, tuple[int, int]]:
+        """So many more rows, one of this length among them and none longer, and columns enough for
+        them before the clock and behind it. Returns by window (columns put before the first,
+        columns that are kept)."""
         longest = max(length, *self.lengths) if self.lengths else length
-        self.row_capacity = row_capacity(self.rows + 1)
+        self.row_capacity = row_capacity(self.rows + rows)
         moves: dict[int | None, tuple[int, int]] = {}
         for window, span in self.spans.items():
             column = span.column(self.clock)
@@ -209,10 +209,11 @@ def columns_for(lengths: Iterable[int]) -> int:
     return columns
 
 
-def choose(groups: list[Group], length: int, base: object | None = None) -> Group | None:
-    """The group that a row of this length over this base joins: of those that fit the one with the
-    nearest longest row; None when it needs a group of its own."""
-    fitting = [group for group in groups if group.base is base and group.fits(length)]
+def choose(groups: list[Group], *lengths: int, base: object | None = None) -> Group | None:
+    """The group that rows of these lengths over this base join: of those that fit the one with the
+    nearest longest row; None when they need a group of their own."""
+    fitting = [group for group in groups if group.base is base and group.fits(*lengths)]
     if not fitting:
         return None
-    return min(fitting, key=lambda group: abs(max(group.lengths, default=length) - length))
+    longest = max(lengths)
+    return min(fitting, key=lambda group: abs(max(group.lengths, default=longest) - longest))

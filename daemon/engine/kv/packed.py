@@ -19,6 +19,7 @@ from mlx_lm.models.cache import (
     RotatingKVCache,
 )
 
+from .pack import Pack
 from .ragged import LayerCaches, leaves
 
 MAX_TOKENS = 512  # longer prompts fill the device by themselves
@@ -54,7 +55,7 @@ def packs(lengths: list[int]) -> list[list[int]]:
     return found
 
 
-def prefill(model: nn.Module, prompts: list[list[int]], rows: list[LayerCaches]) -> None:
+def prefill(model: nn.Module, prompts: list[list[int]], rows: list[LayerCaches]) -> Pack:
     """Computes each prompt into its row's empty caches, in one forward; nothing is evaluated."""
     longest = max(map(len, prompts))
     padding = [longest - len(prompt) for prompt in prompts]
@@ -71,6 +72,8 @@ def prefill(model: nn.Module, prompts: list[list[int]], rows: list[LayerCaches])
             target.offset = longest - padding[row]
             if isinstance(target, RotatingKVCache):
                 target._idx = target.offset
+    pairs = [None if part.keys is None else (part.keys, part.values) for part in parts]
+    return Pack(pairs, longest)
 
 
 def _batched(cache: Any, padding: list[int]) -> Any:

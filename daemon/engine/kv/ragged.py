@@ -8,7 +8,7 @@ by doubling rows and by `groups.growth` columns, so what that copies is amortise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -19,6 +19,7 @@ from .attention_layer import AttentionLayer
 from .base import Base, TailCache, own_of
 from .forward import Forward, Guest
 from .groups import Group, choose, in_turns, row_capacity
+from .pack import Members, Place, together
 from .state_layer import StateLayer
 
 LEAST_ADOPTED = 512  # tokens; copying fewer costs less than columns for somewhat longer rows gain
@@ -99,22 +100,45 @@ class RaggedBatch:
 
     # ---- joining and leaving
 
-    def join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
-        """Adds rows, each with its own caches and the number of tokens in them."""
+    def join(
+        self,
+        rows: list[tuple[LayerCaches, int]],
+        places: Sequence[Place | None] | None = None,
+    ) -> list[int]:
+        """Adds rows, each with its own caches and the number of tokens in them. Those of one pack
+        go together where a group has room for all of them, or there is to be one."""
         ids = self._ids()
         before = self.rows
+        done: set[int] = set()
+        for members in together(places or []):
+            lengths = [rows[i][1] for i in members.joining]
+            group = choose(self.groups, *lengths)
+            if group is None and choose(self.groups, max(lengths)) is not None:
+                continue  # some of them may join others
+            number = self._number_of(group, max(lengths), None, ids)
+            self._put_pack(number, members, lengths)
+            ids[number] += [before + i for i in members.joining]
+            done.update(members.joining)
         for i, (caches, length) in enumerate(rows):
+            if i in done:
+                continue
             base = base_of(caches)
-            group = choose(self.groups, length, base)
-            if group is None:
-                group = self._new_group(length, base)
-                ids.append([])
-            number = self.groups.index(group)
+            group = choose(self.groups, length, base=base)
+            number = self._number_of(group, length, base, ids)
             self._put(number, leaves(caches), length)
             ids[number].append(before + i)
         order = [row for group_ids in ids for row in group_ids]
         self._reorder_states(order, before, [leaves(caches) for caches, _ in rows])
         return order
+
+    def _number_of(
+        self, group: Group | None, length: int, base: Base | None, ids: list[list[int]]
+    ) -> int:
+        """Of the group, or of a new one for rows of this length."""
+        if group is None:
+            group = self._new_group(length, base)
+            ids.append([])
+        return self.groups.index(group)
 
     def _new_group(self, length: int, base: Base | None) -> Group:
         base_length = base.length if base is not None else 0
@@ -137,17 +161,33 @@ class RaggedBatch:
             columns = _columns([source for layer, source in pairs if layer.window is None])
         if columns:
             group.adopt(length, columns)
-        if group.full:
-            moves = group.widen(length)
-            for layer in self._attention:
-                before, kept = moves[layer.window]
-                layer.relay(number, 0, kept, before)
+        self._make_rows(number, length, 1)
         for layer, source in pairs:
             if columns and layer.window is None:
                 layer.adopt(number, source)
             else:
                 layer.put(number, group.rows, source, length)
         group.lengths.append(length)
+
+    def _put_pack(self, number: int, members: Members, lengths: list[int]) -> None:
+        """Rows of a pack take their places, with one copy a layer. What padding has left before a
+        shorter one is masked, as its length says."""
+        group, longest = self.groups[number], max(lengths)
+        self._make_rows(number, longest, len(lengths))
+        for layer, pair in zip(self._leaves, members.pack.pairs, strict=True):
+            if isinstance(layer, AttentionLayer) and pair is not None:
+                keys, values = (members.pack.last(members.rows, longest, part) for part in pair)
+                layer.put_rows(number, group.rows, keys, values)
+        group.lengths += lengths
+
+    def _make_rows(self, number: int, length: int, rows: int) -> None:
+        """Places for so many more rows, of at most this length."""
+        group = self.groups[number]
+        if group.full(rows):
+            moves = group.widen(length, rows)
+            for layer in self._attention:
+                before, kept = moves[layer.window]
+                layer.relay(number, 0, kept, before)
 
     def leave(self, rows: list[int], *, tight: bool = False) -> list[int]:
         """Removes rows; returns the order of those that stay. `tight`: their places are not wanted

@@ -11,6 +11,7 @@ from ..adapters.selection import NONE, Selection
 from ..kv import packed, ragged
 from ..kv.base import Base, over
 from ..kv.forward import Guest
+from ..kv.pack import Pack, Place
 from ..kv.payload import Checkpoint, Span, capture, restore, span_of
 from ..kv.ragged import LayerCaches, RaggedBatch
 from ..ranks.lockstep import Lockstep
@@ -80,25 +81,34 @@ class TextRunner:
         caches: list[LayerCaches],
         prompts: list[list[int]],
         adapters: list[int] | None = None,
-    ) -> None:
+    ) -> Pack:
         """The same for several whole prompts of at most `pack_limit` tokens, in one forward."""
         self._select(adapters or [NONE] * len(prompts))
-        packed.prefill(self.model, prompts, caches)
-        mx.async_eval([ragged.arrays(cache) for cache in caches])
+        pack = packed.prefill(self.model, prompts, caches)
+        mx.async_eval(pack.arrays())
+        return pack
 
     def join(
-        self, rows: list[tuple[LayerCaches, int]], adapters: list[int] | None = None
+        self,
+        rows: list[tuple[LayerCaches, int]],
+        adapters: list[int] | None = None,
+        places: list[Place | None] | None = None,
     ) -> list[int]:
-        """Prefilled rows, with the number of tokens in their caches, enter the decode batch.
+        """Prefilled rows, with the number of tokens in their caches, enter the decode batch. Those
+        that have `places` were computed together, and nothing was added since.
 
         Returns the new order: indices into the rows before, followed by the joining ones.
         """
         known = self._adapters + (adapters or [NONE] * len(rows))
-        order = self._join(rows)
+        order = self._join(rows, places)
         self._adapters = [known[row] for row in order]
         return order
 
-    def _join(self, rows: list[tuple[LayerCaches, int]]) -> list[int]:
+    def _join(
+        self,
+        rows: list[tuple[LayerCaches, int]],
+        places: list[Place | None] | None = None,
+    ) -> list[int]:
         alone = len(self._plain) + len(rows) == 1 and ragged.base_of(rows[0][0]) is None
         if self._batch is None and (not self.batches or alone):
             self._plain += [caches for caches, _ in rows]
@@ -106,7 +116,7 @@ class TextRunner:
             return list(range(len(self._plain)))
         if self._batch is None:
             self._batch = self._batch_of_plain()
-        return self._batch.join(rows)
+        return self._batch.join(rows, places)
 
     def leave(self, rows: list[int], *, tight: bool = False) -> list[int]:
         """Rows leave, their caches are freed; returns the order of those that stay. `tight`: so are

@@ -55,7 +55,7 @@ def test_whoever_joins_and_leaves_the_waste_is_bounded_and_every_token_has_a_col
                 if number % 2:
                     group.adopt(number, number + number % 100)
             assert group.fits(number)
-            if group.full:
+            if group.full():
                 moves = group.widen(number)
                 assert all(
                     before + kept <= group.spans[w].capacity for w, (before, kept) in moves.items()
@@ -121,7 +121,7 @@ def test_what_buffers_will_take_is_known_before_they_are_made(lengths: list[int]
         if group is None:
             group = Group.for_length(length, {None})
             groups.append(group)
-        if group.full:
+        if group.full():
             group.widen(length)
         group.lengths.append(length)
     columns = sum(group.row_capacity * group.spans[None].capacity for group in groups)
