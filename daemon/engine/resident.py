@@ -18,7 +18,7 @@ SLACK_BYTES = 8 << 20  # not worth the trouble
 # glibc's mallopt (https://man7.org/linux/man-pages/man3/mallopt.3.html): arrays up to so many bytes
 # come from the heap, which keeps some of what was freed at its end.
 _M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 4 << 20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 32 << 20  # the most that it takes
 KEPT_SHARE = 1 / 32  # of the limit
 MOST_KEPT_BYTES = 64 << 20
 
