@@ -18,7 +18,6 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ..protocol.wire import Generate, Prefill, Rejected, TokenRow
-from . import device
 from .answers import fault_of, too_long
 from .budget import GUEST_TOKENS
 from .compiling import Compiling
@@ -31,7 +30,7 @@ from .prefiller import Prefiller
 from .reuse import Reuse
 from .runners.text import TextRunner
 from .sampler import Sampled, Sampler
-from .scheduler import LEAST_CHUNK, Plan, Scheduler
+from .scheduler import Plan, Scheduler
 from .sequence import Sequence, Status
 from .share import MemoryShare
 
@@ -173,21 +172,11 @@ class EngineCore:
             self._read_at_s = None
         if grammars:
             self._submitted = self._sample(logits, self._allowed())
-        if self._submitted is not None and self._first_tokens_wait(self._submitted, plan):
-            rows += self._read(self._submitted)
-            self._submitted = self._read_at_s = None
         if tell is not None and rows:
             tell(rows)
         self._prefill(plan)
         self.steps += 1
         return rows
-
-    def _first_tokens_wait(self, step: _Submitted, plan: Plan) -> bool:
-        """Whether this step has somebody's first token, which would not be read before a prompt is
-        computed: the CPU is given work no sooner than it can do it."""
-        tokens = sum(chunk.num_tokens for chunk in plan.prefill)
-        fresh = any(not row.first_row_sent for row in step.rows)
-        return fresh and tokens >= LEAST_CHUNK and device.is_cpu()
 
     def _plan(self) -> Plan:
         """The prefill of this step. Where all rows are at their last token, nobody gains by a chunk
