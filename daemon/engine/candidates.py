@@ -51,7 +51,7 @@ def weight_at_rank(
     """The smallest weight [rows, 1] among the `rank` (int [rows, 1], at most n) largest of
     weights [rows, n] that together reach the `share` (float [rows, 1], not 0) of what these weigh,
     or of `whole` [rows, 1]. With a share of infinity all of them."""
-    ordered = mx.sort(weights, axis=-1)
+    ordered = mx.sort(weights.view(mx.int32), axis=-1).view(mx.float32)
     at = weights.shape[-1] - rank
     last = mx.take_along_axis(ordered, at, axis=-1)
     up_to = mx.cumsum(ordered, axis=-1, reverse=True)

@@ -23,29 +23,30 @@ _ALMOST = 1 - 2**-22
 # Of the Taylor series of 2^x: right to 3e-7 for |x| <= 1/2.
 _POWERS = [math.log(2) ** n / math.factorial(n) for n in range(7)]
 _ZERO = -127  # the power of two whose bits are those of 0
+# So many powers are computed faster one by one than in two compiled steps.
+_FEW = 4096
 # One token of so many is found as soon without lines and columns.
 _SHORT = 4096
 # Up to so many comparisons are made at once rather than in turns.
 _AT_ONCE = 1 << 16
 
 
-def streams_of(seeds: Iterable[int]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The random numbers of each seed, to be given to `uniform`."""
-    return _mixed(np.array([seed & _MASK for seed in seeds], dtype=np.uint64))
+def streams_of(seeds: Iterable[int], count: int = 1) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The first `count` random numbers of each seed, to be given to `uniform`: [seeds, count]."""
+    streams = _mixed(np.array([seed & _MASK for seed in seeds], dtype=np.uint64))
+    return streams[:, None] + (np.arange(count, dtype=np.uint64) << np.uint64(_APART))
 
 
 def uniform(
-    streams: np.ndarray[Any, np.dtype[np.uint64]], positions: Sequence[int], count: int = 1
+    streams: np.ndarray[Any, np.dtype[np.uint64]], positions: Sequence[int]
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Numbers in [0, 1) with 24 random bits, [rows, count]: the first `count` of each row's stream
-    at its position, a pure function of both. The largest are lowered a little, so that rounding
-    steps past no last token.
+    """Numbers in [0, 1) with 24 random bits, [rows, count]: those of each row's streams at its
+    position, a pure function of both. The largest are lowered a little, so that rounding steps
+    past no last token.
 
     Two rounds of splitmix64's finaliser (Steele et al. 2014, https://doi.org/10.1145/2660193.2660195).
     """
-    places = (streams + np.array(positions, dtype=np.uint64))[:, None]
-    numbers = np.arange(count, dtype=np.uint64) << np.uint64(_APART)
-    bits = _mixed(places + numbers) >> np.uint64(40)
+    bits = _mixed(streams + np.array(positions, dtype=np.uint64)[:, None]) >> np.uint64(40)
     return np.minimum(bits.astype(np.float32) * np.float32(2**-24), np.float32(_ALMOST))
 
 
@@ -64,6 +65,8 @@ def weights_of(logits: mx.array, scale: mx.array) -> mx.array:
     """
     x = logits.astype(mx.float32) * scale
     x = x - mx.max(x, axis=-1, keepdims=True)
+    if x.size <= _FEW:
+        return mx.power(2.0, x)
     near_one, bits = _factors(x)
     return near_one * bits.view(mx.float32)
 
@@ -135,7 +138,8 @@ def in_nucleus(lines: mx.array, drawn: mx.array, mass: mx.array) -> mx.array:
     rows, draws = drawn.shape
     if lines.size * draws <= _AT_ONCE:
         weights = lines.reshape(rows, 1, -1)
-        return mx.sum((weights > drawn[:, :, None]) * weights, axis=-1) < mass
+        heavier = (weights > drawn[:, :, None]).astype(mx.float32)
+        return (heavier @ weights.transpose(0, 2, 1))[:, :, 0] < mass
     # With one weight all larger ones belong to it: how many do is found by halving.
     ordered = -mx.sort(-drawn, axis=-1)
     count = mx.zeros((rows, 1), dtype=mx.int32)

@@ -129,10 +129,12 @@ class _RandomRows:
 class _Kind:
     """Rows without top_k and top_p, and their parameters as columns."""
 
+    draws = 1  # a row and step
+
     def __init__(self, rows: list[int], params: list[Sampling], vocab_size: int) -> None:
         self.rows = rows
         self.index = mx.array(rows)
-        self._streams = streams_of(p.seed for p in params)
+        self._streams = streams_of((p.seed for p in params), self.draws)
         self._scale = _column([math.log2(math.e) / p.temperature for p in params])
         # Above 1 min_p must still leave the likeliest token.
         least = [min(max(p.min_p, 0.0), 1.0) for p in params]
@@ -150,23 +152,23 @@ class _Kind:
         """The smallest weight [rows, 1] that passes, None when all do."""
         return self._least
 
-    def _numbers(self, positions: list[int], draws: int = 1) -> mx.array:
-        return mx.array(uniform(self._streams, positions, draws))
+    def _numbers(self, positions: list[int]) -> mx.array:
+        return mx.array(uniform(self._streams, positions))
 
 
 class _Nucleus(_Kind):
     """Rows with top_p and no top_k."""
 
     def __init__(self, rows: list[int], params: list[Sampling], vocab_size: int) -> None:
+        self.draws = draws_for(min(p.top_p for p in params))
         super().__init__(rows, params, vocab_size)
         self._top_p = _column([p.top_p for p in params])
-        self._draws = draws_for(min(p.top_p for p in params))
 
     def sample(self, logits: mx.array, positions: list[int]) -> mx.array:
         lines = lines_of(weights_of(logits, self._scale))
         least = self._least
         passing = lines if least is None else lines * (lines >= least[:, :, None])
-        drawn = draw(passing, self._numbers(positions, self._draws))
+        drawn = draw(passing, self._numbers(positions))
         total = drawn.total if least is None else mx.sum(lines, axis=(1, 2))[:, None]
         inside = in_nucleus(lines, drawn.weights, self._top_p * total)
         first = mx.argmax(mx.where(inside, 2.0, drawn.weights), axis=-1, keepdims=True)
