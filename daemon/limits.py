@@ -6,7 +6,8 @@ AHEAD_BYTES = 64 * 1024  # that a client may send beyond the request that is bei
 SLOWEST = 16 * 1024  # bytes of a body per second that are always fast enough
 BODIES = 16  # of the largest size, that may be held at once, all requests together
 LARGE_BYTES = 1024 * 1024  # of a body; smaller ones are not counted
-FRAMES = 1000  # without a message's end, that a WebSocket may send at once
+FRAMES = 1000  # without a message's end, that a WebSocket may send at once; chunks of a body
+PIECE_BYTES = 256  # of a message or body, for each of which there may be one more
 
 
 def connections_allowed(configured: int, open_files: int) -> int:
@@ -29,6 +30,11 @@ def arrives_too_slowly(
 
 def frames_left(left: float, since_s: float, received_bytes: int, frames: int) -> float:
     """How many more a WebSocket may send that end no message (pings, pieces of a message); below
-    0 it sent too many. Each costs time, however little is in it: there is one for each 256 bytes,
-    and 100 a second. `left` was so `since_s` ago."""
-    return min(float(FRAMES), left + 100 * since_s + received_bytes / 256) - frames
+    0 it sent too many. Each costs time, however little is in it: there is one for each
+    PIECE_BYTES, and 100 a second. `left` was so `since_s` ago."""
+    return min(float(FRAMES), left + 100 * since_s + received_bytes / PIECE_BYTES) - frames
+
+
+def too_many_pieces(chunks: int, received_bytes: int) -> bool:
+    """Whether a body comes in chunks that are too small."""
+    return chunks > FRAMES + received_bytes / PIECE_BYTES

@@ -412,6 +412,14 @@ def test_chunks_are_cut_as_every_program_would(daemon: LiveDaemon, chunks: bytes
     refused(daemon, post(b"Transfer-Encoding: chunked", chunks + b"0\r\n\r\n"))
 
 
+def test_very_many_small_chunks_are_no_body(daemon: LiveDaemon) -> None:
+    with connect(daemon) as connection:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(post(b"Transfer-Encoding: chunked", b"1\r\n \r\n" * 100_000))
+        assert rest_of(connection)[:13] in (b"HTTP/1.1 400 ", b"")
+    assert httpx.get(daemon.url + "/health").status_code == 200
+
+
 def test_a_body_comes_in_chunks_of_any_size_and_not_compressed(daemon: LiveDaemon) -> None:
     body = json.dumps({"model": "m", "prompt": "Hello", "max_tokens": 1}).encode()
     with httpx.Client(base_url=daemon.url) as client:
