@@ -14,7 +14,7 @@ from .limits import too_many_pieces
 
 
 class ExactHttp(Http):
-    _chunks = 0  # of the body that is read
+    __slots__ = ("_chunks",)  # of the body that is read
 
     async def read(self) -> bytes | None:
         if self.request_body == "chunked" and self.request_bytes_left == 0:
