@@ -71,6 +71,12 @@ def weights_of(logits: mx.array, scale: mx.array) -> mx.array:
     return near_one * bits.view(mx.float32)
 
 
+def warm_up(vocab_size: int) -> None:
+    """Compiles what `weights_of` needs: on Linux the first time takes a second."""
+    rows = _FEW // vocab_size + 1
+    mx.eval(weights_of(mx.zeros((rows, vocab_size)), mx.ones((rows, 1))))
+
+
 @mx.compile
 def _factors(x: mx.array) -> tuple[mx.array, mx.array]:
     """2^x of float x <= 0 as a float near 1 and the bits of a power of two, or of 0."""

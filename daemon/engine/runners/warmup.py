@@ -14,6 +14,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
 from ...protocol.wire import Warmed
+from .. import drawing
 from ..kv.groups import SMALL
 from ..kv.payload import capture, restore, span_of
 from ..kv.ragged import LayerCaches, leaves
@@ -43,6 +44,7 @@ def warm_up(runner: TextRunner, known: Warmed | None = None) -> Warmed:
     few = [TWO, ONE] if states else []
     alone = {len(prompt): _decode(runner, [prompt]) for prompt in (LONGER, SHORT, LONG, *few)}
     vocab_size = alone[len(SHORT)].shape[-1]
+    drawing.warm_up(vocab_size)
     kv_bytes = _kv_bytes_per_token(_prefilled(runner, LONGER))
     restores = _restores(runner, alone[len(LONGER)])
     batching = _batching(runner, alone, few)
