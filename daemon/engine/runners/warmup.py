@@ -67,6 +67,7 @@ def settle(runner: TextRunner, known: Warmed) -> None:
 def _again(runner: TextRunner, known: Warmed) -> Warmed:
     """Compiles the kernels of single rows and, where there are such, of batches."""
     settle(runner, known)
+    drawing.warm_up(known.vocab_size)
     _decode(runner, [LONGER])
     if runner.batches:
         _decode(runner, [LONGER, SHORT])
