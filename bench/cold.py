@@ -29,7 +29,7 @@ import models
 from fastmlx.daemon.cold import layout
 from fastmlx.daemon.cold.index import Entry, Index
 from fastmlx.daemon.engine.core import EngineCore
-from fastmlx.daemon.engine.prefixes import build
+from fastmlx.daemon.engine.prefixes import build, salts_of
 from fastmlx.daemon.engine.runners.text import TextRunner
 from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.protocol.wire import Generate, Load
@@ -83,7 +83,7 @@ def streams(runner: TextRunner, folder: Path, size: Size, cache: Path | None) ->
         vocab_size=engine.vocab_size_of(folder),
         max_concurrent=size.clients,
         step_tokens=load.step_tokens,
-        reuse=build(load, runner),
+        reuse=build(load, runner, salts_of(load)),
     )
     times: dict[int, list[float]] = {}
     left = dict.fromkeys(range(size.clients), size.prompts)

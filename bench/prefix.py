@@ -37,7 +37,7 @@ from fastmlx.config.settings import ModelSpec
 from fastmlx.daemon.engine import loader
 from fastmlx.daemon.engine.core import EngineCore
 from fastmlx.daemon.engine.kv.prefix_tree import PrefixTree
-from fastmlx.daemon.engine.prefixes import build
+from fastmlx.daemon.engine.prefixes import build, salts_of
 from fastmlx.daemon.engine.runners.text import TextRunner
 from fastmlx.daemon.engine.runners.warmup import warm_up
 from fastmlx.daemon.hub.catalog import resolve
@@ -105,7 +105,7 @@ def core_over(folder: Path, cache: Path | None, *, slots: int = 1) -> EngineCore
         vocab_size=warmed.vocab_size,
         max_concurrent=slots,
         step_tokens=512,
-        reuse=build(load, runner),
+        reuse=build(load, runner, salts_of(load)),
     )
     answer(core, words(0, 600, warmed.vocab_size))  # the first of everything is not timed
     assert core.reuse is not None

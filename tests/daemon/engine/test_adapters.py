@@ -128,9 +128,9 @@ def test_short_prompts_of_different_adapters_are_packed_into_one_prefill(
     packs: list[list[int]] = []
     plain = core._runner.prefill_packed
 
-    def counted(caches: Any, prompts: Any, adapters: list[int]) -> None:
+    def counted(caches: Any, prompts: Any, adapters: list[int]) -> Any:
         packs.append(adapters)
-        plain(caches, prompts, adapters)
+        return plain(caches, prompts, adapters)
 
     monkeypatch.setattr(core._runner, "prefill_packed", counted)
     check(core, models, [[i + 1] * (20 + i) for i in range(6)])
