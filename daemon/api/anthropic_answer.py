@@ -46,7 +46,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     model: str  # as the client named it
     max_tokens: int
-    cache_marks: bool = False
+    cache_marks: bool = False  # the client said what to keep: what is read anew counts as written
     hide_thinking: bool = False
     labels: dict[str, str] = {}  # MCP server → the client's name of it
     edits: list[dict[str, Any]] | None = None  # that were applied; None: none was asked for

@@ -50,7 +50,7 @@ async def messages(request: Request) -> HTTPResponse | None:
         request_id=str(request.id),
         model=asked.request.model,
         max_tokens=asked.request.sampling.max_tokens or 0,
-        cache_marks=asked.cache_marks,
+        cache_marks=asked.request.keep_prefix,
         hide_thinking=asked.hide_thinking,
         labels=prepared.labels,
         edits=prepared.applied if asked.edits else None,

@@ -82,7 +82,6 @@ class Asked(msgspec.Struct):
 
     request: ChatRequest
     stream: bool
-    cache_marks: bool  # the client said what to keep: what is read anew counts as written
     hide_thinking: bool
     servers: list[McpServer]  # to be found among those that are declared
     edits: list[Edit]  # to be carried out before
@@ -102,7 +101,6 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
     prefill = _is_prefill(fields.messages)
     stream = bool(fields.stream)
     thinking = fields.thinking or {}
-    cache_marks = has_cache_marks(raw)
     return Asked(
         request=ChatRequest(
             model=check_model(fields.model),
@@ -117,7 +115,7 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
             thinking_budget=_thinking_budget(thinking),
             parallel_tool_calls=(fields.tool_choice or {}).get("disable_parallel_tool_use")
             is not True,
-            keep_prefix=cache_marks,
+            keep_prefix=has_cache_marks(raw),
             add_generation_prompt=not prefill,
             continue_final_message=prefill,
             sampling=SamplingRequest(
@@ -136,7 +134,6 @@ def read_request(body: bytes, *, client: str | None = None, counting: bool = Fal
             ),
         ),
         stream=stream,
-        cache_marks=cache_marks,
         hide_thinking=thinking.get("display") == "omitted",
         servers=servers,
         edits=read_edits(fields.context_management),

@@ -6,7 +6,6 @@ Source: https://platform.openai.com/docs/api-reference/chat/object
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -17,8 +16,6 @@ import msgspec
 from ..protocol import caller
 from ..protocol.errors import BadRequest, CompletionNotFound
 from ..store import completions as stored
-from ..store.database import StoreUnavailable
-from ..store.fullness import FULL
 from .keeping import Keeping, check_metadata
 from .paging import nothing_before
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from ..protocol.events import Event
     from .openai_chat_answer import ChatAnswer
 
-log = logging.getLogger(__name__)
 
 # Fields of the request that the object shows again, with what they are where nothing was said.
 _SHOWN: dict[str, Any] = {
@@ -85,13 +81,7 @@ class CompletionKeeper(Keeping):
             made | {"request_id": request_id} | asked.shown,
             asked.messages,
         )
-        try:
-            if not await self._front.store.change(
-                stored.keep, kept, limit=self._limit, oldest_ms=self._oldest_ms
-            ):
-                raise StoreUnavailable(FULL)
-        except StoreUnavailable as error:
-            log.warning("completion %s is not kept: %s", made["id"], error)
+        await self._keep(stored.keep, kept, f"completion {made['id']}")
 
     async def completion(self, identity: str) -> dict[str, Any]:
         found = await self._read(stored.completion, identity, self._oldest_ms, caller.current())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING
 
 from ..protocol.errors import BadRequest, Overloaded
 from ..store.database import StoreUnavailable
+from ..store.fullness import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 MAX_METADATA = 16  # pairs
 LONGEST_NAME, LONGEST_VALUE = 64, 512  # characters; all as OpenAI's
@@ -42,6 +46,19 @@ class Keeping:
     def _oldest_ms(self) -> int:
         age_s = self._front.config.settings.responses.max_age
         return 0 if math.isinf(age_s) else int((time.time() - age_s) * 1000)
+
+    async def _keep(self, keep: Callable[..., bool], kept: Any, what: str) -> bool:
+        """Whether it is on disk now; when it cannot be written, the log says why."""
+        try:
+            if await self._front.store.change(
+                keep, kept, limit=self._limit, oldest_ms=self._oldest_ms
+            ):
+                return True
+            why = FULL
+        except StoreUnavailable as error:
+            why = str(error)
+        log.warning("%s is not kept: %s", what, why)
+        return False
 
     async def _read(
         self,

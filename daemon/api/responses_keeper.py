@@ -20,7 +20,6 @@ from ..protocol.errors import (
     ResponseNotFound,
 )
 from ..store import responses as stored
-from ..store.database import StoreUnavailable
 from ..store.fullness import FULL
 from .keeping import Keeping
 from .responses_input import Item, response_of
@@ -152,15 +151,8 @@ class Keeper(Keeping):
             asked.conversation,
             caller.current_key(),
         )
-        try:
-            if not await self._front.store.change(
-                stored.keep, kept, limit=self._limit, oldest_ms=self._oldest_ms
-            ):
-                raise StoreUnavailable(FULL)
-        except StoreUnavailable as error:
-            log.warning("response %s is not kept: %s", asked.response_id, error)
-            return False
-        return body is not None
+        written = await self._keep(stored.keep, kept, f"response {asked.response_id}")
+        return written and body is not None
 
     async def forget(self, identity: str) -> None:
         """Raises ResponseNotFound."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..protocol.caller import Caller
-from .fullness import MOST_BYTES, is_full
+from .fullness import MOST_BYTES, is_full, outdated
 from .owners import seen_by
 from .packing import pack, unpack
 from .tables import completions
@@ -74,10 +74,7 @@ def keep(
     has_room = not is_full(connection, most_bytes)
     if has_room:
         connection.execute(sqlite_insert(completions).values(row))
-    newest = select(completions.c.id).order_by(completions.c.created_ms.desc(), completions.c.id)
-    beyond = newest.limit(-1).offset(limit)
-    gone = or_(completions.c.created_ms < oldest_ms, completions.c.id.in_(beyond))
-    connection.execute(delete(completions).where(gone))
+    connection.execute(delete(completions).where(outdated(completions, limit, oldest_ms)))
     return has_room
 
 

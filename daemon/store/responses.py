@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, or_, select, text, update
+from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..protocol.caller import ANYBODY, Caller
-from .fullness import MOST_BYTES, is_full
+from .fullness import MOST_BYTES, is_full, outdated
 from .owners import seen_by
 from .packing import pack, unpack
 from .tables import conversations, responses, turns
@@ -148,11 +148,7 @@ def _put(connection: Connection, kept: Kept) -> None:
 
 
 def _let_go(connection: Connection, limit: int, oldest_ms: int) -> None:
-    newest = select(responses.c.id).order_by(responses.c.created_ms.desc(), responses.c.id)
-    beyond = newest.limit(-1).offset(limit)
-    gone = select(responses.c.id).where(
-        or_(responses.c.created_ms < oldest_ms, responses.c.id.in_(beyond))
-    )
+    gone = select(responses.c.id).where(outdated(responses, limit, oldest_ms))
     for identity in connection.scalars(gone).all():
         forget(connection, identity)
 

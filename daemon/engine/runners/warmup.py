@@ -37,14 +37,23 @@ _FOUND = ("batches", "together", "pack_limit", "mixes", "starts")  # of a runner
 def warm_up(runner: TextRunner, known: Warmed | None = None) -> Warmed:
     """Runs a few small steps. Sets in the runner what its model can: found out by these steps, or
     as it is `known` of the same model."""
-    if known is not None:
-        return _again(runner, known)
+    if known is None:
+        known = _found_out(runner)
+    else:
+        settle(runner, known)
+        _decode(runner, [LONGER])  # compiles the kernels of single rows, and those of batches
+        if runner.batches:
+            _decode(runner, [LONGER, SHORT])
+    drawing.warm_up(known.vocab_size)
+    return known
+
+
+def _found_out(runner: TextRunner) -> Warmed:
     states = any(isinstance(leaf, ArraysCache) for leaf in leaves(runner.new_cache()))
     # A state may have another shape, or be none, as long as little went into it.
     few = [TWO, ONE] if states else []
     alone = {len(prompt): _decode(runner, [prompt]) for prompt in (LONGER, SHORT, LONG, *few)}
     vocab_size = alone[len(SHORT)].shape[-1]
-    drawing.warm_up(vocab_size)
     kv_bytes = _kv_bytes_per_token(_prefilled(runner, LONGER))
     restores = _restores(runner, alone[len(LONGER)])
     batching = _batching(runner, alone, few)
@@ -62,16 +71,6 @@ def settle(runner: TextRunner, known: Warmed) -> None:
     """Sets in the runner what was found out about its model."""
     for name in _FOUND:
         setattr(runner, name, getattr(known, name))
-
-
-def _again(runner: TextRunner, known: Warmed) -> Warmed:
-    """Compiles the kernels of single rows and, where there are such, of batches."""
-    settle(runner, known)
-    drawing.warm_up(known.vocab_size)
-    _decode(runner, [LONGER])
-    if runner.batches:
-        _decode(runner, [LONGER, SHORT])
-    return known
 
 
 def _batching(runner: TextRunner, alone: dict[int, mx.array], few: list[list[int]]) -> str | None:
