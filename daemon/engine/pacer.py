@@ -17,11 +17,11 @@ from .cost import Cost, Work
 from .fit import Fit
 
 # The largest gap of a running stream, as a multiple of its usual one, while a long prompt is
-# computed: the others are to keep 60 % of their rate.
-AUTO_GAP = 1.6
+# computed: the others are to keep 60 % of their rate, with some to spare for what is guessed.
+AUTO_GAP = 1.5
 # Prompts whose whole prefill takes at most so many times what a step gives to long ones are short:
 # a step computes as many as fit into that time, at once, because they soon decode with the others.
-SHORT_SHARES = 3.0
+SHORT_SHARES = 3.5
 # Streams that have all just begun may pause for so long: those that come with them soon run beside
 # them, instead of one a step.
 BEGINNING_S = 0.1
