@@ -32,11 +32,12 @@ def worth(candidate: Candidate) -> float:
     return saved * MARKED if candidate.marked else saved
 
 
-def choose(candidates: Iterable[Candidate[K]], needed_bytes: int) -> list[K]:
-    """The least worthy whose bytes are at least as many as needed, or all there are."""
+def choose(candidates: Iterable[Candidate[K]], needed_bytes: int, spare_bytes: int = 0) -> list[K]:
+    """The least worthy whose bytes are at least as many as needed, or all there are; and the next
+    ones, as far as they have no more than `spare_bytes` beyond that."""
     chosen: list[K] = []
     for candidate in sorted(candidates, key=worth):
-        if needed_bytes <= 0:
+        if needed_bytes <= 0 and candidate.nbytes >= spare_bytes + needed_bytes:
             break
         chosen.append(candidate.key)
         needed_bytes -= candidate.nbytes

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from ...protocol.wire import CachedPrefix, CacheStats
+from ...protocol.wire import CacheStats
 from .bases import Bases
 from .cold_tier import ColdTier, Fetched
 from .eviction import Candidate, choose
@@ -19,12 +19,13 @@ from .merging import Link, join_at, surplus
 from .payload import Checkpoint, Span, has_states, restore
 from .prefix_tree import Match, Node, PrefixTree, Tokens, mark_of, path_to
 from .ragged import LayerCaches, base_of
+from .survey import Survey
 
 LEAST_TOKENS = 16  # fewer are not kept and not looked for: they are computed as fast
 USED_BYTES = 32 << 20  # of a prefix that is used again, written at a time beside running rows
 REMEMBERED = 4096  # evicted nodes, to tell a miss from a loss
-TOP = 10  # prefixes that are shown
-PREVIEW = 48  # tokens of each
+CANDIDATES = 512  # at most, that are looked at when room is made
+SPARE = 1 / 64  # of the limit that is freed beyond what is needed, so that not every row makes room
 
 
 class Miss(Enum):
@@ -71,6 +72,7 @@ class PrefixCache:
         self.clock: Callable[[], float] = lambda: 0.0  # tells how long ago something was used
         self._evicted: OrderedDict[int, None] = OrderedDict()
         self.bases = Bases(self.tree)
+        self._survey = Survey(self.tree)
         self._misses = dict.fromkeys(Miss, 0)
         self._hits = self._asked_tokens = self._recomputed_tokens = self._evictions = 0
         self._hit_tokens = {"hot": 0, "cold": 0}
@@ -269,7 +271,7 @@ class PrefixCache:
         while (missing := self.tree.nbytes + nbytes - self.hot_bytes) > 0:
             if nbytes > self.hot_bytes:
                 return False
-            chosen = choose(self._candidates(), missing)
+            chosen = choose(self._candidates(), missing, int(self.hot_bytes * SPARE))
             if not chosen:
                 return False
             for node in chosen:
@@ -277,10 +279,13 @@ class PrefixCache:
         return True
 
     def _candidates(self) -> list[Candidate[Node]]:
-        """What may go: nodes at the ends, and checkpoints on the way, which save less."""
+        """Of what nobody used for longest, what may go: nodes at the ends, and checkpoints on the
+        way, which save less. Not of all, as the rows that run would wait for that."""
         now = self.clock()
         found: list[Candidate[Node]] = []
-        for node in self.tree.nodes():
+        for node in self.tree.by_use():
+            if len(found) == CANDIDATES:
+                break
             if node.users:
                 continue
             if not node.children:
@@ -344,20 +349,17 @@ class PrefixCache:
         return self.tree.nbytes
 
     def stats(self) -> CacheStats:
-        nodes = list(self.tree.nodes())
-        tops = [node for node in nodes if node.start == 0]
-        tops.sort(key=lambda node: (node.hits, node.used_at), reverse=True)
         return CacheStats(
             hot_bytes=self.tree.nbytes,
             hot_limit_bytes=self.hot_bytes,
-            nodes=len(nodes),
+            nodes=len(self.tree),
             hits=self._hits,
             hit_tokens=dict(self._hit_tokens),
             asked_tokens=self._asked_tokens,
             misses={miss.value: count for miss, count in self._misses.items() if count},
             evictions=self._evictions,
             recomputed_tokens=self._recomputed_tokens,
-            prefixes=[_shown(node) for node in tops[:TOP]],
+            prefixes=self._survey.look(),
             cold=self.cold.store.stats() if self.cold is not None else None,
         )
 
@@ -388,13 +390,3 @@ def _link(node: Node) -> Link:
         len(node.children),
         node.checkpoint is not None,
     )
-
-
-def _shown(top: Node) -> CachedPrefix:
-    tokens = nbytes = 0
-    stack = [top]
-    while stack:
-        node = stack.pop()
-        tokens, nbytes = max(tokens, node.end), nbytes + node.nbytes
-        stack += node.children.values()
-    return CachedPrefix(tokens, nbytes, top.hits, top.tokens[:PREVIEW].tolist())

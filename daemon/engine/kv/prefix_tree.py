@@ -92,7 +92,12 @@ class PrefixTree:
 
     def __init__(self) -> None:
         self._roots: dict[bytes, Node] = {}
+        self._by_use: dict[Node, None] = {}  # all but the roots, oldest use first
         self.nbytes = 0
+
+    def __len__(self) -> int:
+        """Nodes, without the roots."""
+        return len(self._by_use)
 
     def match(self, salt: bytes, tokens: Tokens[int]) -> Match:
         """The longest known prefix; changes nothing."""
@@ -144,6 +149,7 @@ class PrefixTree:
         node.start += at
         node.parent = upper
         upper.children[node.tokens[0]] = node
+        self._by_use[upper] = None
         self.nbytes += upper.nbytes + node.nbytes
         return upper
 
@@ -166,6 +172,7 @@ class PrefixTree:
         node.stored = upper.stored and node.stored
         node.marked = upper.marked or node.marked
         upper.parent = None
+        del self._by_use[upper]
         self.nbytes += node.nbytes
         return node
 
@@ -174,6 +181,7 @@ class PrefixTree:
         assert tokens[0] not in parent.children
         node = Node(tokens, parent.end, parent, span, used_at=now, checkpoint_used_at=now)
         parent.children[tokens[0]] = node
+        self._by_use[node] = None
         self.nbytes += node.nbytes
         return node
 
@@ -196,6 +204,7 @@ class PrefixTree:
         assert not node.children
         assert not node.users
         del node.parent.children[node.tokens[0]]
+        del self._by_use[node]
         self.nbytes -= node.nbytes
         node.parent = None
 
@@ -204,6 +213,8 @@ class PrefixTree:
         for node in match.path:
             node.used_at = now
             node.hits += 1
+            del self._by_use[node]
+            self._by_use[node] = None
 
     def acquire(self, node: Node) -> None:
         """Somebody attends to all tokens up to the node's end: they stay until released."""
@@ -217,11 +228,19 @@ class PrefixTree:
 
     def nodes(self) -> Iterator[Node]:
         """All nodes but the roots; parents before their children."""
-        stack = [child for root in self._roots.values() for child in root.children.values()]
+        stack = list(self.tops())
         while stack:
             node = stack.pop()
             yield node
             stack += node.children.values()
+
+    def by_use(self) -> Iterator[Node]:
+        """The same, the oldest use first; a node that was cut off another counts as used then."""
+        return iter(self._by_use)
+
+    def tops(self) -> Iterator[Node]:
+        """Those that prefixes begin with."""
+        return (child for root in self._roots.values() for child in root.children.values())
 
     def salt_of(self, node: Node) -> bytes:
         """The salt below whose root the node lies."""
@@ -230,8 +249,10 @@ class PrefixTree:
 
     def check(self) -> None:
         """Asserts the invariants; used by tests and when the engine turns idle."""
-        total = 0
+        total = count = 0
         for node in self.nodes():
+            count += 1
+            assert node in self._by_use, "a node can never go"
             parent = node.parent
             assert parent is not None, "a node has no parent"
             assert node.tokens, "a node has no tokens"
@@ -240,6 +261,7 @@ class PrefixTree:
             assert node.span is not None, "a node has no span"
             assert node.users >= sum(child.users for child in node.children.values())
             total += node.nbytes
+        assert count == len(self), "a node that is gone is counted"
         assert total == self.nbytes, "the tree's bytes are not those of its nodes"
 
 

@@ -9,6 +9,8 @@ from fastmlx.daemon.engine.kv.eviction import Candidate, choose
 from fastmlx.daemon.engine.kv.marks import marks
 from fastmlx.daemon.engine.kv.merging import RECENT, Link, join_at, surplus
 from fastmlx.daemon.engine.kv.prefix_tree import Match, Node, PrefixTree, common, tokens_of
+from fastmlx.daemon.engine.kv.survey import AT_ONCE, Survey
+from fastmlx.daemon.protocol.wire import CachedPrefix
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,6 +112,31 @@ def test_joined_nodes_hold_what_they_held(kept: list[list[int]], data: st.DataOb
         tree.release(node)
 
 
+def test_what_was_not_used_for_longest_is_the_first_that_may_go() -> None:
+    tree = PrefixTree()
+    a, b, c = (put(tree, b"", [first, 9]) for first in (1, 2, 3))
+    tree.touch(tree.match(b"", tokens_of([1, 9])), 1.0)
+    assert list(tree.by_use()) == [b, c, a]
+    tree.remove(c)
+    longer = put(tree, b"", [2, 8])  # cuts b
+    assert list(tree.by_use()) == [b, a, longer.parent, longer]
+    assert len(tree) == 4
+
+
+def test_a_large_tree_is_surveyed_a_piece_at_a_time() -> None:
+    tree = PrefixTree()
+    survey = Survey(tree)
+    assert survey.look() == []
+    top = put(tree, b"", [7])
+    for number in range(2 * AT_ONCE):
+        tree.add(top, tokens_of([number, 7]), Letters([number, 7]), now=0.0)
+    tree.touch(tree.match(b"", tokens_of([7])), 1.0)
+    assert survey.look() == []  # not all of it yet
+    assert [survey.look() for _ in range(3)][-1] == [
+        CachedPrefix(3, tree.nbytes, 1, [7]),
+    ]
+
+
 def links(*sizes: int, checkpoints: tuple[int, ...] = (), **fields: bool | int) -> list[Link]:
     found: list[Link] = []
     end = 0
@@ -200,6 +227,8 @@ def test_the_oldest_and_largest_goes_first_unless_much_work_is_in_it() -> None:
     assert chosen(young, marked._replace(age=30.0)) == ["marked"]
     assert chosen(young, old, needed=150) == ["old", "young"]
     assert chosen(young, old, needed=0) == []
+    assert choose([young, old], 40, spare_bytes=100) == ["old"]
+    assert choose([young, old], 40, spare_bytes=161) == ["old", "young"]
 
 
 @pytest.mark.parametrize(
