@@ -1,8 +1,9 @@
 """Small configurations for the model files that mlx-lm ships: data, and how it is put together.
 
 Most files want the same keys under some of the names that the years have brought; `COMMON` has
-them all. `OWN` has what a file needs besides, mostly lists with an entry a layer. Windows, chunks
-and top-k of indexers are smaller than the longest prompts, so that what they cut off is cut off.
+them all. `OWN` has what a file needs besides, mostly lists with an entry a layer. Windows, chunks,
+steps of scales and top-k of indexers are smaller than the longest prompts, so that what they cut
+off is cut off.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ COMMON: Config = {
     **dict.fromkeys(("rotary_pct", "partial_rotary_factor"), 0.5),
     "rotary_dim": 8,
     "rope_scaling": None,
+    "floor_scale": 2 * WINDOW,  # positions from one scale of the queries to the next
     **dict.fromkeys(
         (
             "rms_norm_eps",
@@ -170,7 +172,7 @@ YARN = {
     "rope_type": "yarn",
     "rope_theta": 10_000.0,
     "factor": 4.0,
-    "original_max_position_embeddings": 1024,
+    "original_max_position_embeddings": 2 * WINDOW,
     "beta_fast": 32.0,
     "beta_slow": 1.0,
     "mscale": 1.0,

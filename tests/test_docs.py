@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,19 @@ def test_every_benchmark_stands_in_the_readme() -> None:
 def test_the_two_commands_are_marked_for_scripts() -> None:
     for name in ("serve", "test"):
         assert re.search(rf"<!-- command: {name} -->\n```sh\n.+\n```", README), name
+
+
+def test_every_architecture_of_mlx_lm_stands_in_the_table() -> None:
+    """`bench/architectures.py --markdown` makes it, from what runs."""
+    section = README.partition("## Architectures")[2].partition("## Measured")[0]
+    table = "".join(line for line in section.splitlines() if line.startswith("|"))
+    (measured,) = re.findall(r"Every model file of mlx-lm ([\d.]*\d)", section)
+    if version("mlx-lm") != measured:
+        pytest.skip(f"the table is of mlx-lm {measured}")
+    package = find_spec("mlx_lm")
+    assert package is not None
+    assert package.submodule_search_locations
+    files = Path(package.submodule_search_locations[0], "models").glob("*.py")
+    models = {f.stem for f in files if re.search(r"^class Model\(|^Model = ", f.read_text(), re.M)}
+    assert len(models) > 100
+    assert not models - set(re.findall(r"[\w-]+", table))

@@ -179,15 +179,9 @@ class EngineCore:
         return rows
 
     def _plan(self) -> Plan:
-        """The prefill of this step. Where all rows are at their last token, nobody gains by a chunk
-        that the device would begin after it: the prompts that come meanwhile are computed together,
-        and those tokens are not kept waiting for Python to build it."""
-        rows = self.scheduler.running
-        ends = bool(rows or self._submitted) and not any(row.goes_on for row in rows)
-        if ends:
-            return Plan([], [])
         tokens, beginning = self.scheduler.step_prefill, self.scheduler.beginning
-        return self.scheduler.plan(self.pacer.budget(tokens, beginning=beginning))
+        budget = self.pacer.budget(tokens, beginning=beginning)
+        return self.scheduler.plan(budget, unread=self._submitted is not None)
 
     def _pace(self) -> None:
         """Tells the pacer how long it was since the last tokens came, and what was computed."""

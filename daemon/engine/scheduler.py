@@ -47,8 +47,7 @@ class Plan(NamedTuple):
 class Scheduler:
     """Waiting → prefill → running, first come first served.
 
-    Every running row decodes in every step; what the token budget leaves goes to the prompts in
-    the order of their arrival, as far as the step's time allows (`budget`).
+    Every running row decodes in every step; the prompts are computed beside them (`plan`).
     When the caches of running and prefilling sequences would hold more than `max_kv_tokens`, the
     youngest is preempted: it loses its cache and waits again, before all others. The oldest never
     is, so every sequence ends.
@@ -175,9 +174,14 @@ class Scheduler:
         return max(self.step_tokens - len(self.running), LEAST_CHUNK)
 
     @property
+    def _streams(self) -> list[Sequence]:
+        """Rows that want a token after the next one: prefill makes them wait for it."""
+        return [row for row in self.running if row.goes_on]
+
+    @property
     def beginning(self) -> bool:
-        """Whether all streams that go on have just begun."""
-        return all(row.num_sampled < JUST_BEGUN for row in self.running if row.goes_on)
+        """Whether all streams have just begun."""
+        return all(row.num_sampled < JUST_BEGUN for row in self._streams)
 
     def admit(self) -> None:
         """Those that wait become prefilling, as many as may run."""
@@ -210,17 +214,25 @@ class Scheduler:
             if other is not sequence and other.adapter == sequence.adapter
         ]
 
-    def plan(self, budget: Budget) -> Plan:
-        """Admits what fits and hands out the step's prefill; without rows that go on nobody is
-        kept waiting, and `step_prefill` alone bounds it."""
-        self.admit()
+    def plan(self, budget: Budget, *, unread: bool) -> Plan:
+        """The prefill of the next step, of prompts in the order of their arrival. `unread`: tokens
+        that were sampled before are still being computed.
+
+            streams                        as much as the budget grants: they wait for it
+            last tokens, sampled or to be  nothing: the device would begin it after them, and they
+                                           would wait for Python to build it. The prompts that come
+                                           meanwhile are computed together
+            nobody                         as many tokens as a step may carry
+        """
+        streams = self._streams
+        if not streams and (self.running or unread):
+            return Plan([], [])
         leading = [
             sequence for sequence in self.prefilling if not (sequence.follows or waits(sequence))
         ]
         missing = [(s.prefill_tokens, s.num_prefilled) for s in leading]
         known = [s.cached_tokens for s in leading]
-        delays = any(row.goes_on for row in self.running)
-        granted = budget.grants(missing, known) if delays else self._all_at_once(missing)
+        granted = budget.grants(missing, known) if streams else self._all_at_once(missing)
         tokens = dict(zip(map(id, leading), granted, strict=True))
         chunks: list[Chunk] = []
         joining: list[Sequence] = []

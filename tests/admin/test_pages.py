@@ -6,6 +6,7 @@ import csv
 import html
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -169,6 +170,30 @@ def test_why_a_model_cannot_be_loaded_stands_in_its_row(http: httpx.Client) -> N
     assert '<span class="state failed">failed</span>' in page
     assert "does not exist" in page
     assert "Try again" in page
+
+
+def test_what_an_architecture_cannot_do_stands_on_its_page_and_once_in_the_log(
+    http: httpx.Client,
+    front: LiveDaemon,
+    admin_config: str,
+    tiny_model: Callable[..., Path],
+) -> None:
+    front.edit_config(f"{admin_config}  odd: {{path: {tiny_model('llama4')}}}\n")
+    front.wait_until(lambda: len(front.status()["models"]) == 3)
+    for _ in range(2):
+        http.post("/admin/models/odd/load")
+        front.wait_until(lambda: state(front, "odd") == "ready", 60)
+        page = http.get("/admin/models/odd").text
+        assert "no: requests run one at a time" in page
+        assert '<p class="aside">the cache of this architecture cannot be batched' in page
+        http.post("/admin/models/odd/unload")
+        front.wait_until(lambda: state(front, "odd") == "stopped")
+    log = (front.home / "logs" / "fastmlx.log").read_text().splitlines()
+    said = [line for line in log if "architecture cannot be batched" in line]
+    assert len(said) == 1
+    assert '"odd"' in said[0]
+    front.edit_config(admin_config)
+    front.wait_until(lambda: len(front.status()["models"]) == 2)
 
 
 def test_a_broken_edit_is_on_every_page_until_it_is_mended(

@@ -2,12 +2,13 @@
 
 Some of mlx-lm's architectures answer wrongly, or not at all, when rows of different lengths decode
 together. So the warm-up decodes two rows alone, in one group and in two; where the answers differ
-by more than rounding the runner falls back: groups one after the other, or row by row. A model that
-is loaded again is only made ready: what its last engine found out holds.
+by more than rounding the runner falls back: groups one after the other, or row by row, and the log
+says so. A model that is loaded again is only made ready: what its last engine found out holds.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import mlx.core as mx
@@ -19,6 +20,8 @@ from ..kv.groups import SMALL
 from ..kv.payload import capture, restore, span_of
 from ..kv.ragged import LayerCaches, leaves
 from .text import TextRunner
+
+log = logging.getLogger(__name__)
 
 # Share of the logits' standard deviation by which batching may change them. Rounding of half
 # precision and quantised weights stays well below; the known wrong answers are above 0.25.
@@ -58,11 +61,14 @@ def _found_out(runner: TextRunner) -> Warmed:
     restores = _restores(runner, alone[len(LONGER)])
     batching = _batching(runner, alone, few)
     keeping = None if restores else "nothing of a prompt can be kept for the next one"
+    note = "; ".join(filter(None, (batching, keeping))) or None
+    if note is not None:
+        log.info("%s", note)
     return Warmed(
         vocab_size=vocab_size,
         kv_bytes_per_token=kv_bytes,
         restores=restores,
-        note="; ".join(filter(None, (batching, keeping))) or None,
+        note=note,
         **{name: getattr(runner, name) for name in _FOUND},
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from engines import alone, assert_same, core_at, greedy, run, tokens_of
+from fastmlx.daemon.protocol.grammar import Grammar
 from fastmlx.daemon.protocol.sampling import Sampling
 from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
@@ -184,6 +185,59 @@ def test_a_step_is_submitted_before_the_tokens_of_the_last_one_are_read(
     monkeypatch.setattr(core, "_read", reading)
     run(core, [Generate(i, [5, 6, 7 + i], sampling=greedy(6)) for i in range(3)])
     assert unread == [[2, 2, 2]] * 5 + [[1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("grammar", "order"),
+    [
+        (None, ["decode", "sample", "read", "tell"]),
+        (Grammar("regex", "[a-z]{400}"), ["decode", "read", "masks", "sample", "tell"]),
+    ],
+)
+def test_what_the_device_need_not_wait_for_is_done_while_it_computes(
+    folder: Path, grammar: Grammar | None, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a row has a grammar, its tokens are read and the masks made beside the logits."""
+    core = core_at(folder)
+    done: list[str] = []
+
+    def watch(owner: Any, method: str, name: str) -> None:
+        plain = getattr(owner, method)
+
+        def watched(*arguments: Any) -> Any:
+            done.append(name)
+            return plain(*arguments)
+
+        monkeypatch.setattr(owner, method, watched)
+
+    watch(core._runner, "decode", "decode")
+    watch(core._sampler, "sample", "sample")
+    watch(core._masks, "of", "masks")
+    watch(core, "_read", "read")
+    core.add(Generate(0, prompt(0), greedy(12), grammar=grammar))
+    core.add(Generate(1, prompt(1), greedy(12)))
+    orders: list[list[str]] = []
+    while not core.idle:
+        done.clear()
+        rows = core.scheduler.running
+        both = core._submitted is not None and [row.goes_on for row in rows] == [True] * 2
+        core.step(lambda rows: done.append("tell"))
+        if both:
+            orders.append(list(done))
+    assert len(orders) > 5
+    assert all(found == order for found in orders), orders
+
+
+def test_all_rows_of_a_step_are_told_at_once(folder: Path) -> None:
+    core = core_at(folder)
+    for i in range(3):
+        core.add(Generate(i, prompt(i), greedy(6)))
+    told: list[list[TokenRow]] = []
+    while not core.idle:
+        before = len(told)
+        rows = core.step(told.append)
+        assert told[before:] == ([rows] if rows else [])
+    assert [sorted(row.id for row in rows) for rows in told] == [[0, 1, 2]] * 6
 
 
 def test_prompts_that_come_beside_last_tokens_are_computed_together(folder: Path) -> None:

@@ -46,7 +46,8 @@ def test_the_one_ahead_stops_where_the_two_part() -> None:
     scheduler.add(first)
     scheduler.add(second)
     assert first.marks == [7]
-    plan = scheduler.plan(Budget(tokens=1000))
+    scheduler.admit()
+    plan = scheduler.plan(Budget(tokens=1000), unread=False)
     assert [(c.sequence.id, c.end) for c in plan.prefill] == [(0, 7)]
     scheduler.prefilled(plan.prefill[0])
     assert not waits(second)
@@ -93,7 +94,7 @@ def test_nobody_waits_for_ever_whoever_comes_and_goes(
                 ahead = row.ahead
                 row.num_prefilled = row.shared if ahead.num_prefilled >= row.shared else 0
                 row.ahead = None
-        plan = scheduler.plan(Budget(tokens=6))
+        plan = scheduler.plan(Budget(tokens=6), unread=False)
         for chunk in plan.prefill:
             assert not waits(chunk.sequence)
             scheduler.prefilled(chunk)

@@ -142,10 +142,11 @@ def test_whatever_arrives_memory_is_kept_and_every_sequence_ends(
             if row.status is Status.RUNNING and not row.all_sampled
         ]
         scheduler.reorder(stay)
+        scheduler.admit()
         budget = Budget(
             tokens=scheduler.step_prefill, cost=Cost(0, 1, 0), long_s=20, short_s=60, long_tokens=20
         )
-        plan = scheduler.plan(budget)
+        plan = scheduler.plan(budget, unread=bool(computed))
         held = [*scheduler.running, *scheduler.prefilling]
         assert sum(s.kv_tokens for s in held) <= max_kv_tokens
         read, computed = computed, list(scheduler.running)

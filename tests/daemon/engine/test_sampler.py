@@ -9,6 +9,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from fastmlx.daemon.engine import sampler
+from fastmlx.daemon.engine.logprobs import Logprobs
 from fastmlx.daemon.engine.sampler import Sampler
 from fastmlx.daemon.engine.sequence import Sequence
 from fastmlx.daemon.protocol.sampling import Sampling
@@ -266,7 +268,43 @@ def test_logprobs_are_of_the_raw_distribution() -> None:
     sampled = sampler.sample(mx.array([logits] * 3))
     assert sampled.logprobs is not None
     assert list(sampled.logprob_rows) == [1, 2]
+    assert sampled.logprobs.chosen.shape == (2,), "none are made for the row that did not ask"
     best = int(np.argmax(logits))
     assert np.allclose(np.array(sampled.logprobs.chosen), x[best], atol=1e-5)
     assert sampled.logprobs.top_ids is not None
     assert sampled.logprobs.top_ids[0].tolist() == np.argsort(-x)[:3].tolist()
+
+
+def test_rows_that_ask_for_nothing_pay_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside one that draws, one that wants log probabilities and one with a penalty."""
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def watch(owner: Any, method: str, name: str) -> None:
+        plain = getattr(owner, method)
+
+        def watched(logits: mx.array, *arguments: Any) -> Any:
+            seen[name] = logits.shape
+            return plain(logits, *arguments)
+
+        monkeypatch.setattr(owner, method, watched)
+
+    watch(sampler, "weights_of", "drawn")
+    watch(Logprobs, "of", "logprobs")
+    plain = Sampler(VOCAB)
+    plain.join([row(GREEDY) for _ in range(6)])
+    logits = mx.array([random_logits(seed) for seed in range(6)])
+    assert plain._processor.apply(logits) is logits
+    assert plain.sample(logits).logprobs is None
+    assert not seen
+    plain.keep([0, 1, 2])
+    plain.join(
+        [
+            row(Sampling(temperature=1.0, seed=1, max_tokens=9)),
+            row(Sampling(temperature=0.0, max_tokens=9, top_logprobs=2)),
+            row(Sampling(temperature=0.0, max_tokens=9, frequency_penalty=0.5)),
+        ]
+    )
+    plain.sample(logits)
+    assert seen == {"drawn": (1, VOCAB), "logprobs": (1, VOCAB)}
+    assert plain._processor._penalties is not None
+    assert plain._processor._penalties.counts.shape == (1, VOCAB)

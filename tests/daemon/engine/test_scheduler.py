@@ -8,6 +8,7 @@ from fastmlx.daemon.engine.scheduler import (
     ALONE_STEP_TOKENS,
     JUST_BEGUN,
     LEAST_CHUNK,
+    Plan,
     Scheduler,
 )
 from fastmlx.daemon.engine.sequence import Sequence, Status
@@ -22,52 +23,91 @@ def sequence(number: int, prompt_tokens: int, max_tokens: int = 4) -> Sequence:
     return Sequence(number, [number] * prompt_tokens, [], Sampling(max_tokens=max_tokens))
 
 
-def advance(scheduler: Scheduler, long_tokens: int = 10_000) -> int:
-    """One step as the engine does it, without arrays; returns the prefilled tokens."""
-    for row in scheduler.running:
-        row.num_sampled += 1
-    scheduler.reorder([i for i, row in enumerate(scheduler.running) if not row.all_sampled])
-    # A second buys a token.
-    budget = Budget(
-        tokens=scheduler.step_prefill,
-        cost=Cost(0, 1, 0),
-        long_s=long_tokens,
-        short_s=SHORT,
-        long_tokens=long_tokens,
-    )
-    plan = scheduler.plan(budget)
-    for chunk in plan.prefill:
-        assert chunk.num_tokens > 0
-        scheduler.prefilled(chunk)
-    scheduler.start(plan.joining)
-    return sum(chunk.num_tokens for chunk in plan.prefill)
+class Engine:
+    """Takes a scheduler's steps as the core does, without arrays."""
+
+    def __init__(self, **limits: int) -> None:
+        self.scheduler = Scheduler(**limits)
+        self._unread = False  # rows were decoded in the step before
+        self._paused = 0  # steps in which prompts waited for last tokens
+
+    @property
+    def rows(self) -> list[int]:
+        return [row.id for row in self.scheduler.running]
+
+    def step(self, long_tokens: int = 10_000) -> int:
+        """Returns how many tokens of prompts it computed."""
+        scheduler = self.scheduler
+        stay = [i for i, row in enumerate(scheduler.running) if not row.all_sampled]
+        scheduler.reorder(stay)
+        scheduler.admit()
+        # A second buys a token.
+        budget = Budget(
+            tokens=scheduler.step_prefill,
+            cost=Cost(0, 1, 0),
+            long_s=long_tokens,
+            short_s=SHORT,
+            long_tokens=long_tokens,
+        )
+        plan = scheduler.plan(budget, unread=self._unread)
+        prefilled = sum(chunk.num_tokens for chunk in plan.prefill)
+        self._check(plan, prefilled)
+        self._unread = bool(scheduler.running)
+        for row in scheduler.running:
+            row.num_sampled += 1
+        for chunk in plan.prefill:
+            assert chunk.num_tokens > 0
+            scheduler.prefilled(chunk)
+        scheduler.start(plan.joining)
+        scheduler.check()
+        return prefilled
+
+    def _check(self, plan: Plan, prefilled: int) -> None:
+        """The three cases of `Scheduler.plan`."""
+        scheduler = self.scheduler
+        self._paused += bool(scheduler.prefilling)
+        if any(row.num_sampled + 1 < row.sampling.max_tokens for row in scheduler.running):
+            assert prefilled <= max(scheduler.step_tokens, LEAST_CHUNK)
+            self._paused = 0
+        elif scheduler.running or self._unread:
+            assert plan == Plan([], [])
+        else:
+            each = [s for s in scheduler.prefilling if not s.follows]
+            missing = sum(s.prefill_tokens - s.num_prefilled for s in each)
+            assert prefilled == min(missing, max(scheduler.step_tokens, ALONE_STEP_TOKENS))
+            self._paused = 0
+        assert self._paused <= 2, "last tokens keep prompts waiting for more than they take"
 
 
 def test_running_rows_leave_room_for_a_chunk_of_the_waiting_prompt() -> None:
-    scheduler = Scheduler(max_concurrent=8, step_tokens=100)
-    scheduler.add(sequence(1, prompt_tokens=2, max_tokens=100))
-    advance(scheduler)
-    scheduler.add(sequence(2, prompt_tokens=1000))
-    assert advance(scheduler) == 99
-    assert [row.id for row in scheduler.running] == [1]
+    engine = Engine(max_concurrent=8, step_tokens=100)
+    engine.scheduler.add(sequence(1, prompt_tokens=2, max_tokens=100))
+    engine.step()
+    engine.scheduler.add(sequence(2, prompt_tokens=1000))
+    assert engine.step() == 99
+    assert engine.rows == [1]
     for _ in range(11):
-        advance(scheduler)
-    assert [row.id for row in scheduler.running] == [1, 2]
+        engine.step()
+    assert engine.rows == [1, 2]
 
 
 def test_with_nobody_decoding_a_prompt_is_prefilled_in_large_chunks() -> None:
-    scheduler = Scheduler(max_concurrent=8, step_tokens=100)
-    scheduler.add(sequence(1, prompt_tokens=5000))
-    assert advance(scheduler) == ALONE_STEP_TOKENS
+    engine = Engine(max_concurrent=8, step_tokens=100)
+    engine.scheduler.add(sequence(1, prompt_tokens=5000))
+    assert engine.step() == ALONE_STEP_TOKENS
 
 
-def test_rows_at_their_last_token_keep_no_prompt_waiting() -> None:
-    for max_tokens, granted in ((3, 50), (2, 600)):
-        scheduler = Scheduler(max_concurrent=8, step_tokens=1000)
-        scheduler.add(sequence(1, prompt_tokens=2, max_tokens=max_tokens))
-        advance(scheduler)
-        scheduler.add(sequence(2, prompt_tokens=601))
-        assert advance(scheduler, long_tokens=50) == granted
+def test_prompts_that_come_beside_last_tokens_wait_for_them_and_are_computed_together() -> None:
+    engine = Engine(max_concurrent=8, step_tokens=1000)
+    engine.scheduler.add(sequence(1, prompt_tokens=2, max_tokens=2))
+    engine.step()
+    engine.scheduler.add(sequence(2, prompt_tokens=601))
+    assert engine.step(long_tokens=50) == 50  # another token is wanted after the next one
+    assert engine.step() == 0  # the last one begins to be computed
+    engine.scheduler.add(sequence(3, prompt_tokens=301))
+    assert engine.step() == 0  # it is read
+    assert engine.step() == 550 + 300
+    assert engine.rows == [2, 3]
 
 
 def test_a_stream_begins_with_its_first_tokens() -> None:
@@ -84,30 +124,30 @@ def test_a_stream_begins_with_its_first_tokens() -> None:
 
 
 def test_prefill_goes_on_however_many_rows_decode() -> None:
-    scheduler = Scheduler(max_concurrent=300, step_tokens=16)
+    engine = Engine(max_concurrent=300, step_tokens=16)
     for number in range(200):
-        scheduler.add(sequence(number, prompt_tokens=1, max_tokens=50))
-    advance(scheduler)
-    scheduler.add(sequence(999, prompt_tokens=1000))
-    assert advance(scheduler) == LEAST_CHUNK
+        engine.scheduler.add(sequence(number, prompt_tokens=1, max_tokens=50))
+    engine.step()
+    engine.scheduler.add(sequence(999, prompt_tokens=1000))
+    assert engine.step() == LEAST_CHUNK
 
 
 def test_a_prompt_of_one_token_needs_no_prefill() -> None:
-    scheduler = Scheduler(max_concurrent=2, step_tokens=16)
-    scheduler.add(sequence(1, prompt_tokens=1))
-    assert advance(scheduler) == 0
-    assert [row.id for row in scheduler.running] == [1]
+    engine = Engine(max_concurrent=2, step_tokens=16)
+    engine.scheduler.add(sequence(1, prompt_tokens=1))
+    assert engine.step() == 0
+    assert engine.rows == [1]
 
 
 def test_a_long_prompt_is_paced_and_lets_short_ones_pass() -> None:
-    scheduler = Scheduler(max_concurrent=8, step_tokens=512)
-    scheduler.add(sequence(1, prompt_tokens=1, max_tokens=100))
-    advance(scheduler)
-    scheduler.add(sequence(2, prompt_tokens=10_000))
-    assert advance(scheduler, long_tokens=30) == 30
-    scheduler.add(sequence(3, prompt_tokens=100))
-    assert advance(scheduler, long_tokens=30) == 30 + 99
-    assert [row.id for row in scheduler.running] == [1, 3]
+    engine = Engine(max_concurrent=8, step_tokens=512)
+    engine.scheduler.add(sequence(1, prompt_tokens=1, max_tokens=100))
+    engine.step()
+    engine.scheduler.add(sequence(2, prompt_tokens=10_000))
+    assert engine.step(long_tokens=30) == 30
+    engine.scheduler.add(sequence(3, prompt_tokens=100))
+    assert engine.step(long_tokens=30) == 30 + 99
+    assert engine.rows == [1, 3]
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,7 +162,8 @@ def test_a_long_prompt_is_paced_and_lets_short_ones_pass() -> None:
 def test_whatever_arrives_all_finish_within_the_budget_and_in_fair_order(
     arrivals: list[tuple[int, int, int, bool]], max_concurrent: int, step_tokens: int
 ) -> None:
-    scheduler = Scheduler(max_concurrent=max_concurrent, step_tokens=step_tokens)
+    engine = Engine(max_concurrent=max_concurrent, step_tokens=step_tokens)
+    scheduler = engine.scheduler
     pending = list(enumerate(arrivals))
     admitted: list[int] = []
     everyone: list[Sequence] = []
@@ -136,11 +177,7 @@ def test_whatever_arrives_all_finish_within_the_budget_and_in_fair_order(
             if aborted:
                 scheduler.drop(member)
                 member.status = Status.FINISHED
-        stay = [row for row in scheduler.running if row.num_sampled + 1 < row.sampling.max_tokens]
-        prefilled = advance(scheduler)
-        if stay:
-            assert prefilled <= max(step_tokens, LEAST_CHUNK)
-        scheduler.check()
+        engine.step()
         for member in everyone:
             if member.status is Status.RUNNING and member.id not in admitted:
                 admitted.append(member.id)
@@ -158,11 +195,11 @@ def test_whatever_arrives_all_finish_within_the_budget_and_in_fair_order(
 
 
 def test_equal_prompts_follow_the_first_and_start_with_it() -> None:
-    scheduler = Scheduler(max_concurrent=8, step_tokens=64)
-    scheduler.add(sequence(7, prompt_tokens=1, max_tokens=100))
-    advance(scheduler)
+    engine = Engine(max_concurrent=8, step_tokens=64)
+    engine.scheduler.add(sequence(7, prompt_tokens=1, max_tokens=100))
+    engine.step()
     for _ in range(3):
-        scheduler.add(sequence(1, prompt_tokens=101))
-    assert advance(scheduler) == 64
-    assert advance(scheduler) == 36
-    assert len(scheduler.running) == 4
+        engine.scheduler.add(sequence(1, prompt_tokens=101))
+    assert engine.step() == 64
+    assert engine.step() == 36
+    assert len(engine.rows) == 4
