@@ -275,17 +275,26 @@ class AttentionLayer:
             buffer[row : row + rows, :, end - columns : end] = new
 
     def keep(self, number: int, rows: list[int]) -> None:
-        """The group's rows become `rows`, in this order.
-
-        One gather: assigning rows of a buffer to other rows of it cannot happen in place while a
-        step that reads it is under way, so that every moved row would copy all of them.
-        """
+        """The group's rows become `rows`, in this order, in its present capacity: one gather."""
         spare = self._forward.groups[number].row_capacity - len(rows)
         index = mx.array(rows + [0] * spare)
         for buffers in (self.keys, self.values):
             buffer = buffers[number]
             if buffer is not None:
                 buffers[number] = buffer[index]
+
+    def copies(self, number: int, rows: list[int]) -> list[mx.array]:
+        """Of these rows of the group's keys and values; none where there are no buffers."""
+        buffers = self.keys[number], self.values[number]
+        return [buffer[mx.array(rows)] for buffer in buffers if buffer is not None]
+
+    def set_rows(self, number: int, rows: list[int], copies: list[mx.array]) -> None:
+        """Puts what `copies` gave into other rows, in place: these are few."""
+        for buffers, copy in zip((self.keys, self.values), copies, strict=False):
+            buffer = buffers[number]
+            assert buffer is not None
+            for i, row in enumerate(rows):
+                buffer[row : row + 1] = copy[i : i + 1]
 
     def relay(self, number: int, first: int, kept: int, before: int = 0) -> None:
         """Lays the group's buffers out anew, in its present capacities: what were the `kept`
@@ -339,10 +348,14 @@ class AttentionLayer:
         columns = slice(first + start, first + end)
         return keys[row : row + 1, :, columns], values[row : row + 1, :, columns]
 
+    def bytes_of(self, number: int) -> int:
+        """Of the group's buffers."""
+        buffers = self.keys[number], self.values[number]
+        return sum(buffer.nbytes for buffer in buffers if buffer is not None)
+
     @property
     def nbytes(self) -> int:
-        buffers = [*self.keys, *self.values]
-        return sum(buffer.nbytes for buffer in buffers if buffer is not None)
+        return sum(map(self.bytes_of, range(len(self.keys))))
 
 
 def _shared_scores(queries: mx.array, keys: mx.array, mask: Any) -> mx.array:

@@ -98,6 +98,13 @@ class Group:
         """Whether so many more make it necessary to lay out the buffers anew (`widen`)."""
         return self.rows + rows > self.row_capacity
 
+    def capacity_for(self, rows: int, *, tight: bool) -> int:
+        """Rows of the buffers when so many stay: fewer where a quarter is used; `tight`: where any
+        can be given back."""
+        if tight:
+            return min(row_capacity(rows), self.row_capacity)
+        return row_capacity(2 * rows) if 4 * rows <= self.row_capacity else self.row_capacity
+
     def fits(self, *lengths: int) -> bool:
         """Whether rows of these lengths may join: the bound above, and there are columns for them,
         or will be."""

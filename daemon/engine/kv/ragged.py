@@ -1,9 +1,10 @@
 """The KV caches of all rows that decode together, however different their lengths.
 
 Joining copies the row's own cache into a free place of a group, or, where a long row is the first
-of its group, takes its arrays over as they are. Rows that leave together cost their group one copy
-of what stays, or nothing when they were its last ones. Other groups stay as they are; buffers grow
-by doubling rows and by `groups.growth` columns, so what that copies is amortised.
+of its group, takes its arrays over as they are. Into the places of rows that leave come the last
+rows of their group: where much stays they alone are copied, otherwise all of it, which waits for
+nothing. Other groups stay as they are; buffers grow by doubling rows and by `groups.growth`
+columns, and shrink when a quarter is used, so what that copies is amortised.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 from .attention_layer import AttentionLayer
 from .base import Base, TailCache, own_of
 from .forward import Forward, Guest
-from .groups import Group, choose, in_turns, row_capacity
+from .groups import Group, choose, in_turns
 from .pack import Members, Place, together
 from .state_layer import StateLayer
 
 LEAST_ADOPTED = 512  # tokens; copying fewer costs less than columns for somewhat longer rows gain
+# What stays is copied when a row leaves, up to so many bytes: on a device that is soon done, and
+# the next step need not wait for the last one.
+MOST_COPIED = 64 << 20
 
 LayerCaches = list[Any]  # one cache object of mlx-lm a layer, of one row
 
 
 def supports(caches: LayerCaches) -> bool:
     """Whether a batch can hold rows with these caches."""
-    return all(_supported(leaf) for leaf in leaves(caches))
-
-
-def _supported(leaf: Any) -> bool:
-    if type(leaf) is RotatingKVCache:
-        return leaf.keep == 0
-    return type(leaf) in (KVCache, ArraysCache)
+    return all(
+        type(leaf) in (KVCache, ArraysCache) or (type(leaf) is RotatingKVCache and leaf.keep == 0)
+        for leaf in leaves(caches)
+    )
 
 
 def leaves(caches: LayerCaches) -> list[Any]:
@@ -218,26 +219,41 @@ class RaggedBatch:
         first = 0
         for number, (kept, size) in enumerate(zip(ids, sizes, strict=True)):
             places = [row - first for row in kept]
-            group = self.groups[number]
-            least = row_capacity(len(kept))
-            shrinks = tight and len(kept) < size and least < group.row_capacity
-            if places != list(range(len(kept))) or (shrinks and kept):
-                if shrinks:
-                    group.row_capacity = least
-                elif 4 * len(kept) <= group.row_capacity:
-                    group.row_capacity = row_capacity(2 * len(kept))
-                for layer in self._attention:
-                    layer.keep(number, places)
             first += size
+            group = self.groups[number]
+            capacity = group.capacity_for(len(kept), tight=tight and len(kept) < size)
+            shrinks = tight and kept and capacity < group.row_capacity
+            if places == list(range(len(kept))) and not shrinks:
+                continue
+            if capacity == group.row_capacity and self.bytes_of(number) > MOST_COPIED:
+                self._fill(number, places)
+                continue
+            group.row_capacity = capacity
+            for layer in self._attention:
+                layer.keep(number, places)
 
-    def extract(self, row: int, empty: LayerCaches) -> LayerCaches:
-        """A copy of the row's caches, filled into empty ones of mlx-lm's."""
+    def _fill(self, number: int, places: list[int]) -> None:
+        """Rows take the places that others have left. What the step before still reads MLX copies
+        as a whole before it writes to it: so this waits for that step."""
+        moves = [(place, row) for place, row in enumerate(places) if place != row]
+        copies = [layer.copies(number, [row for _, row in moves]) for layer in self._attention]
+        mx.eval(copies)
+        for layer, rows in zip(self._attention, copies, strict=True):
+            layer.set_rows(number, [place for place, _ in moves], rows)
+
+    def bytes_of(self, number: int) -> int:
+        """Of a group's buffers."""
+        return sum(layer.bytes_of(number) for layer in self._attention)
+
+    def extract(self, row: int, empty: LayerCaches, *, states: bool = False) -> LayerCaches:
+        """A copy of the row's caches, filled into empty ones of mlx-lm's; `states`: of those alone
+        that cannot be cut."""
         number, place = self._place(row)
         for layer, leaf in zip(self._leaves, leaves(empty), strict=True):
-            if isinstance(layer, AttentionLayer):
-                layer.extract(number, place, leaf)
-            else:
+            if isinstance(layer, StateLayer):
                 layer.extract_row(row, leaf)
+            elif not states or layer.window is not None:
+                layer.extract(number, place, leaf)
         return empty
 
     def pairs(self, row: int, start: int, end: int) -> list[tuple[mx.array, mx.array] | None]:
@@ -245,16 +261,6 @@ class RaggedBatch:
         number, place = self._place(row)
         full = [layer for layer in self._attention if layer.window is None]
         return [layer.span(number, place, start, end) for layer in full]
-
-    def extract_states(self, row: int, empty: LayerCaches) -> LayerCaches:
-        """Like `extract`, of the caches that cannot be cut only."""
-        number, place = self._place(row)
-        for layer, leaf in zip(self._leaves, leaves(empty), strict=True):
-            if isinstance(layer, StateLayer):
-                layer.extract_row(row, leaf)
-            elif layer.window is not None:
-                layer.extract(number, place, leaf)
-        return empty
 
     def length(self, row: int) -> int:
         """Tokens in the row's caches."""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from engines import alone, assert_same, model_at
+from fastmlx.daemon.engine.kv import ragged
 from fastmlx.daemon.engine.kv.groups import SMALL, Group, choose, columns_for
+from fastmlx.daemon.engine.runners.text import TextRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,3 +137,52 @@ def test_what_buffers_will_take_is_known_before_they_are_made(lengths: list[int]
     columns = sum(group.row_capacity * group.spans[None].capacity for group in groups)
     assert columns <= columns_for(lengths)
     assert columns_for(lengths) >= sum(lengths)
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gemma3_text"])
+def test_who_comes_and_goes_leaves_the_others_where_they_are(
+    arch: str, tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is much: no buffer is copied, and the answers are those of each alone."""
+    monkeypatch.setattr(ragged, "MOST_COPIED", 0)
+    folder = tiny_model(arch)
+    runner = TextRunner(model_at(folder))
+    asked = [[(7 * i + j) % 900 + 10 for j in range(90 + i)] for i in range(7)]
+    names = [0, 1, 2, 3, 4, 5]
+
+    def cached(name: int) -> tuple[list[Any], int]:
+        caches = runner.new_cache()
+        runner.prefill(caches, asked[name][:-1])
+        return caches, len(asked[name]) - 1
+
+    def lie_at() -> list[int]:
+        assert runner._batch is not None
+        mx.eval([layer.keys for layer in runner._batch._attention])
+        (group,) = runner._batch.groups
+        assert group.row_capacity == 8
+        keys = [np.asarray(layer.keys[0]) for layer in runner._batch._attention]
+        return [each.__array_interface__["data"][0] for each in keys]
+
+    def decode() -> None:
+        tokens = runner.decode(mx.array([asked[name][-1] for name in names])).argmax(-1)
+        for name, token in zip(names, tokens.tolist(), strict=True):  # type: ignore[arg-type]
+            asked[name].append(token)
+
+    order = runner.join([cached(name) for name in names])
+    names = [names[i] for i in order]
+    decode()
+    places = lie_at()
+    for gone, comes in ((0, 6), (3, None), (1, None)):
+        if comes is not None:
+            names = [[*names, comes][i] for i in runner.join([cached(comes)])]
+        decode()
+        names = [names[i] for i in runner.leave([names.index(gone)])]
+        decode()
+        assert lie_at() == places
+    names = [names[i] for i in runner.leave([0, 1, 2])]
+    decode()
+    assert runner._batch is not None, "the last one is no copy, either"
+    for name in range(7):
+        prompt = asked[name][: 90 + name]
+        got = asked[name][90 + name :]
+        assert_same(got, *alone(folder, prompt, len(got)))

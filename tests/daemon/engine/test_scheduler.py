@@ -26,8 +26,8 @@ def sequence(number: int, prompt_tokens: int, max_tokens: int = 4) -> Sequence:
 class Engine:
     """Takes a scheduler's steps as the core does, without arrays."""
 
-    def __init__(self, **limits: int) -> None:
-        self.scheduler = Scheduler(**limits)
+    def __init__(self, max_concurrent: int, step_tokens: int) -> None:
+        self.scheduler = Scheduler(max_concurrent=max_concurrent, step_tokens=step_tokens)
         self._unread = False  # rows were decoded in the step before
         self._paused = 0  # steps in which prompts waited for last tokens
 

@@ -24,7 +24,7 @@ from engines import TIE, tokens_of
 from fastmlx.daemon.engine import loader, reuse
 from fastmlx.daemon.engine.core import EngineCore
 from fastmlx.daemon.engine.grammar import GrammarCompiler
-from fastmlx.daemon.engine.kv import bases, prefix_cache
+from fastmlx.daemon.engine.kv import bases, prefix_cache, ragged
 from fastmlx.daemon.engine.kv.cold.store import ColdStore
 from fastmlx.daemon.engine.kv.cold_tier import ColdTier
 from fastmlx.daemon.engine.kv.payload import has_spans
@@ -353,6 +353,7 @@ def test_whatever_happens_together_everybody_is_answered_as_if_alone(
     for module in (bases, reuse):
         monkeypatch.setattr(module, "LEAST_BASE", LEAST_BASE)
     monkeypatch.setattr(reuse, "LEAST_FETCHED", BLOCK)
+    monkeypatch.setattr(ragged, "MOST_COPIED", 0)
     model = with_adapters(arch)
     plain = model.core(max_concurrent=1, step_tokens=512)
     for seed in seeds():
