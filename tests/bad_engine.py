@@ -27,7 +27,7 @@ CRASH, HANG, GARBAGE, REJECT, REJECT_BAD, CRASH_IN_PAIRS, FREEZE, HUNGRY = range
 
 
 class Behaviour(msgspec.Struct):
-    load: str = "ready"  # crash, exit, fail, hang, garbage
+    load: str = "ready"  # crash, exit, fail, starve, hang, garbage
     load_s: float = 0.0
     fine_after: int = 0  # this many starts misbehave, later ones are fine; 0: none is
     step_s: float = 0.002
@@ -98,6 +98,9 @@ class Engine:
         elif load == "fail":
             self.send(wire.LoadFailed("the architecture 'weird' is not known"))
             time.sleep(30)  # and does not exit, either
+        elif load == "starve":
+            self.send(wire.LoadFailed("[malloc] Unable to allocate 8000000000 bytes."))
+            sys.exit(1)
         elif load == "hang":
             time.sleep(60)
         elif load == "garbage":

@@ -77,6 +77,11 @@ class House:
         path = self.folder(name) / "starts.txt"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
+    def told(self, name: str, file: str = "limits.txt") -> list[int]:
+        """What the engines of this model were told of memory or, in hot.txt, of the hot tier."""
+        path = self.folder(name) / file
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     async def declare(
         self,
         name: str,

@@ -7,6 +7,7 @@ import signal
 from typing import NamedTuple
 
 from .child import Child
+from .printed import KEPT_LINES
 
 
 class Death(NamedTuple):
@@ -28,6 +29,19 @@ _NO_MEMORY = re.compile(
 def lacks_memory(printed: str) -> bool:
     """Whether what an engine printed says that it got no more memory."""
     return _NO_MEMORY.search(printed) is not None
+
+
+def ended(
+    child: Child, status: int | None, ready_s: float, *, silent: str | None, refused: str | None
+) -> Death | None:
+    """How a child ended uncalled: `silent` is why it was, `refused` why it could not load the model.
+    That is no death, and final, unless it was for memory, of which there may be more, or less need,
+    the next time."""
+    if refused is not None and not lacks_memory(refused):
+        return None
+    why = silent or (f"could not load the model: {refused}" if refused else reason(child, status))
+    lacked_memory = refused is not None or lacks_memory(child.tail(KEPT_LINES))
+    return Death(why, child.tail(), ready_s, lacked_memory)
 
 
 def reason(child: Child, status: int | None) -> str:

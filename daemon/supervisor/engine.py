@@ -20,14 +20,13 @@ from ..logs.context import nobody_s, whose
 from ..protocol import wire
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
 from .child import Child, Timing
-from .death import Death, account, lacks_memory, reason
+from .death import Death, account, ended
 from .fair import Turn
 from .generation import Generation
 from .jobs import Job, Jobs
 from .patience import Patience
-from .printed import KEPT_LINES
 from .rate import Rate
-from .recovery import Deaths, Recovery, Vigil, Watch, with_less_memory
+from .recovery import Deaths, Recovery, Vigil, Watch, halved, with_less_memory
 from .single import Single
 from .status import LoadProgress, State
 
@@ -69,6 +68,7 @@ class EngineProcess:
         self._child: Child | None = None
         self._stop = asyncio.Event()
         self._load_error: str | None = None
+        self._halved = 0  # how often, for lack of memory, what it may use
         self._ready_at = 0.0
         self._heard = False  # anything from the child, since last looked at
         self._ids = itertools.count(1)
@@ -104,6 +104,7 @@ class EngineProcess:
         """stopped or failed → starting. `load` is used for every restart, too."""
         assert self._task is None, self.state
         self._stop.clear()
+        self._halved = 0
         self.error = None
         self._become(State.STARTING)
         self._task = asyncio.create_task(
@@ -160,9 +161,10 @@ class EngineProcess:
         self._patience = patience
 
     def tell(self, message: wire.CacheLimits | wire.MemoryLimit | wire.ClearCache) -> None:
-        """Says something to the engine that is ready now; to another one nothing."""
-        if self.state is State.READY and self._child is not None:
-            self._child.send(message)
+        """Says something to the engine that is ready now; to another one nothing. One that ran out
+        of memory is told less than it is here."""
+        if self.state is State.READY and self._child is not None and self.ready is not None:
+            self._child.send(halved(message, self._halved, self.ready.memory_bytes))
 
     # ---- the task that owns the child
 
@@ -180,6 +182,7 @@ class EngineProcess:
                 self._settle(death)
                 if death.lacked_memory:
                     load = with_less_memory(load)
+                    self._halved += 1
                     logger.warning(
                         "%s ran out of memory and starts again with half the sequences (%d), "
                         "cache and step",
@@ -223,10 +226,12 @@ class EngineProcess:
                 ready_s = max(1e-6, time.monotonic() - self._ready_at)
         self._child = None
         self.ready = self.loading = self.stats = None
-        if self._stop.is_set() or self._load_error is not None:
+        if self._stop.is_set():
             return None
-        no_memory = lacks_memory(child.tail(KEPT_LINES))
-        return Death(silent or reason(child, status), child.tail(), ready_s, no_memory)
+        death = ended(child, status, ready_s, silent=silent, refused=self._load_error)
+        if death is not None:
+            self._load_error = None
+        return death
 
     async def _wait_for_end(self, child: Child) -> str | None:
         """Until the child ended or `stop()`; a reason when it has to be ended for its silence."""

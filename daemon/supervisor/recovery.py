@@ -34,6 +34,21 @@ def with_less_memory(load: wire.Load) -> wire.Load:
     )
 
 
+def halved(
+    message: wire.CacheLimits | wire.MemoryLimit | wire.ClearCache, times: int, weights_bytes: int
+) -> wire.CacheLimits | wire.MemoryLimit | wire.ClearCache:
+    """What an engine that ran out of memory so many times is told of its share: it starts with less,
+    and would else have as much again as soon as it is ready. Weights stay whole."""
+    match message:
+        case wire.CacheLimits(hot_bytes=hot) if hot:
+            # Not 0, with which nobody wants the tier.
+            return msgspec.structs.replace(message, hot_bytes=max(1, hot >> times))
+        case wire.MemoryLimit(num_bytes=limit):
+            beside = max(0, limit - weights_bytes)
+            return wire.MemoryLimit(limit - beside + (beside >> times))
+    return message
+
+
 class Deaths:
     """Counts the deaths of one engine since it was last known to be well."""
 

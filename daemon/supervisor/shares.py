@@ -99,6 +99,6 @@ class MemoryShares:
         stats = model.engine.stats
         if stats is None or stats.limit_bytes is None:  # believed to do at once what it is told
             told.most_bytes = min(told.limit_bytes, wanted)
-        elif stats.limit_bytes == told.limit_bytes:
+        elif stats.limit_bytes <= told.limit_bytes:  # less: it ran out of memory with as much
             told.most_bytes = told.limit_bytes
         return told

@@ -13,11 +13,12 @@ import pytest
 from bad_engine import CRASH, FREEZE, HUNGRY, expected
 from fastmlx.config.load import load
 from fastmlx.daemon.protocol import wire
-from fastmlx.daemon.protocol.errors import EngineDied
+from fastmlx.daemon.protocol.errors import EngineDied, ModelFailed
 from fastmlx.daemon.reconcile import recovery
+from fastmlx.daemon.supervisor.cache import CachePlan
 from fastmlx.daemon.supervisor.recovery import Recovery, Watch, with_less_memory
 from fastmlx.daemon.supervisor.status import State
-from houses import RECOVERY, House, start, tokens_of
+from houses import MIB, RECOVERY, House, start, tokens_of
 from msgspec.structs import replace
 
 
@@ -62,14 +63,30 @@ async def test_an_idle_engine_may_be_silent_for_ever(make_house: Callable[..., H
 
 
 async def test_without_memory_an_engine_starts_again_with_half_of_everything(house: House):
+    house.supervisor.set_memory_limit(1000 * MIB)
+    house.supervisor.cache.set(CachePlan(800, 0, None, house.home.cache))
     await house.declare("a", max_concurrent=32)
+    await house.supervisor.load("a")
+    await house.until(lambda: house.told("a")[-1:] == [1000 * MIB])
     assert await house.ask("a", [HUNGRY, 16], 20) == expected([HUNGRY, 16], 20)
     assert house.status("a").restarts == 1
+    # Nor is it given what it had before; its weights, of 1,000 bytes, stay whole.
+    await house.until(lambda: house.told("a")[-1:] == [500 * MIB + 500])
+    await house.until(lambda: house.told("a", "hot.txt")[-1:] == [400])
     # 16 of the engine that starts again are too many for this one, which leaves a long trace.
     traced = [HUNGRY, 8, 100]
     assert await house.ask("a", traced, 20) == expected(traced, 20)
     with pytest.raises(EngineDied, match="metal::malloc"):
         await house.ask("a", [HUNGRY, 0], 20)
+
+
+async def test_without_memory_to_load_it_a_model_is_tried_again_with_less(house: House):
+    await house.declare("a", max_concurrent=32, behaviour={"load": "starve", "fine_after": 1})
+    assert await house.ask("a", [HUNGRY, 16], 20) == expected([HUNGRY, 16], 20)
+    assert house.status("a").restarts == 1
+    await house.declare("b", behaviour={"load": "starve"})
+    with pytest.raises(ModelFailed, match=r"3 times before.*could not load.*Unable to allocate"):
+        await house.ask("b", [1], 1)
 
 
 async def test_a_request_may_be_given_more_attempts_while_the_daemon_runs(house: House):

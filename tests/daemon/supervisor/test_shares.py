@@ -61,11 +61,6 @@ def test_nobody_grows_into_what_another_still_holds(
     assert within(100, allowed, held) == told
 
 
-def told(house: House, name: str, file: str = "limits.txt") -> list[int]:
-    path = house.folder(name) / file
-    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 async def test_engines_are_told_what_they_may_use_when_others_come_and_go(
     make_house: Callable[..., House],
 ):
@@ -73,13 +68,13 @@ async def test_engines_are_told_what_they_may_use_when_others_come_and_go(
     for name in ("a", "b"):
         await house.declare(name, behaviour={"memory_bytes": 100 * MIB})
     await house.supervisor.load("a")
-    await house.until(lambda: told(house, "a")[-1:] == [1000 * MIB])
+    await house.until(lambda: house.told("a")[-1:] == [1000 * MIB])
     await house.supervisor.load("b")
-    await house.until(lambda: told(house, "a")[-1:] == [500 * MIB] == told(house, "b")[-1:])
+    await house.until(lambda: house.told("a")[-1:] == [500 * MIB] == house.told("b")[-1:])
     house.supervisor.set_memory_limit(600 * MIB)
-    await house.until(lambda: told(house, "b")[-1:] == [300 * MIB])
+    await house.until(lambda: house.told("b")[-1:] == [300 * MIB])
     await house.supervisor.unload("b")
-    await house.until(lambda: told(house, "a")[-1:] == [600 * MIB])
+    await house.until(lambda: house.told("a")[-1:] == [600 * MIB])
 
 
 async def test_an_idle_model_goes_for_one_that_is_short_of_memory(
@@ -110,15 +105,15 @@ async def test_caches_and_then_idle_models_give_way_to_other_programs(
     for name in ("first", "second", "pinned", "busy"):
         await house.declare(name, pinned=name == "pinned")
         await house.supervisor.load(name)
-    await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [200])
+    await house.until(lambda: house.told("busy", "hot.txt")[-1:] == [200])
     pressure = Level.WARNING
-    await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [100])
+    await house.until(lambda: house.told("busy", "hot.txt")[-1:] == [100])
     pressure = Level.NORMAL
-    await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [200])
+    await house.until(lambda: house.told("busy", "hot.txt")[-1:] == [200])
     async with house.supervisor.lease("busy") as lease:
         stream = start(lease, [1], 50)
         pressure = Level.CRITICAL
-        await house.until(lambda: told(house, "busy", "hot.txt")[-1:] == [1])
+        await house.until(lambda: house.told("busy", "hot.txt")[-1:] == [1])
         for name in ("first", "second"):
             await house.until(lambda name=name: house.status(name).state is State.STOPPED)
         assert len(await tokens_of(stream)) == 50
