@@ -18,7 +18,7 @@ from typing import Any
 
 from ..protocol.errors import BadRequest
 from .anthropic_mcp import read_use
-from .anthropic_signature import carried
+from .anthropic_signature import Carried
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def read_messages(system: Any, messages: list[dict[str, Any]]) -> list[Message]:
     if system:
         made.append({"role": "system", "content": _parts(system, "system")})
     names: dict[str, str] = {}  # tool_use id → the tool's name
+    carried = Carried()
     for number, message in enumerate(messages):
         where = f"messages.{number}"
         role = message.get("role")
@@ -41,7 +42,7 @@ def read_messages(system: Any, messages: list[dict[str, Any]]) -> list[Message]:
             raise _bad(f"{where}.role", "a string is required")
         content = message.get("content")
         if role == "assistant":
-            made += _assistant(content, f"{where}.content", names)
+            made += _assistant(content, f"{where}.content", names, carried)
         else:
             made += _turn(role, content, f"{where}.content", names)
     return made
@@ -80,10 +81,10 @@ def _turn(role: str, content: Any, where: str, names: dict[str, str]) -> list[Me
     return made or [{"role": role, "content": ""}]
 
 
-def _assistant(content: Any, where: str, names: dict[str, str]) -> list[Message]:
+def _assistant(content: Any, where: str, names: dict[str, str], carried: Carried) -> list[Message]:
     """One message; more where the daemon ran tools meanwhile, whose results stand between."""
     made: list[Message] = []
-    turn = _AssistantTurn()
+    turn = _AssistantTurn(carried)
     results: list[Message] = []
     for number, block in enumerate(_blocks(content, where)):
         place = f"{where}.{number}"
@@ -92,13 +93,14 @@ def _assistant(content: Any, where: str, names: dict[str, str]) -> list[Message]
             continue
         if results:
             made += [turn.message(), *results]
-            turn, results = _AssistantTurn(), []
+            turn, results = _AssistantTurn(carried), []
         turn.take(block, place, names)
     return [*made, turn.message(), *results]
 
 
 class _AssistantTurn:
-    def __init__(self) -> None:
+    def __init__(self, carried: Carried) -> None:
+        self._carried = carried
         self._texts: list[dict[str, Any]] = []
         self._thoughts: list[str] = []
         self._calls: list[dict[str, Any]] = []
@@ -107,7 +109,7 @@ class _AssistantTurn:
         match block["type"]:
             case "thinking":
                 signature = block.get("signature")
-                hidden = carried(signature) if isinstance(signature, str) else ""
+                hidden = self._carried.by(signature) if isinstance(signature, str) else ""
                 self._thoughts.append(_string(block, "thinking", where) or hidden)
             case "tool_use":
                 self._calls.append(_tool_use(block, where, names))

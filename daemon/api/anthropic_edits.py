@@ -20,6 +20,7 @@ Message = dict[str, Any]
 PLACEHOLDER = "[cleared to save context]"
 DEFAULT_TRIGGER = 100_000  # tokens of the prompt
 DEFAULT_KEEP = 3  # tool uses
+MAX_EDITS = 16  # for each of which the prompt may be made anew
 
 
 class _Amount(msgspec.Struct):
@@ -58,6 +59,8 @@ def read_edits(context_management: Any) -> list[Edit]:
     BadRequest."""
     where = "context_management.edits"
     edits = context_management.get("edits") if isinstance(context_management, dict) else None
+    if isinstance(edits, list) and len(edits) > MAX_EDITS:
+        raise BadRequest(f"{where}: at most {MAX_EDITS} are accepted.", param=where)
     found: list[Edit] = []
     for number, edit in enumerate(edits if isinstance(edits, list) else ()):
         kind = str(edit.get("type")) if isinstance(edit, dict) else ""

@@ -15,8 +15,11 @@ import base64
 import hashlib
 import zlib
 
+from ..protocol.errors import BadRequest
+
 _BESIDE, _INSIDE = "fmx0.", "fmx1."
 MAX_THINKING = 4 * 1024**2  # bytes that a signature may unfold to
+MAX_TOGETHER = 16 * 1024**2  # and all of a request
 
 
 def sign(thinking: str, *, carry: bool) -> str:
@@ -36,6 +39,25 @@ def carried(signature: str) -> str:
         return zlib.decompressobj().decompress(data, MAX_THINKING).decode("utf-8")
     except (ValueError, zlib.error):
         return ""
+
+
+class Carried:
+    """What the signatures of one request carry: very little may stand for much, and come often."""
+
+    def __init__(self) -> None:
+        self._left = MAX_TOGETHER
+
+    def by(self, signature: str) -> str:
+        """As `carried`. Raises BadRequest when it was too much together."""
+        text = carried(signature)
+        self._left -= len(text)
+        if self._left < 0:
+            raise BadRequest(
+                f"messages: the signatures of thinking carry more than {MAX_TOGETHER:,} "
+                "characters.",
+                param="messages",
+            )
+        return text
 
 
 def _text(data: bytes) -> str:

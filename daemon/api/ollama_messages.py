@@ -18,7 +18,7 @@ from . import openai_messages
 def read_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Checked copies. Raises BadRequest that names the place."""
     made: list[dict[str, Any]] = []
-    open_calls: list[dict[str, Any]] = []  # without a result yet
+    open_calls = _OpenCalls([])
     for place, message in enumerate(messages):
         where = f"messages[{place}]"
         check_images(message.get("images"), f"{where}.images")
@@ -26,7 +26,7 @@ def read_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         message["content"] = message.get("content") or ""
         if calls := message.get("tool_calls"):
             message["tool_calls"] = _calls(calls, place, f"{where}.tool_calls")
-            open_calls = list(message["tool_calls"])
+            open_calls = _OpenCalls(message["tool_calls"])
         if message.get("role") == "tool":
             message = _result(message, open_calls)
         made.append(message)
@@ -53,17 +53,40 @@ def _call(call: Any, name: str, where: str) -> dict[str, Any]:
     return call | {"id": call.get("id") or name, "function": function}
 
 
-def _result(message: dict[str, Any], open_calls: list[dict[str, Any]]) -> dict[str, Any]:
+class _OpenCalls:
+    """The calls of a message that have no result yet, in their order; there may be very many."""
+
+    def __init__(self, calls: list[dict[str, Any]]) -> None:
+        self._open = dict(enumerate(calls))
+        self._by_id: dict[str, list[int]] = {}
+        self._by_name: dict[str, list[int]] = {}
+        for number in reversed(self._open):
+            call = calls[number]
+            self._by_id.setdefault(str(call["id"]), []).append(number)
+            self._by_name.setdefault(str(call["function"].get("name")), []).append(number)
+
+    def take(self, identity: Any, name: Any) -> dict[str, Any] | None:
+        """The first with this id or, without one, of this name, or of any; it is open no more."""
+        if identity:
+            numbers = self._by_id.get(str(identity), [])
+        elif name is not None:
+            numbers = self._by_name.get(str(name), [])
+        else:
+            number = next(iter(self._open), None)
+            return None if number is None else self._open.pop(number)
+        while numbers:
+            if (call := self._open.pop(numbers.pop(), None)) is not None:
+                return call
+        return None
+
+
+def _result(message: dict[str, Any], open_calls: _OpenCalls) -> dict[str, Any]:
     """The message with the id of the call that it answers; that call is taken from the list."""
     name = message.pop("tool_name", None) or message.get("name")
-    identity = message.get("tool_call_id")
-    for call in open_calls:
-        called = call["function"].get("name")
-        if call["id"] == identity if identity else name in (None, called):
-            open_calls.remove(call)
-            message["tool_call_id"] = call["id"]
-            name = name or called
-            break
+    call = open_calls.take(message.get("tool_call_id"), name)
+    if call is not None:
+        message["tool_call_id"] = call["id"]
+        name = name or call["function"].get("name")
     return message | ({"name": name} if name is not None else {})
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..protocol.errors import BadRequest
 from ..protocol.requests import InputPattern
 from .custom_input import custom_input
-from .responses_format import input_pattern
+from .responses_format import check_number, input_pattern
 from .responses_tools import custom_function
 
 
@@ -45,7 +45,10 @@ def patterns_of(tools: Sequence[dict[str, Any]] | None) -> dict[str, InputPatter
     for i, tool in enumerate(tools or ()):
         if tool["type"] == "custom":
             where = f"tools[{i}].custom.format.grammar.definition"
-            pattern = input_pattern(_flat(tool["custom"]).get("format") or {}, where)
+            form = _flat(tool["custom"]).get("format") or {}
+            if form.get("type") == "grammar":
+                check_number(found, where)
+            pattern = input_pattern(form, where)
             if pattern is not None:
                 found[tool["custom"]["name"]] = pattern
     return found

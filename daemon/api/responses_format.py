@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sized
 from typing import Any, NamedTuple
 
 from ..protocol.errors import BadRequest
@@ -18,6 +19,7 @@ from .responses_tools import Choice, Tool, Tools
 
 log = logging.getLogger(__name__)
 
+MAX_PATTERNS = 32
 _ANY_OBJECT = '{"type": "object"}'
 
 
@@ -62,10 +64,19 @@ def input_patterns(tools: Tools) -> dict[str, InputPattern]:
     """Of the custom tools that have a grammar, by the model's names of them. Raises BadRequest."""
     found: dict[str, InputPattern] = {}
     for own, tool in tools.known.items():
-        pattern = input_pattern(tool.format or {}, f"{tool.where}.format.definition")
+        where = f"{tool.where}.format.definition"
+        if (tool.format or {}).get("type") == "grammar":
+            check_number(found, where)
+        pattern = input_pattern(tool.format or {}, where)
         if pattern is not None:
             found[own] = pattern
     return found
+
+
+def check_number(patterns: Sized, where: str) -> None:
+    """To be asked before another one is read, which may take a moment. Raises BadRequest."""
+    if len(patterns) >= MAX_PATTERNS:
+        raise _bad(where, f"is one too many: {MAX_PATTERNS} tools of a request may have a grammar")
 
 
 def input_pattern(form: dict[str, Any], where: str) -> InputPattern | None:

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from ..protocol.errors import BadRequest
-from .responses_seal import Seal
+from .responses_seal import Opener, Seal
 from .responses_tools import Tools
 
 log = logging.getLogger(__name__)
@@ -77,13 +77,13 @@ def _without_nulls(item: Item) -> Item:
     return {key: value for key, value in item.items() if value is not None}
 
 
-def unfolded(items: Iterable[Item], seal: Seal) -> Iterator[Item]:
+def unfolded(items: Iterable[Item], opener: Opener) -> Iterator[Item]:
     """The items, with those of a compaction in its place. Raises BadRequest."""
     for item in items:
         if item["type"] not in ("compaction", "compaction_summary"):
             yield item
             continue
-        inside = seal.open(item.get("encrypted_content"), COMPACTION)
+        inside = opener.open(item.get("encrypted_content"), COMPACTION)
         if inside is None:
             raise BadRequest(
                 "input: a compaction item was not made by this daemon, or has been changed.",
@@ -94,23 +94,30 @@ def unfolded(items: Iterable[Item], seal: Seal) -> Iterator[Item]:
 
 def folded(items: Iterable[Item], seal: Seal) -> str:
     """The `encrypted_content` of a compaction item that stands for these items."""
-    text = msgspec.json.encode(list(unfolded(items, seal))).decode()
+    text = msgspec.json.encode(list(unfolded(items, Opener(seal)))).decode()
     return seal.close(text, COMPACTION)
 
 
 def messages_of(items: Iterable[Item], tools: Tools, seal: Seal) -> list[Message]:
     """Raises BadRequest."""
-    made = _Messages(tools, seal)
-    for item in unfolded(items, seal):
+    opener = Opener(seal)
+    made = _Messages(tools, opener)
+    for item in unfolded(items, opener):
         made.add(item)
+    for message in made.messages:
+        if thoughts := message.get("reasoning_content"):
+            message["reasoning_content"] = "\n\n".join(thoughts)
     return made.messages
 
 
 class _Messages:
-    def __init__(self, tools: Tools, seal: Seal) -> None:
+    """`messages`; thinking is a list of texts, as is content of the assistant: a turn may have very
+    many."""
+
+    def __init__(self, tools: Tools, opener: Opener) -> None:
         self.messages: list[Message] = []
         self._tools = tools
-        self._seal = seal
+        self._opener = opener
         self._round: Message | None = None  # the assistant's, whose calls the daemon ran
         self._names: dict[str, str] = {}  # call_id → the model's name of the tool
 
@@ -140,10 +147,12 @@ class _Messages:
             self.messages.append({"role": role, "content": parts or ""})
             return
         assistant = self._assistant(new=False)
-        assistant["content"] = [*(assistant["content"] or []), *parts] or ""
+        assistant["content"] = assistant["content"] or []
+        assistant["content"] += parts
+        assistant["content"] = assistant["content"] or ""
 
     def _reasoning(self, item: Item) -> None:
-        text = self._seal.open(item.get("encrypted_content"), REASONING)
+        text = self._opener.open(item.get("encrypted_content"), REASONING)
         if text is None:
             parts = [*(item.get("content") or []), *([] if item.get("content") else _summary(item))]
             text = "\n\n".join(part["text"] for part in _parts(parts))
@@ -151,9 +160,7 @@ class _Messages:
             return
         last = self.messages[-1] if self.messages else {}
         begun = bool(last.get("content") or last.get("tool_calls"))
-        assistant = self._assistant(new=begun)
-        before = assistant.get("reasoning_content")
-        assistant["reasoning_content"] = f"{before}\n\n{text}" if before else text
+        self._assistant(new=begun).setdefault("reasoning_content", []).append(text)
 
     def _call(self, item: Item, *, custom: bool) -> None:
         name, identity = item.get("name"), item.get("call_id")

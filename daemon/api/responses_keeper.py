@@ -7,13 +7,14 @@ all turns before it; see `store.responses`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol import caller
 from ..protocol.errors import (
+    BadRequest,
     Conflict,
     Overloaded,
     PreviousResponseNotFound,
@@ -24,7 +25,7 @@ from ..store.fullness import FULL
 from .keeping import Keeping
 from .responses_input import Item, response_of
 from .responses_object import Response
-from .responses_recall import ToolMemory
+from .responses_recall import ToolMemory, to_json
 from .responses_seal import Seal
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from .responses_fields import Asked
 
 log = logging.getLogger(__name__)
+
+MAX_NAMED = 64 * 1024**2  # bytes of items that a request names, instead of sending them
 
 
 class Context(NamedTuple):
@@ -100,26 +103,43 @@ class Keeper(Keeping):
         return [item for turn in turns for item in turn.items()]
 
     async def referred(self, items: list[Item], context: Context) -> list[Item]:
-        """The items, with those that are only named in their places. Raises ResponseNotFound."""
-        if not any(item["type"] == "item_reference" for item in items):
+        """The items, with those that are only named in their places. Raises ResponseNotFound, and
+        BadRequest for too much of them: few words may name much."""
+        named = [str(item.get("id")) for item in items if item["type"] == "item_reference"]
+        if not named:
             return items
+        if len(named) != len(set(named)):
+            raise BadRequest("input: an item is named twice.", param="input")
+        known = await self._items(named, context)
         made: list[Item] = []
         for item in items:
             if item["type"] == "item_reference":
-                made.append(await self._item(str(item.get("id")), context))
-            else:
-                made.append(item)
+                identity = str(item.get("id"))
+                if identity not in known:
+                    raise ResponseNotFound(
+                        f"There is no item '{identity[:100]}' (any more).", param="input"
+                    )
+                item = known[identity]
+            made.append(item)
         return made
 
-    async def _item(self, identity: str, context: Context) -> Item:
-        known = context.items
-        if made_by := response_of(identity):
-            turn = await self._read(stored.turn, made_by, caller.current())
-            known = [*known, *(turn.items() if turn else [])]
-        for item in known:
-            if item.get("id") == identity:
-                return item
-        raise ResponseNotFound(f"There is no item '{identity[:100]}' (any more).", param="input")
+    async def _items(self, named: Collection[str], context: Context) -> dict[str, Item]:
+        wanted, known = set(named), dict[str, Item]()
+        makers = dict.fromkeys(made_by for each in named if (made_by := response_of(each)))
+        size = 0
+        for made_by in (None, *makers):
+            turn = await self._read(stored.turn, made_by, caller.current()) if made_by else None
+            for item in context.items if made_by is None else turn.items() if turn else ():
+                identity = str(item.get("id"))
+                if identity in wanted and identity not in known:
+                    known[identity] = item
+                    size += len(to_json(item))
+            if size > MAX_NAMED:
+                raise BadRequest(
+                    f"input: the items that are only named have more than {MAX_NAMED:,} bytes.",
+                    param="input",
+                )
+        return known
 
     # ---- responses
 

@@ -17,11 +17,13 @@ import msgspec
 from ..protocol.requests import ChatRequest
 
 REMEMBERED = 64  # conversations
+LONGEST_KEY = 1000  # characters
+MAX_BYTES = 1024**2  # of their tools; the most that agents send are a tenth of it
 to_json = msgspec.json.Encoder().encode
 
 
 class _Known(NamedTuple):
-    tools: list[dict[str, Any]]
+    tools: bytes  # JSON
     num_messages: int
     digest: bytes  # of these messages
 
@@ -35,10 +37,16 @@ class ToolMemory:
 
     def note(self, cache_key: str | None, request: ChatRequest) -> None:
         """A request that is about to be carried out."""
-        if not cache_key or not request.tools or request.tool_choice == "none":
+        if not cache_key or len(cache_key) > LONGEST_KEY:
+            return
+        if not request.tools or request.tool_choice == "none":
             return
         key = (request.model, request.meta.key, cache_key)
-        known = _Known(request.tools, len(request.messages), _digest(request.messages))
+        tools = to_json(request.tools)
+        if len(tools) > MAX_BYTES:
+            self._known.pop(key, None)
+            return
+        known = _Known(tools, len(request.messages), _digest(request.messages))
         self._known[key] = known
         self._known.move_to_end(key)
         while len(self._known) > self._limit:
@@ -51,7 +59,8 @@ class ToolMemory:
         known = self._known.get((request.model, request.meta.key, cache_key))
         if known is None or known.digest != _digest(request.messages[: known.num_messages]):
             return request
-        return msgspec.structs.replace(request, tools=known.tools, tool_choice="none")
+        tools = msgspec.json.decode(known.tools)
+        return msgspec.structs.replace(request, tools=tools, tool_choice="none")
 
 
 def _digest(messages: list[dict[str, Any]]) -> bytes:

@@ -120,7 +120,7 @@ class Run:
         """What the MCP servers offer that the client has not been told yet."""
         labels = [server.label for server in self.asked.choice.tools.servers]
         known = {
-            item.get("server_label")
+            str(item.get("server_label"))
             for item in [*self._context.items, *self.asked.items]
             if item["type"] == "mcp_list_tools"
         }

@@ -19,10 +19,12 @@ import secrets
 import zlib
 from pathlib import Path
 
+from ..protocol.errors import BadRequest
+
 _MARK = "fmx2."
 _MAC_BYTES = 16
 _KEY_BYTES = 32
-MAX_TEXT = 64 * 1024**2  # bytes that a sealed text may unfold to
+MAX_TEXT = 64 * 1024**2  # bytes that a sealed text may unfold to, and all of a request together
 
 
 class Seal:
@@ -66,11 +68,31 @@ class Seal:
             data = raw[_MAC_BYTES:]
             if not hmac.compare_digest(raw[:_MAC_BYTES], self._mac(data, purpose)):
                 return None
-            unfolded = zlib.decompressobj().decompress(data, MAX_TEXT)
-            return unfolded.decode("utf-8", "surrogatepass")
+            opening = zlib.decompressobj()
+            unfolded = opening.decompress(data, MAX_TEXT)
+            return unfolded.decode("utf-8", "surrogatepass") if opening.eof else None
         except (ValueError, zlib.error):
             return None
 
     def _mac(self, data: bytes, purpose: str) -> bytes:
         person = purpose.encode("ascii")
         return hashlib.blake2b(data, digest_size=_MAC_BYTES, key=self._key, person=person).digest()
+
+
+class Opener:
+    """Opens the texts of one request: very little may stand for much, and the same come often."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+        self._left = MAX_TEXT
+
+    def open(self, sealed: object, purpose: str) -> str | None:
+        """As `Seal.open`. Raises BadRequest when it was too much together."""
+        text = self._seal.open(sealed, purpose)
+        self._left -= len(text or "")
+        if self._left < 0:
+            raise BadRequest(
+                f"What is encrypted in input unfolds to more than {MAX_TEXT:,} characters.",
+                param="input",
+            )
+        return text

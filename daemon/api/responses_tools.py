@@ -39,15 +39,13 @@ class Tools(NamedTuple):
 
     offered: list[dict[str, Any]]
     known: dict[str, Tool]
-    servers: list[McpServer] = []  # noqa: RUF012 (replaced by read_tools)
+    servers: list[McpServer]
+    names: dict[tuple[str, str | None], str]  # name and namespace → the model's name
 
     def name_of(self, name: str, namespace: str | None = None) -> str:
         """The model's name of a tool that the client names; the same of one that is not offered
         (any more)."""
-        for own, tool in self.known.items():
-            if (tool.name, tool.namespace) == (name, namespace):
-                return own
-        return name
+        return self.names.get((name, namespace), name)
 
 
 class Choice(NamedTuple):
@@ -60,11 +58,11 @@ class Choice(NamedTuple):
 
 def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
     """Raises BadRequest that names the place, as `tools[2].name`."""
-    if tools and len(tools) > MAX_TOOLS:
-        raise _bad("tools", f"has {len(tools)} entries; at most {MAX_TOOLS} are accepted")
-    made = Tools([], {}, [])
+    made = Tools([], {}, [], {})
     plain = {str(tool.get("name")) for tool in tools or () if tool.get("type") != "namespace"}
-    for where, tool, namespace in _flat(tools or []):
+    for number, (where, tool, namespace) in enumerate(_flat(tools or [])):
+        if number == MAX_TOOLS:
+            raise _bad("tools", f"has more than {MAX_TOOLS} entries, those of namespaces included")
         match tool.get("type"):
             case "function":
                 kind, function = "function", _function(tool, where)
@@ -83,6 +81,7 @@ def read_tools(tools: list[dict[str, Any]] | None) -> Tools:
         form = tool.get("format") if kind == "custom" else None
         form = form if isinstance(form, dict) else None
         made.known[own] = Tool(kind, name, namespace, form, where)
+        made.names.setdefault((name, namespace), own)
     return made
 
 
@@ -163,12 +162,13 @@ def read_choice(choice: Any, tools: Tools) -> Choice:
             mode = choice.get("mode", "auto")
             if mode not in ("auto", "required"):
                 raise _bad("tool_choice.mode", "must be auto or required")
-            names = {each.get("name") for each in allowed if isinstance(each, dict)}
-            labels = {each.get("server_label") for each in allowed if isinstance(each, dict)}
+            names, labels = _texts(allowed, "name"), _texts(allowed, "server_label")
+            known = {own: tool for own, tool in tools.known.items() if tool.name in names}
             left = Tools(
                 [each for each in tools.offered if _client_name(each, tools) in names],
-                {own: tool for own, tool in tools.known.items() if tool.name in names},
+                known,
                 [each for each in tools.servers if each.label in labels],
+                {key: own for key, own in tools.names.items() if own in known},
             )
             if mode == "required":
                 return Choice("required", None, _some(left, "tool_choice.tools"))
@@ -181,6 +181,11 @@ def read_choice(choice: Any, tools: Tools) -> Choice:
         case {"type": str(kind)}:
             raise _bad("tool_choice.type", f"'{kind[:100]}' is not available here")
     raise _bad("tool_choice", "must be auto, none, required or name a tool")
+
+
+def _texts(entries: list[Any], key: str) -> set[str]:
+    found = (each.get(key) for each in entries if isinstance(each, dict))
+    return {text for text in found if isinstance(text, str)}
 
 
 def _client_name(offered: dict[str, Any], tools: Tools) -> str:

@@ -16,6 +16,20 @@ from .adapters.folder import AdapterError
 from .adapters.selection import Selection
 
 DEFAULT_CONTEXT = 4096  # tokens; for configs that say nothing
+MAX_CONTEXT = 1 << 31  # some say 1e30 for any length
+
+
+# What comes of models that are not as they should be.
+BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class LoadError(Exception):
@@ -78,7 +92,7 @@ def load(
             "mlx-lm's file for this architecture gave up while it was imported: it may need a "
             "package that is not installed; the log of the engine has what it printed"
         ) from error
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+    except BROKEN as error:
         # mlx-lm and MLX raise all of these for unknown architectures, misshapen or missing weights.
         reason = str(error).strip() or type(error).__name__
         if isinstance(error, KeyError):
@@ -95,6 +109,6 @@ def config_context(config: dict) -> int:
     for section in (config.get("text_config") or {}, config):
         for key in ("max_position_embeddings", "max_seq_len", "n_ctx", "n_positions"):
             value = section.get(key)
-            if isinstance(value, int) and value > 0:
+            if isinstance(value, int) and 0 < value <= MAX_CONTEXT:
                 return value
     return DEFAULT_CONTEXT

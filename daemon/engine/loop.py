@@ -197,7 +197,7 @@ def prepare(
         raise Failed(str(error)) from error
     except OSError as error:
         raise Failed(f"the weights cannot be read again: {error}") from error
-    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
+    except loader.BROKEN as error:
         raise Failed(f"the first step failed: {error or type(error).__name__}") from error
     # Ranks whose parts of the model differ in size would not evict the same prefixes.
     even = lockstep.alike([*sorted(kinds(runner.new_cache())), str(warmed.kv_bytes_per_token)])

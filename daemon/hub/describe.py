@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.errors import ModelFailed
-from .footprint import KVShape, kv_shape, text_config
+from .footprint import MOST, KVShape, kv_shape, text_config
 from .inside import check_config, check_files
 from .weights import read_weights
 
@@ -119,7 +119,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _context(text: Mapping[str, Any]) -> int | None:
     for key in CONTEXT_KEYS:
         value = text.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        # Some say 1e30 for any length.
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST:
             return value
     return None
 

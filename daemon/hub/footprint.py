@@ -16,6 +16,9 @@ RESERVED_TOKENS = 8192  # KV room that a model gets before it has shown what it 
 ACTIVATION_SHARE = 1 / 16  # of the weights: a prefill chunk's activations and MLX's buffers
 ACTIVATION_MIN_BYTES = 32 << 20
 
+MOST = 1 << 31  # that a number of a config may be; none is any larger
+MOST_BYTES = 1 << 48  # more than any machine has
+
 # These architectures of mlx-lm decompress the latent before they cache it.
 EXPANDED_LATENT = frozenset({"deepseek_v2", "minicpm3"})
 FULL = frozenset({"full_attention", "attention", "global_attention", "global"})
@@ -47,7 +50,8 @@ def kv_shape(config: Mapping[str, Any]) -> KVShape:
     layers = _int(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers") or 32
     window = _int(config, "sliding_window", "sliding_window_size", "attention_window_size")
     full, sliding = _layers(config, layers, window)
-    return KVShape(full, sliding, window or 0, _numbers(config) * _bytes_per_number(config))
+    bytes_per_layer = min(MOST_BYTES, _numbers(config) * _bytes_per_number(config))
+    return KVShape(full, sliding, window or 0, bytes_per_layer)
 
 
 def load_bytes(info: ModelInfo, context: int | None, *, processes: int = 1, here: int = 1) -> int:
@@ -58,7 +62,7 @@ def load_bytes(info: ModelInfo, context: int | None, *, processes: int = 1, here
     this machine."""
     tokens = min(context or info.context or RESERVED_TOKENS, RESERVED_TOKENS)
     weights = weights_need_bytes(info.weights_bytes / processes)
-    return int(here * (weights + info.kv.bytes_of(tokens) / processes))
+    return min(MOST_BYTES, int(here * (weights + info.kv.bytes_of(tokens) / processes)))
 
 
 def weights_need_bytes(weights_bytes: float) -> float:
@@ -133,11 +137,12 @@ def _bytes_per_number(config: Mapping[str, Any]) -> int:
 
 
 def _int(config: Mapping[str, Any], *keys: str) -> int | None:
-    """The first of `keys` that is a positive whole number; a list counts with its largest."""
+    """The first of `keys` that is a positive whole number, of a size that it may have; a list
+    counts with its largest."""
     for key in keys:
         value = config.get(key)
         if isinstance(value, list):  # one a layer
             value = max((v for v in value if isinstance(v, int)), default=None)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST:
             return value
     return None

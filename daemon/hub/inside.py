@@ -28,6 +28,9 @@ MAX_BYTES = {
     "model.safetensors.index.json": _LARGE,
 }
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+MAX_PARTS = 10_000
+# num_hidden_layers, n_layer, num_local_experts, num_attention_heads …; a block_size may be large.
+_OF_PARTS = re.compile(r"(num|n)_(\w+_)?(layer|expert|block|head|group|stage)s?(_\w+)?|depth")
 _MODEL_TYPE = re.compile(r"[\w.-]{1,100}")
 
 
@@ -38,7 +41,9 @@ def check_files(folder: Path) -> None:
     # …/models--org--name/snapshots/COMMIT
     home = home.parent.parent if home.parent.name == "snapshots" else home
     seen = 0
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        for name in folders:
+            _check_link(Path(place) / name, home)
         for name in names:
             seen += 1
             if seen > MAX_FILES:
@@ -52,24 +57,41 @@ def check_files(folder: Path) -> None:
                 raise ModelFailed(f"{file} is not a regular file.")
             if (most := MAX_BYTES.get(name)) is not None and found.st_size > most:
                 raise ModelFailed(f"{file} is larger than {most >> 20} MiB.")
-            if file.is_symlink() and not name.endswith(".safetensors"):
-                target = file.resolve()
-                if not target.is_relative_to(home):
-                    raise ModelFailed(
-                        f"{file} links to {target}, which is outside of the model's folder. Put a "
-                        "copy of the file there."
-                    )
+            if not name.endswith(".safetensors"):
+                _check_link(file, home)
+
+
+def _check_link(path: Path, home: Path) -> None:
+    if path.is_symlink() and not (target := path.resolve()).is_relative_to(home):
+        raise ModelFailed(
+            f"{path} links to {target}, which is outside of the model's folder. Put a copy of it "
+            "there."
+        )
 
 
 def check_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises ModelFailed for a model that brings code of its own, which is never run."""
+    """Raises ModelFailed for a model that brings code of its own, which is never run, and for one
+    of so many parts that making them would fill the memory before a weight is read."""
     if config.get("model_file") is not None:
         raise ModelFailed(
             f"{folder} wants to run a program of its own (model_file in its config.json). fastmlx "
             "never runs code that comes with a model."
         )
+    if (absurd := _absurd(config)) is not None:
+        raise ModelFailed(f"{folder / 'config.json'} says {absurd}, which no model has.")
     if not _MODEL_TYPE.fullmatch(str(config["model_type"])):
         raise ModelFailed(f"{folder / 'config.json'} names no model_type that there could be.")
+
+
+def _absurd(config: Mapping[str, Any]) -> str | None:
+    """A number of layers, experts and the like that there cannot be."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            if (found := _absurd(value)) is not None:
+                return found
+        elif isinstance(value, int) and abs(value) > MAX_PARTS and _OF_PARTS.fullmatch(key):
+            return f"that {key[:100]} is more than {MAX_PARTS:,}"
+    return None
 
 
 def no_weights(folder: Path, pattern: str) -> ModelFailed:

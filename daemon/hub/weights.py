@@ -90,7 +90,7 @@ def read_header(path: Path) -> dict[str, _Tensor]:
             for name, raw in entries.items()
             if name != "__metadata__"
         }
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, f"its header is not what safetensors writes ({error})") from error
     end = 0
     for name, tensor in tensors.items():
@@ -133,7 +133,7 @@ def shards(folder: Path) -> list[Path]:
         raise ModelFailed(f"{index} cannot be read: {error.strerror or error}.") from error
     try:
         named = set(msgspec.json.decode(text, type=_Index).weight_map.values())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFailed(f"{index} is damaged: {error}.") from error
     for name in named:
         if Path(name).name != name or name in ("", ".."):

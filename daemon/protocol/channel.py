@@ -22,12 +22,17 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class ChannelError(Exception):
-    """The peer sent bytes that are not a frame of this protocol."""
+    """The peer sent bytes that are not a frame of this protocol, or a message cannot be one."""
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """One frame, ready to be written."""
-    body = _encoder.encode(message)
+    """One frame, ready to be written. Raises ChannelError for one that the peer would not read."""
+    try:
+        body = _encoder.encode(message)
+    except OverflowError as error:
+        raise ChannelError("a number in it is too large") from error
+    if len(body) > MAX_FRAME:
+        raise ChannelError(f"it takes {len(body):,} bytes, of at most {MAX_FRAME:,}")
     return _LENGTH.pack(len(body)) + body
 
 

@@ -34,9 +34,9 @@ def lacks_memory(printed: str) -> bool:
 def ended(
     child: Child, status: int | None, ready_s: float, *, silent: str | None, refused: str | None
 ) -> Death | None:
-    """How a child ended uncalled: `silent` is why it was, `refused` why it could not load the model.
-    That is no death, and final, unless it was for memory, of which there may be more, or less need,
-    the next time."""
+    """How a child ended uncalled: `silent` is why it was, `refused` why it could not load the
+    model. That is no death, and final, unless it was for memory, of which there may be more, or
+    less need, the next time."""
     if refused is not None and not lacks_memory(refused):
         return None
     why = silent or (f"could not load the model: {refused}" if refused else reason(child, status))

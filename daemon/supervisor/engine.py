@@ -18,6 +18,7 @@ import msgspec
 
 from ..logs.context import nobody_s, whose
 from ..protocol import wire
+from ..protocol.channel import ChannelError
 from ..protocol.errors import BadRequest, EngineDied, FastMLXError, ModelFailed, Overloaded
 from .child import Child, Timing
 from .death import Death, account, ended
@@ -112,8 +113,7 @@ class EngineProcess:
         )
 
     async def stop(self) -> None:
-        """Any state but failed → stopped; returns when no process is left. Running generations end
-        with Overloaded: let them finish first."""
+        """Any state but failed → stopped, without a process. What runs ends with Overloaded."""
         if self._task is not None:
             self._stop.set()
             self._become(State.STOPPING)
@@ -132,8 +132,7 @@ class EngineProcess:
             self._become(State.STOPPED)
 
     def generate(self, message: wire.Generate, turn: Turn) -> Generation:
-        """Start a sequence now, or as soon as a restarting engine is ready; the message is given
-        its id here."""
+        """Start a sequence now, or as soon as a restarting engine is ready."""
         generation = Generation(self._signed(message), self._aborted, turn)
         self._accept(generation)
         return generation
@@ -161,8 +160,7 @@ class EngineProcess:
         self._patience = patience
 
     def tell(self, message: wire.CacheLimits | wire.MemoryLimit | wire.ClearCache) -> None:
-        """Says something to the engine that is ready now; to another one nothing. One that ran out
-        of memory is told less than it is here."""
+        """To the engine that is ready now; one that ran out of memory is told less."""
         if self.state is State.READY and self._child is not None and self.ready is not None:
             self._child.send(halved(message, self._halved, self.ready.memory_bytes))
 
@@ -204,8 +202,7 @@ class EngineProcess:
 
     async def _live(self, load: wire.Load) -> Death | None:
         """One life of a child. None: it was stopped, or said LoadFailed."""
-        self._load_error = None
-        self.loading = LoadProgress("starting", 0.0)
+        self._load_error, self.loading = None, LoadProgress("starting", 0.0)
         try:
             child = await Child.spawn(self._command, self._on_message, self._on_line)
         except OSError as error:
@@ -309,8 +306,7 @@ class EngineProcess:
 
     def _become(self, state: State) -> None:
         self.state = state
-        if state is not State.STARTING:
-            self.loading = None
+        self.loading = self.loading if state is State.STARTING else None
         self._on_change()
 
     # ---- what the child says
@@ -397,4 +393,8 @@ class EngineProcess:
         if self.state is not State.READY or self._child is None:
             return
         while (job := self._jobs.next()) is not None:
-            self._child.send(job.message())
+            try:
+                self._child.send(job.message())
+            except ChannelError as error:
+                self._jobs.remove(job.id)
+                job.fail(BadRequest(f"The request cannot be given to {self.name}: {error}."))

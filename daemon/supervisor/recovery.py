@@ -37,8 +37,8 @@ def with_less_memory(load: wire.Load) -> wire.Load:
 def halved(
     message: wire.CacheLimits | wire.MemoryLimit | wire.ClearCache, times: int, weights_bytes: int
 ) -> wire.CacheLimits | wire.MemoryLimit | wire.ClearCache:
-    """What an engine that ran out of memory so many times is told of its share: it starts with less,
-    and would else have as much again as soon as it is ready. Weights stay whole."""
+    """What an engine that ran out of memory so many times is told of its share: it starts with
+    less, and would else have as much again as soon as it is ready. Weights stay whole."""
     match message:
         case wire.CacheLimits(hot_bytes=hot) if hot:
             # Not 0, with which nobody wants the tier.

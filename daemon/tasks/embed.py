@@ -16,6 +16,9 @@ from .task import Task
 from .texts import ModelSide
 
 
+MAX_INPUTS = 10_001  # a query and its documents: their vectors come in one message
+
+
 class Vectors(NamedTuple):
     """One unit vector an input."""
 
@@ -33,6 +36,8 @@ class Embedder(Task):
         self._running.add(books)
         try:
             self._begin(request.meta)
+            if len(request.inputs) > MAX_INPUTS:
+                raise BadRequest(f"There are more than {MAX_INPUTS:,} inputs.", param="input")
             name, spec = find_model(self._config.settings, request.model)
             books.model = name
             side = await self._texts.get(name, spec)

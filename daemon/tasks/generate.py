@@ -174,7 +174,7 @@ class Generator(Task):
         try:
             self._begin(books.meta)
             check(plan.sampling)
-            await self._grammars.check(plan.wishes)
+            await self._grammars.check(plan.wishes, books.turn.owner)
             asked = books.model
             name, spec = find_model(self._config.settings, asked)
             served = asked if spec.adapter_asked(name, asked) is not None else name
@@ -185,11 +185,11 @@ class Generator(Task):
                     f"{name} {NO_TEXT[side.kind]} and generates no text.", param="model"
                 )
             prompts = await plan.made(side)
-            books.divergence = self._note(served, prompts)
             context = side.limit(spec)
             if context is not None:  # the engine may know better, see _start
                 for prompt in prompts:
                     room(len(prompt.tokens), context)
+            books.divergence = self._note(served, prompts)
             lasting = self._supervisor.lease(
                 served, keep_alive_s=plan.keep_alive_s, turn=books.turn
             )

@@ -25,6 +25,7 @@ from .texts import ModelSide
 if TYPE_CHECKING:
     from .embed import Embedder, Vectors
 
+MAX_TOKENS = 8_000_000  # of all pairs of a request
 MANY_PAIRS = 100  # of vectors; a few milliseconds of multiplying
 
 
@@ -121,8 +122,18 @@ def _make(
 ) -> _Asked:
     form = pairs_of(side.architecture, side.text.tokenizer, request.instruction)
     cut = limit if request.truncate else None
-    pairs = [form.pair(query, document, cut) for query, document in texts]
-    for number, pair in enumerate(pairs):
+    pairs: list[Pair] = []
+    total = 0
+    for number, (query, document) in enumerate(texts):
+        pair = form.pair(query, document, cut)
+        pairs.append(pair)
+        total += len(pair.tokens)
+        if total > MAX_TOKENS:
+            raise BadRequest(
+                f"The pairs have more than {MAX_TOKENS:,} tokens together: a query counts with "
+                "each of its documents."
+            )
+        # At once: a query that is far too long would be read for each of the documents.
         if limit is not None and len(pair.tokens) > limit:
             raise ContextTooLong(
                 f"pair {number} has {len(pair.tokens)} tokens, but the model reads at most "

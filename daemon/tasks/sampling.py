@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_TOP_LOGPROBS = 20
 MAX_STOP_TOKENS = 1024
+MAX_STOP_TEXT = 16_384  # characters of all stop strings: of each becomes an object that stays
 MAX_LOGIT_BIAS = 4096
 MAX_TOKENS = 2**31 - 1
 SEED_BITS = 63
@@ -29,7 +30,7 @@ BAN = -10_000.0  # a logit bias: below all that is, and a number in float16
 RANGES: dict[str, tuple[float | None, float | None, bool]] = {
     "temperature": (0, 100, True),
     "top_p": (0, 1, False),
-    "top_k": (-1, None, True),  # -1 and 0 keep all, as in vLLM
+    "top_k": (-1, MAX_TOKENS, True),  # -1 and 0 keep all, as in vLLM
     "min_p": (0, 1, True),
     "repetition_penalty": (0, 100, False),
     "presence_penalty": (-2, 2, True),
@@ -57,6 +58,10 @@ def check(request: SamplingRequest) -> None:
         raise BadRequest(f"logit_bias has more than {MAX_LOGIT_BIAS} tokens.", param="logit_bias")
     if not all(-100 <= value <= 100 for value in bias.values()):
         raise BadRequest("logit_bias: values must be between -100 and 100.", param="logit_bias")
+    if sum(map(len, request.stop)) > MAX_STOP_TEXT:
+        raise BadRequest(
+            f"stop: the strings have more than {MAX_STOP_TEXT:,} characters together.", param="stop"
+        )
     if len(request.stop_token_ids) > MAX_STOP_TOKENS:
         raise BadRequest(
             f"stop_token_ids has more than {MAX_STOP_TOKENS} tokens.", param="stop_token_ids"

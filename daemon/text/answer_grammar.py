@@ -61,6 +61,14 @@ class AnswerGrammar:
 
         Raises BadRequest for what cannot be demanded of this model.
         """
+        try:
+            return self._of(request, may_think, thinking)
+        except ValueError as error:
+            param = request.grammar_param or "tools"
+            raise BadRequest(f"{param}: {error}.", param=param) from error
+
+    def _of(self, request: ChatRequest, may_think: bool, thinking: bool) -> Grammar | None:
+        """Raises BadRequest, and ValueError for a grammar that is too large."""
         answer, tools = request.grammar, held_tools(request)
         required = request.tool_choice == "required"
         free = answer is None and not required

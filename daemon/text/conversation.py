@@ -2,8 +2,8 @@
 
     Claude Code's billing block     dropped: it differs from conversation to conversation
     text parts                      joined to one string; cache_control and ids go with their parts
-    tools with defer_loading        out of the header: their schema stands at the tool_reference
-                                    that loads them, so that loading one leaves the prefix alone
+    tools with defer_loading        out of the header: their schema stands at the first
+                                    tool_reference, so that loading one leaves the prefix alone
     messages and tools              in the order given
 
 Pure, and the same for all dialects; what a template wants beyond that is `messages.normalized`.
@@ -74,12 +74,14 @@ def _is_billing(part: Any) -> bool:
 
 
 def _part(part: Any, deferred: Mapping[str, dict[str, Any]], shown: set[str]) -> Any:
-    """Text as a string; other parts less the marks."""
+    """Text as a string; other parts less the marks. A tool that is loaded here is shown from here
+    on."""
     match part:
         case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
             return text
         case {"type": "tool_reference", "tool_name": str(name)}:
-            if name in deferred:
+            if name in deferred and name not in shown:
+                shown.add(name)
                 return f"Loaded tool:\n{json.dumps(deferred[name], ensure_ascii=False)}"
             return f"The tool {name} is {'' if name in shown else 'not '}available."
         case dict():

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..protocol.grammar import JSON_WHITESPACE, Grammar
 
+MAX_GBNF = 100_000
+
 
 def of_choices(choices: list[str]) -> Grammar:
     """One of these texts, exactly."""
@@ -18,6 +20,8 @@ def of_lark_or_gbnf(source: str) -> Grammar:
     """A grammar in llguidance's Lark, or in llama.cpp's GBNF. Raises ValueError."""
     if "::=" not in source:
         return Grammar("lark", source)
+    if len(source) > MAX_GBNF:  # it is turned into Lark while everybody waits
+        raise ValueError(f"a grammar in GBNF has at most {MAX_GBNF:,} characters")
     from llguidance.gbnf_to_lark import any_to_lark
 
     try:

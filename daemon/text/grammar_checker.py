@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from ..protocol.errors import BadRequest
 from ..protocol.grammar import Grammar
@@ -25,13 +27,15 @@ class GrammarChecker:
     for long or this one ends."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Key, Fault | None] = OrderedDict()
+        self._known: OrderedDict[bytes, Fault | None] = OrderedDict()  # by what was asked
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._own_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def check(self, wishes: Sequence[tuple[Grammar, str]]) -> None:
+    async def check(self, wishes: Sequence[tuple[Grammar, str]], owner: str | None = None) -> None:
         """Raises BadRequest for grammars that do not compile; each has the field that asked for it,
-        and the message names the place in a schema."""
+        and the message names the place in a schema. Owners take turns, however many an owner asks
+        about."""
         length = 0
         for grammar, param in wishes:
             length += len(grammar.source)
@@ -42,7 +46,7 @@ class GrammarChecker:
         if not wishes:
             return
         key = tuple((each.kind, each.source, each.lenient) for each, _ in wishes)
-        fault = await self._fault(key)
+        fault = await self._fault(key, owner or "")
         if fault is not None:
             number, place, message = fault
             where = wishes[number][1] + place
@@ -55,19 +59,21 @@ class GrammarChecker:
             process.kill()
             await process.wait()
 
-    async def _fault(self, key: Key) -> Fault | None:
-        if key not in self._known:
-            async with self._turn:
-                if key not in self._known:  # still
-                    self._known[key] = await self._asked(key)
-        self._known.move_to_end(key)
-        found = self._known[key]
+    async def _fault(self, key: Key, owner: str) -> Fault | None:
+        line = json.dumps(key).encode() + b"\n"
+        asked = hashlib.sha256(line).digest()  # what was asked may be long
+        if asked not in self._known:
+            own = self._own_turns.setdefault(owner, asyncio.Lock())
+            async with own, self._turn:
+                if asked not in self._known:  # still
+                    self._known[asked] = await self._asked(line)
+        self._known.move_to_end(asked)
+        found = self._known[asked]
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return found
 
-    async def _asked(self, key: Key) -> Fault | None:
-        line = json.dumps(key).encode() + b"\n"
+    async def _asked(self, line: bytes) -> Fault | None:
         while True:
             process = self._process or await self._start()
             try:

@@ -17,14 +17,17 @@ from .lark_source import START, Either, Expr, Ref, Repeat, Sequence, Terminal, r
 
 MAX_DEPTH = 8  # of rules within themselves
 MAX_LENGTH = 50_000  # characters
-_MAX_STEPS = 20_000
+MAX_SOURCE = 100_000  # characters of the grammar
+_MAX_STEPS = 10_000
 _LONG_STEP = 64  # characters that count as another one
 
 
 @lru_cache(64)
 def as_regex(source: str) -> str:
     """In Rust's syntax, without anchors. Raises ValueError for what is no Lark, or not of the kind
-    that can be written so."""
+    that can be written so. It holds everybody up, but not for long."""
+    if len(source) > MAX_SOURCE:
+        raise ValueError(f"the grammar has more than {MAX_SOURCE:,} characters")
     try:
         rules = read_lark(source)
         loops = {name: _unrolled(name, expr) for name, expr in rules.items()}
@@ -61,12 +64,15 @@ class _Writer:
     def text(self, expr: Expr) -> str | None:
         """None: nothing can be this, so deep within itself."""
         key = id(expr), frozenset(self._inside.items())
+        self._steps += 1 + len(self._inside) // _LONG_STEP
         if key not in self._known:
             written = self._known[key] = self._written(expr)
             length = 0 if written is None else len(written)
-            self._steps += 1 + length // _LONG_STEP
-            if self._steps > _MAX_STEPS or length > MAX_LENGTH:
+            self._steps += length // _LONG_STEP
+            if length > MAX_LENGTH:
                 raise _TooLarge
+        if self._steps > _MAX_STEPS:
+            raise _TooLarge
         return self._known[key]
 
     def _written(self, expr: Expr) -> str | None:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from ..protocol.errors import BadRequest
@@ -132,23 +133,31 @@ def _placed(chat: Messages, accepts: Accepts) -> Messages:
     """System messages as the template bears them, each in its place: moved to the front, one would
     change the beginning of the prompt."""
     made: Messages = []
+    joined: dict[int, list[Any]] = {}  # place in `made` → the contents that it gets
+    late = False  # another message came before
+
+    def join(message: dict[str, Any]) -> None:
+        contents = joined.setdefault(len(made) - 1, [made[-1].get("content")])
+        contents.append(message.get("content"))
+
     for message in chat:
         if message["role"] == "system":
-            late = any(each["role"] != "system" for each in made)
             if late and not accepts.late_system:
                 text = f"<system-reminder>\n{_text(message)}\n</system-reminder>"
                 message = {"role": "user", "content": _as(message, text)}
             elif made and not late and not accepts.late_system:
-                made[-1] = made[-1] | {"content": _both(made[-1], message)}
+                join(message)
                 continue
             elif not accepts.system:
                 message = message | {"role": "user"}
-        before = made[-1] if made else {"role": ""}
-        follows = message["role"] == "user" and before["role"] in ("user", "tool")
-        if accepts.alternates and follows:
-            made[-1] = before | {"content": _both(before, message)}
+        before = made[-1]["role"] if made else ""
+        if accepts.alternates and message["role"] == "user" and before in ("user", "tool"):
+            join(message)
         else:
+            late = late or message["role"] != "system"
             made.append(message)
+    for place, contents in joined.items():
+        made[place] = made[place] | {"content": _together(contents)}
     return made
 
 
@@ -165,11 +174,16 @@ def _as(message: dict[str, Any], text: str) -> Any:
     return text if is_text else [{"type": "text", "text": text}]
 
 
-def _both(first: dict[str, Any], second: dict[str, Any]) -> Any:
-    a, b = first.get("content") or "", second.get("content") or ""
-    if isinstance(a, str) and isinstance(b, str):
-        return f"{a}\n\n{b}"
-    parts = [_as({}, each) if isinstance(each, str) else each for each in (a, b)]
+def _together(contents: list[Any]) -> Any:
+    """As one: text, as long as all are, and else parts."""
+    contents = [content or "" for content in contents]
+    texts = list(takewhile(lambda content: isinstance(content, str), contents))
+    text = "\n\n".join(texts)
+    rest = contents[len(texts) :]
+    if not rest:
+        return text
+    parts = [_as({}, text)] if texts else []
+    parts += [_as({}, each) if isinstance(each, str) else each for each in rest]
     return [part for each in parts for part in each]
 
 

@@ -1,35 +1,50 @@
 """Jinja's immutable sandbox with bounds on time and size: the templates of models are anybody's.
 
 Jinja has no `while`, but nested loops may run for years, and a few doublings of a text fill any
-memory. Here every turn of a loop, every call and every filter looks at the clock, every text that
-is joined has a greatest length, and the operators, methods and filters that make much of little ask
-before they do. It is no jail for memory: what it leaves to a template is bounded by its time.
+memory. Here every turn of a loop, every call and every filter looks at the clock, and what makes
+much of little (joining, operators, methods, filters, comparing what holds much) is asked before how
+much that is (`sizes`). Bytes cannot be had, nor methods of numbers. It is no jail for memory: what
+it leaves to a template is bounded by its time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
+import operator
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from . import sizes
+
 MAX_S = 5.0  # of computing time of one rendering; those of long conversations take 0.1 s
 BRIEF_S = 0.2  # of one that others wait for
-MAX_LENGTH = 32_000_000  # characters, or items of a list; ten million tokens
-MAX_WIDTH = 10_000  # that a text is filled up to, or indented by
-MAX_BITS = 1024  # of a number
+MAX_SLOW = 1_000_000  # characters for a filter that does much with each
+LONG = 1000  # characters of a word in a template
+
+T = TypeVar("T")
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 _brief: ContextVar[bool] = ContextVar("brief", default=False)
-_WIDE = re.compile(r"\d{5}|\*")  # in a format, a width of five digits or one that is an argument
 _FILLS = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
+_SEARCHES = frozenset({"index", "count"})
+_NOT_OF_TEXTS = frozenset({"encode", "translate", "maketrans"})
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "in": lambda item, holder: item in holder,
+    "notin": lambda item, holder: item not in holder,
+}
 
 
 class TooSlow(SecurityError):
@@ -37,15 +52,27 @@ class TooSlow(SecurityError):
 
 
 class Code(CodeGenerator):
-    """`a ~ b` is joined by the environment, too."""
+    """`a ~ b` is joined by the environment, and it compares."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.concat((")
         for each in node.nodes:
-            self.write("str(")
+            self.write("environment.text(")
             self.visit(each, frame)
             self.write("), ")
         self.write("))")
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        sides = (node.expr, *(op.expr for op in node.ops))
+        if any(isinstance(each, nodes.Const) and not _is_long(each.value) for each in sides):
+            super().visit_Compare(node, frame)
+            return
+        self.write("environment.compare(")
+        self.visit(node.expr, frame)
+        for op in node.ops:
+            self.write(f", {op.op!r}, ")
+            self.visit(op.expr, frame)
+        self.write(")")
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -55,14 +82,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%", "+"})
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(finalize=_shown, **options)
         del self.globals["lipsum"]  # as much text as one asks for
         for name in ("center", "indent", "batch", "slice", "round"):
             self.filters[name] = with_small_numbers(self.filters[name])
-        for name, guard in (("join", _joins), ("replace", _replaces), ("format", _formats)):
+        for name, guard in _GUARDS.items():
             self.filters[name] = _guarded(self.filters[name], guard)
         for name, act in self.filters.items():
-            self.filters[name] = _guarded(act, _looks_at_the_clock)
+            guard = _looks_at_the_clock if name in _OF_LISTS else _weighs
+            self.filters[name] = _guarded(act, guard)
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -75,10 +103,35 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return "".join(found)
 
     @staticmethod
+    def text(value: Any) -> str:
+        """What joins others."""
+        return value if type(value) is str else str(_shown(value))
+
+    @staticmethod
+    def compare(left: Any, *rest: Any) -> Any:
+        """`rest`: operator, value, operator, value …"""
+        result: Any = True
+        for name, right in zip(rest[::2], rest[1::2], strict=True):
+            Sandbox.tick()
+            sizes.comparable(left, right)
+            result = _OPERATORS[name](left, right)
+            if not result:
+                break
+            left = right
+        return result
+
+    @staticmethod
     def tick() -> None:
         """At every turn of a loop."""
         if time.thread_time() > _deadline.get():
             raise TooSlow(f"it takes more than {_allowed_s():g} s")
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if isinstance(obj, str) and attr in _NOT_OF_TEXTS:
+            return False
+        if isinstance(obj, int | float | complex | bytes | bytearray | memoryview):
+            return False
+        return super().is_safe_attribute(obj, attr, value)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
@@ -91,52 +144,49 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         match operator:
-            case "+" if isinstance(left, str | list | tuple) and isinstance(right, type(left)):
-                _fits(len(left) + len(right))
-            case "*" if isinstance(left, int | float) and isinstance(right, int | float):
-                _small(left, right)
+            case "+" if isinstance(left, str | list | tuple):
+                if isinstance(right, str | list | tuple):
+                    _fits(len(left) + len(right))
             case "*":
-                for many, times in ((left, right), (right, left)):
-                    if isinstance(many, str | list | tuple) and isinstance(times, int):
-                        _fits(len(many) * times)
+                sizes.product(left, right)
             case "**":
-                if not (isinstance(right, int | float) and abs(right) <= MAX_BITS):
-                    raise SecurityError("that number is too large")
-                _small(left)
-                if isinstance(left, int) and left.bit_length() * abs(right) > 4 * MAX_BITS:
-                    raise SecurityError("that number is too large")
-            case "%" if isinstance(left, str) and _WIDE.search(left):
-                raise SecurityError("that text is too wide")
+                sizes.power(left, right)
+            case "%" if isinstance(left, str):
+                sizes.formattable(left, right if isinstance(right, tuple) else (right,))
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Any:
-        found = super().wrap_str_format(value)
-        # A width may be written in the text, or come from an argument within the braces.
-        if found is not None and (
-            _WIDE.search(value.__self__) or re.search(r":[^{}]*\{", value.__self__)
-        ):
-            raise SecurityError("that text is too wide")
-        return found
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+
+        def form(*args: Any, **kwargs: Any) -> str:
+            sizes.formattable(value.__self__, (*args, *kwargs.values()))
+            return wrapped(*args, **kwargs)
+
+        return form
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         __self.tick()
         owner = getattr(__obj, "__self__", None)
+        name = getattr(__obj, "__name__", "")
         if isinstance(owner, str):
-            name = getattr(__obj, "__name__", "")
             if name in _FILLS:
-                _narrow(*args, *kwargs.values())
+                sizes.narrow(*args, *kwargs.values())
             elif name == "join":
                 args = _joins_text(owner, *args)
             elif name == "replace":
                 _replaces(owner, *args)
+        elif isinstance(owner, list | tuple) and name in _SEARCHES:
+            sizes.comparable(owner, args)
         return super().call(__context, __obj, *args, **kwargs)
 
 
-def within_bounds(render: Callable[[], str]) -> str:
-    """The text. Raises SecurityError when it is too long, or its time is over."""
+def within_bounds(act: Callable[[], T]) -> T:
+    """What a rendering gives. Raises SecurityError when it is too long, or its time is over."""
     token = _deadline.set(time.thread_time() + _allowed_s())
     try:
-        return render()
+        return act()
     finally:
         _deadline.reset(token)
 
@@ -159,21 +209,24 @@ def _ticks() -> nodes.Call:
     return nodes.Call(nodes.EnvironmentAttribute("tick"), [], [], None, None)
 
 
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > LONG
+
+
+def _shown(value: Any) -> Any:
+    """A value that is about to become text."""
+    if not isinstance(value, str):
+        sizes.weight(value)
+    return value
+
+
 def _fits(length: int) -> None:
-    if length > MAX_WIDTH:
+    if length > sizes.MAX_WIDTH:
         Sandbox.tick()
-    if length > MAX_LENGTH:
-        raise SecurityError(f"a text or list of it is longer than {MAX_LENGTH:,}")
+    sizes.fits(length)
 
 
-def _narrow(*widths: Any) -> None:
-    if any(isinstance(width, int | float) and abs(width) > MAX_WIDTH for width in widths):
-        raise SecurityError("that text is too wide")
-
-
-def _small(*numbers: Any) -> None:
-    if any(isinstance(number, int) and number.bit_length() > MAX_BITS for number in numbers):
-        raise SecurityError("that number is too large")
+# ---- filters
 
 
 def with_small_numbers(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,7 +234,8 @@ def with_small_numbers(act: Callable[..., Any]) -> Callable[..., Any]:
 
     def guard(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         Sandbox.tick()
-        _narrow(*args[1:], *kwargs.values())
+        _shown(args[0] if args else "")
+        sizes.narrow(*args[1:], *kwargs.values())
         return args
 
     return _guarded(act, guard)
@@ -194,7 +248,10 @@ def _guarded(act: Callable[..., Any], guard: Callable[..., Any]) -> Callable[...
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         checked = guard(*args[first:], **kwargs)
-        return act(*args[:first], *(args[first:] if checked is None else checked), **kwargs)
+        found = act(*args[:first], *(args[first:] if checked is None else checked), **kwargs)
+        if isinstance(found, str | list | tuple):
+            _fits(len(found))
+        return found
 
     if passes is not None:
         guarded.jinja_pass_arg = passes  # pyright: ignore[reportFunctionMemberAccess]
@@ -205,35 +262,66 @@ def _looks_at_the_clock(*_: Any, **__: Any) -> None:
     Sandbox.tick()
 
 
+def _weighs(value: Any = "", *_: Any, **__: Any) -> None:
+    """Of a filter that makes a text of whatever it gets."""
+    Sandbox.tick()
+    _shown(value)
+
+
+def _reads_a_number(value: Any = 0, *_: Any, **__: Any) -> None:
+    if isinstance(value, str) and len(value) > LONG:
+        raise SecurityError("that number is too large")
+
+
+def _takes_long(value: Any = "", *_: Any, **__: Any) -> None:
+    if sizes.weight(value) > MAX_SLOW:
+        raise SecurityError("that text is too long for a filter")
+
+
 def _joins(value: Any, *rest: Any, **named: Any) -> tuple[Any, ...]:
-    items = _listed(value)
-    if len(rest) < 2 and "attribute" not in named:
-        _fits(sum(len(each) if isinstance(each, str) else 8 for each in items))
-    _fits(len(items) * len(str(rest[0] if rest else named.get("d", ""))))
+    """What an attribute of an item holds is not more than the item."""
+    items = sizes.listed(value, Sandbox.tick)
+    sizes.joined(items, str(_shown(rest[0] if rest else named.get("d", ""))))
     return (items, *rest)
 
 
-def _joins_text(between: str, value: Any) -> tuple[Any]:
-    items = _listed(value)
-    _fits(sum(len(each) for each in items if isinstance(each, str)) + len(items) * len(between))
+def _joins_text(between: str, value: Any = ()) -> tuple[Any]:
+    items = sizes.listed(value, Sandbox.tick)
+    sizes.joined(items, between)
     return (items,)
 
 
-def _listed(value: Iterable[Any]) -> list[Any]:
-    items: list[Any] = []
-    for item in value:
-        items.append(item)
-        if not len(items) % 1000:
-            Sandbox.tick()
-            _fits(len(items))
-    return items
+def _sums(value: Any, *rest: Any, **named: Any) -> tuple[Any, ...]:
+    items = sizes.listed(value, Sandbox.tick)
+    start = named.get("start", rest[1] if len(rest) > 1 else 0)
+    sizes.summed(items, start)
+    return (items, *rest)
 
 
-def _replaces(s: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
-    text, old, new = str(s), str(old), str(new)
-    _fits(len(text) + text.count(old) * len(new))
+def _replaces(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
+    Sandbox.tick()
+    sizes.replaced(*(str(_shown(each)) for each in (text, old, new)))
 
 
-def _formats(value: Any, *_: Any, **__: Any) -> None:
-    if _WIDE.search(str(value)):
-        raise SecurityError("that text is too wide")
+def _formats(text: Any, *args: Any, **named: Any) -> None:
+    sizes.formattable(str(_shown(text)), (*args, *named.values()))
+
+
+_GUARDS: dict[str, Callable[..., Any]] = {
+    "join": _joins,
+    "replace": _replaces,
+    "format": _formats,
+    "sum": _sums,
+    "int": _reads_a_number,
+    **dict.fromkeys(
+        ("wordwrap", "urlize", "striptags", "title", "pprint", "xmlattr", "wordcount"), _takes_long
+    ),
+}
+# Filters that make no text of the lists that they get.
+_OF_LISTS = frozenset(
+    {
+        *("attr", "batch", "count", "d", "default", "dictsort", "first", "groupby", "items"),
+        *("join", "last", "length", "list", "map", "max", "min", "random", "reject"),
+        *("rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique"),
+    }
+)

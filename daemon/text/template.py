@@ -31,7 +31,7 @@ RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 # Put at the end of the message that is to be continued; the rendering is cut where it appears. With
 # a space, so that one sees whether the template trims messages.
 _CUT_HERE = "CONTINUE_FINAL_MESSAGE_TAG "
-MAX_SOURCE = 500_000  # characters; the longest have some 30,000
+MAX_SOURCE = 200_000  # characters; the longest have some 30,000
 
 
 class ChatTemplate:
@@ -45,7 +45,8 @@ class ChatTemplate:
         if len(source) > MAX_SOURCE:
             raise ValueError(f"it cannot be compiled: it has more than {MAX_SOURCE:,} characters")
         try:
-            self._template = _environment.from_string(source)
+            # Jinja computes what is constant at once.
+            self._template = within_bounds(lambda: _environment.from_string(source))
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno}: {error.message}") from error
         except (RecursionError, SyntaxError, OverflowError, TemplateError) as error:
@@ -235,8 +236,8 @@ def _tojson(
     )
 
 
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
+def _raise_exception(message: Any) -> NoReturn:
+    raise TemplateError(Sandbox.text(message))
 
 
 def _strftime_now(form: str) -> str:

@@ -27,6 +27,7 @@ from .tokenizer_bounds import bounds_of
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 CONVERT_TIMEOUT_S = 300
+MAX_ID = 1 << 31  # of a token
 OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
 
 # Tokens that end a turn in the templates of chat models. Conversions and fine-tunes often forget to
@@ -244,7 +245,7 @@ def _listed_eos_token_ids(folder: Path) -> set[int]:
     for source in (config, text_config, read_json(folder / "generation_config.json")):
         listed = source.get("eos_token_id") if isinstance(source, dict) else None
         listed = listed if isinstance(listed, list) else [listed]
-        ids.update(id_ for id_ in listed if isinstance(id_, int))
+        ids.update(id_ for id_ in listed if type(id_) is int and 0 <= id_ < MAX_ID)
     return ids
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .grammar import in_slashes, json_rule, literal
 
 MAX_CALLS = 16  # in one answer
+MAX_LENGTH = 4 * 1024**2  # characters of a grammar
 _PLAIN_NAME = re.compile(r"[\w.:/-]{1,256}")
 _OBJECT = {"type": "object"}
 
@@ -51,11 +52,18 @@ class Rules:
         self._marks = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._token = token
         self._names: dict[str, str] = {}  # right side → name
+        self._length = 0  # of right sides
 
     def rule(self, body: str, *, attributes: str = "", terminal: bool = False) -> str:
-        """The name of a rule with this right side."""
+        """The name of a rule with this right side. Raises ValueError when they are too long, all
+        together: of a small schema each part may have all definitions with it."""
         body = f"{attributes}: {body}"
-        return self._names.setdefault(body, f"{'T' if terminal else 'r'}{len(self._names)}")
+        if body not in self._names:
+            self._length += len(body)
+            if self._length > MAX_LENGTH:
+                raise ValueError("the schemas of the tools make a grammar that is too large")
+            self._names[body] = f"{'T' if terminal else 'r'}{len(self._names)}"
+        return self._names[body]
 
     def source(self, start: str) -> str:
         """The whole grammar."""

@@ -18,10 +18,13 @@ class _Request:
     inputs: list[Input]
     left: int  # inputs that are not computed
     rows: list[mx.array] = field(default_factory=list)  # results; empty before they are computed
+    served: int = -1  # the last step that computed some of it
 
 
 class EmbeddingCore:
-    """Inputs of all requests share batches, first come first served. Everything on one thread."""
+    """Inputs of all requests share batches. Each begins with an input of the request that was
+    served longest ago: who asks for little does not wait for who asks for much. Everything on one
+    thread."""
 
     def __init__(
         self, runner: EmbeddingRunner | RerankerRunner, *, vocab_size: int, context: int
@@ -71,6 +74,9 @@ class EmbeddingCore:
 
     def step(self) -> list[Embedded | Scored]:
         """Computes one batch; returns the requests that it completed."""
+        turn = min(self._waiting, key=lambda each: self._requests[each[0]].served)
+        self._waiting.remove(turn)
+        self._waiting.insert(0, turn)
         inputs = [self._requests[owner].inputs[number] for owner, number in self._waiting]
         chosen = next_batch([len(each.tokens) for each in inputs])
         rows = self._runner.run([inputs[index] for index in chosen])
@@ -82,6 +88,7 @@ class EmbeddingCore:
             owner, number = self._waiting[index]
             request = self._requests[owner]
             request.rows[number] = rows[row]
+            request.served = self._steps
             request.left -= 1
             if not request.left:
                 del self._requests[owner]

@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .. import device
-from ..loader import LoadError, config_context
+from ..loader import BROKEN, LoadError, config_context
 from .bert import MODEL_TYPES as BERTS
 from .bert import load_bert
 from .decoder import Decoder, load_decoder
@@ -155,5 +155,5 @@ def _faults() -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise LoadError(f"a file of the model is missing: {error}") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+    except BROKEN as error:
         raise LoadError(str(error).strip() or type(error).__name__) from error

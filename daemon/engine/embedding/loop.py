@@ -21,7 +21,7 @@ def serve(pipe: Pipe, load: wire.Load) -> int:
 
     lean.install()
     from .. import device
-    from ..loader import LoadError
+    from ..loader import BROKEN, LoadError
     from ..runners.embedding import EmbeddingRunner
     from ..runners.reranker import RerankerRunner
     from .batches import Input
@@ -42,7 +42,7 @@ def serve(pipe: Pipe, load: wire.Load) -> int:
             runner = EmbeddingRunner(loaded)
         pipe.send(wire.Loading("warming up", 0.9))
         runner.run([Input([1, 2, 3], 1, (1, 2)), Input([1], 0, (1, 2))]).tolist()
-    except (LoadError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+    except (LoadError, *BROKEN) as error:
         pipe.send(wire.LoadFailed(str(error) or type(error).__name__))
         pipe.close()
         return 1

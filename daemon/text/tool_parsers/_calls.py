@@ -21,7 +21,7 @@ from ..json_stream import JsonObjectStream
 from ..parsing import Call, new_call_id, partial_marker, whole_characters
 from ._format import NOTHING, ArgumentReader, CallFormat, Head, Whole, WholeJson
 from ._json_calls import read_call
-from ._schemas import parameter_types
+from ._schemas import Declared
 
 
 class _State(Enum):
@@ -42,7 +42,7 @@ class CallParser:
     def __init__(self, index: int, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         self.completed = 0
         self._index = index
-        self._types = parameter_types(tools)
+        self._types = Declared(tools)
         self._calls = 0
         self._state = _State.TEXT
         self._buffer = ""  # not yet looked at

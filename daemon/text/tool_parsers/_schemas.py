@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 # parameter → JSON types that it may have; a parameter that is not in it may have any
 Types = Mapping[str, frozenset[str]]
 ToolTypes = Mapping[str, Types]  # by tool name
 STRING = frozenset({"string"})
-MAX_DEPTH = 8  # of choices within choices
+MAX_LOOKS = 200  # at parts of a schema, for one parameter: parts may refer to each other
+MAX_REFERENCES = 32  # that lead to each other
 
 _NAMES = {
     "str": "string", "text": "string", "int": "integer", "float": "number", "double": "number",
@@ -23,50 +24,75 @@ _VALUES = {
 }  # fmt: skip
 
 
-def parameter_types(tools: Sequence[Mapping[str, Any]]) -> dict[str, Types]:
-    """Tool name → types of its parameters. `tools` as in OpenAI's chat API; what has no such shape
-    says nothing."""
-    found: dict[str, Types] = {}
-    for tool in tools:
-        function = tool.get("function", tool)
-        if isinstance(function, Mapping) and isinstance(name := function.get("name"), str):
-            schema = function.get("parameters")
-            properties = schema.get("properties") if isinstance(schema, Mapping) else None
-            named = properties.items() if isinstance(properties, Mapping) else ()
-            found[name] = {key: types for key, value in named if (types := _types(value, schema))}
-    return found
+class Declared(ToolTypes):
+    """Tool name → types of its parameters. A schema is looked at when a call of its tool comes: a
+    request may have very many. `tools` as in OpenAI's chat API; what has no such shape says
+    nothing."""
+
+    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        self._schemas: dict[str, object] = {}
+        self._known: dict[str, Types] = {}
+        for tool in tools:
+            function = tool.get("function", tool)
+            if isinstance(function, Mapping) and isinstance(name := function.get("name"), str):
+                self._schemas[name] = function.get("parameters")
+
+    def __getitem__(self, name: str) -> Types:
+        if name not in self._known:
+            self._known[name] = parameter_types(self._schemas[name])
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._schemas)
+
+
+def parameter_types(schema: object) -> Types:
+    """Of what a tool's schema says."""
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    named = properties.items() if isinstance(properties, Mapping) else ()
+    return {key: types for key, value in named if (types := _types(value, schema, [MAX_LOOKS]))}
 
 
 def resolved(schema: object, root: object) -> object:
     """What a schema that is a reference within `root` refers to; the schema itself if it is none,
-    or the reference leads nowhere."""
-    seen: list[object] = []
-    while isinstance(schema, Mapping) and isinstance(ref := schema.get("$ref"), str):
-        place: object = root
+    or the reference leads nowhere, or too far."""
+    place = schema
+    for _ in range(MAX_REFERENCES):
+        if not (isinstance(place, Mapping) and isinstance(ref := place.get("$ref"), str)):
+            return place
+        place = root
         for step in ref.removeprefix("#").strip("/").split("/"):
             place = place.get(step) if isinstance(place, Mapping) else None
-        if place is None or place in seen:
+        if place is None:
             return schema
-        seen.append(place)
-        schema = place
     return schema
 
 
-def _types(schema: object, root: object, depth: int = 0) -> frozenset[str]:
-    """Empty when the schema says nothing of types, or it takes more than this to find out."""
+def _types(schema: object, root: object, left: list[int]) -> frozenset[str]:
+    """Empty when the schema says nothing of types, or it takes more than the looks that are `left`
+    to find out."""
+    left[0] -= 1
     schema = resolved(schema, root)
-    if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+    if not isinstance(schema, Mapping) or left[0] < 0:
         return frozenset()
     if "type" in schema:
         named = schema["type"]
         names = named if isinstance(named, list) else [named]
-        return frozenset(_NAMES.get(str(n).lower(), str(n).lower()) for n in names)
+        return frozenset(_NAMES.get(str(n).lower(), str(n).lower()) for n in names[:MAX_LOOKS])
     if isinstance(values := schema.get("enum"), list):
-        return frozenset(_VALUES.get(type(value), "string") for value in values)
+        return frozenset(_VALUES.get(type(value), "string") for value in values[:MAX_LOOKS])
     for key in ("anyOf", "oneOf"):
         if isinstance(choices := schema.get(key), list):
-            each = [_types(choice, root, depth + 1) for choice in choices]
-            return frozenset().union(*each) if all(each) else frozenset()
+            found: set[str] = set()
+            for choice in choices:
+                types = _types(choice, root, left)
+                if not types:
+                    return frozenset()
+                found |= types
+            return frozenset(found)
     return frozenset()
 
 

@@ -33,8 +33,7 @@ class TagCall(NamedTuple):
 
     def __call__(self, rules: Rules, function: Function, opening: str) -> str:
         needed = required(function)
-        types = parameter_types([{"name": function.name, "parameters": function.schema}])
-        kinds = types.get(function.name, {})
+        kinds = parameter_types(function.schema)
         items = [
             (
                 self._text(rules, key, [function.text])

@@ -55,6 +55,15 @@ def test_a_request_of_another_kind_gets_no_tools(key: str | None, fields: dict[s
     assert memory.recalled(key, other) is other
 
 
+def test_very_large_tools_and_names_are_not_remembered() -> None:
+    memory = ToolMemory()
+    large = [{"type": "function", "name": "f", "description": "x" * 2**20}]
+    memory.note("key", request(TURN | {"tools": large}))
+    memory.note("k" * 1001, request(TURN))
+    for key in ("key", "k" * 1001):
+        assert memory.recalled(key, request(COMPACTION)).tools == []
+
+
 def test_only_the_latest_conversations_are_remembered() -> None:
     memory = ToolMemory(limit=2)
     for key in ("a", "b", "a", "c"):

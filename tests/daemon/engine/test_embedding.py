@@ -164,6 +164,20 @@ def test_a_request_at_fault_is_refused_and_an_aborted_one_forgotten(
     assert core.idle
 
 
+def test_who_asks_for_little_does_not_wait_for_who_asks_for_much(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastmlx.daemon.engine.embedding.batches.BATCH_TOKENS", 64)
+    core = core_of(tiny_model("qwen3"))
+    core.add(Embed(1, [[7] * 30] * 12))
+    core.add(Embed(2, [[7] * 5]))
+    assert core.step() == []
+    assert [answer.id for answer in core.step()] == [2]
+    while not core.idle:
+        answers = core.step()
+    assert [answer.id for answer in answers] == [1]
+
+
 def cosine(a: Any, b: Any) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 

@@ -135,6 +135,11 @@ def damaged(folder: Path, copy: Path, how: str) -> Path:
             config["hidden_size"] *= 2
         case "missing key":
             del config["hidden_size"]
+        case "no heads":
+            config["num_attention_heads"] = config["num_key_value_heads"] = 0
+            config["head_dim"] = None
+        case "no groups":
+            config["quantization"] = {"group_size": 0, "bits": 10**9}
         case "broken json":
             (copy / "config.json").write_text("{")
         case "own code":
@@ -153,6 +158,8 @@ def damaged(folder: Path, copy: Path, how: str) -> Path:
         "unknown architecture",
         "wrong shape",
         "missing key",
+        "no heads",
+        "no groups",
         "broken json",
         "own code",
     ],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastmlx.daemon.hub.describe import describe
+from fastmlx.daemon.hub.footprint import load_bytes
 from fastmlx.daemon.hub.weights import read_header
 from fastmlx.daemon.protocol.errors import ModelFailed
 from folders import write_model, write_safetensors
@@ -108,6 +109,7 @@ def test_a_truncated_file_is_noticed_and_says_how_much_is_there(folder: Path):
         (struct.pack("<Q", 2) + b"[]", "not what safetensors writes"),
         (struct.pack("<Q", 2) + b"\xff\xff", "not what safetensors writes"),
         (struct.pack("<Q", 8) + b'{"a": 1}', "not what safetensors writes"),
+        (struct.pack("<Q", 50_000) + b'{"a":'.ljust(50_000, b"["), "not what safetensors writes"),
     ],
 )
 def test_damaged_headers_are_described(folder: Path, data: bytes, message: str):
@@ -238,6 +240,32 @@ def test_links_to_other_places_are_refused_but_from_weights(folder: Path, tmp_pa
     (folder / "tokenizer_config.json").symlink_to(secret)
     with pytest.raises(ModelFailed, match=r"tokenizer_config\.json links to .*outside"):
         describe(folder)
+
+
+def test_so_are_links_from_folders(folder: Path, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "1_Pooling").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelFailed, match=r"1_Pooling links to .*outside"):
+        describe(folder)
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "num_local_experts", "depth"])
+def test_a_model_of_absurdly_many_parts_is_refused(tmp_path: Path, key: str):
+    folder = write_model(tmp_path, **{key: 10**9}, block_size=131_072)
+    with pytest.raises(ModelFailed, match=f"{key} is more than 10,000"):
+        describe(folder)
+    folder = write_model(tmp_path, text_config={key: -(10**30)})
+    with pytest.raises(ModelFailed, match=f"{key} is more than 10,000"):
+        describe(folder)
+
+
+def test_numbers_beyond_all_measure_say_nothing(tmp_path: Path):
+    absurd = ("max_position_embeddings", "hidden_size", "head_dim", "sliding_window", "vocab_size")
+    info = describe(write_model(tmp_path, **dict.fromkeys(absurd, 10**30)))
+    assert info.context is None
+    assert 0 < info.kv_bytes_per_token < 1 << 30
+    info = describe(write_model(tmp_path, **dict.fromkeys(absurd, 2**31), num_attention_heads=9999))
+    assert load_bytes(info, None) < 1 << 63, "it can be told in JSON"
 
 
 def test_a_snapshot_of_the_hub_may_link_to_its_own_blobs_alone(tmp_path: Path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastmlx.daemon.hub.downloads import Downloads
@@ -54,6 +56,29 @@ async def test_a_hub_cannot_lead_into_another_network_of_this_machine(
         await fetched(downloads)
     assert hub.fetched.count(WEIGHTS) == 1, "it is not tried again"
     assert_whole(await fetched(downloads), hub)
+
+
+async def test_a_name_that_gets_another_address_meanwhile_leads_nowhere(
+    hub: SmallHub, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
+):
+    """Looked up before a connection, both names are of the open; connected to, of this machine."""
+    ask, port = socket.getaddrinfo, urlsplit(hub.url).port
+
+    def changing(host: Any, asked: Any, *rest: Any, **options: Any) -> Any:
+        if str(host).endswith(".example"):
+            host = "93.184.216.34" if asked is None else "127.0.0.1"
+        return ask(host, asked, *rest, **options)
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://hub.example:{port}")
+    monkeypatch.setattr(socket, "getaddrinfo", changing)
+    with running() as elsewhere:
+        elsewhere.models = hub.models
+        at = f"http://files.example:{urlsplit(elsewhere.url).port}"
+        path = f"/org/model/resolve/main/{WEIGHTS}"
+        hub.fail(WEIGHTS, Fault(302, {"Location": at + path}))
+        with pytest.raises(DownloadFailed, match="an address within a network of this machine"):
+            await fetched(downloads)
+        assert elsewhere.asked == []
 
 
 async def test_files_may_lie_elsewhere_and_the_token_stays_at_the_hub(

@@ -204,6 +204,16 @@ async def test_the_engine_may_reject_one_sequence(house: House):
         assert await tokens_of(start(lease, [1], 5)) == expected([1], 5)
 
 
+async def test_what_cannot_be_told_to_the_engine_is_refused_and_takes_no_place(house: House):
+    await house.declare("a", max_concurrent=1)
+    async with house.supervisor.lease("a") as lease:
+        for _ in range(10):
+            with pytest.raises(BadRequest, match="a number in it is too large"):
+                await tokens_of(start(lease, [2**70], 5))
+        assert await tokens_of(start(lease, [1], 5)) == expected([1], 5)
+    assert house.status("a").restarts == 0
+
+
 async def test_the_queue_is_bounded_and_says_when_to_come_again(house: House):
     await house.declare("a", max_concurrent=2, max_waiting=1, behaviour={"load_s": 0.1})
     requests = [asyncio.create_task(house.ask("a", [HANG, 0, i], 1)) for i in range(3)]

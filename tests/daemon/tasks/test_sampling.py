@@ -47,6 +47,7 @@ def resolved(
         ("top_p", 1.1),
         ("top_p", math.nan),
         ("top_k", -2),
+        ("top_k", 2**31),
         ("min_p", 1.5),
         ("repetition_penalty", 0),
         ("presence_penalty", 2.5),
@@ -74,6 +75,7 @@ def test_the_ends_of_the_ranges_are_allowed() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
+        SamplingRequest(stop=tuple(f"{n:04}" + "x" * 4000 for n in range(5))),
         SamplingRequest(logit_bias={1: 101}),
         SamplingRequest(logit_bias={1: math.nan}),
         SamplingRequest(logit_bias=dict.fromkeys(range(5000), 1.0)),

@@ -123,6 +123,20 @@ def test_a_late_system_message_stays_in_its_place(template: str, expected: str) 
     assert ChatTemplate(template).render(LATE, add_generation_prompt=False) == expected
 
 
+def test_very_many_messages_become_one_in_one_go() -> None:
+    """Not one after the other: that would copy what is there for each of 100,000."""
+    many = [{"role": "system", "content": "x" * 100}] * 100_000
+    user = {"role": "user", "content": "y"}
+    strict = "{% for m in messages %}{% if m.role == 'system' and not loop.first %}" + (
+        "{{ raise_exception('late') }}{% endif %}{{ m.content }}{% endfor %}"
+    )
+    assert len(ChatTemplate(strict).render([*many, user])) == 102 * 100_000 - 1
+    mixed = [
+        {"role": "system", "content": each} for each in ("a", "b", [{"type": "text", "text": "c"}])
+    ]
+    assert ChatTemplate(strict).render([*mixed, user]) == "a\n\nb\n\ncy"
+
+
 def test_an_unknown_role_is_read_as_a_user() -> None:
     messages = [{"role": "narrator", "content": "Night."}]
     assert ChatTemplate(PLAIN).render(messages) == "[user:Night.]"

@@ -61,6 +61,18 @@ async def test_one_that_nobody_waits_for_answers_nobody_else(checker: GrammarChe
     await checker.check([(GOOD, "a")])
 
 
+async def test_who_asks_about_many_does_not_keep_others_waiting(checker: GrammarChecker) -> None:
+    done: list[str] = []
+
+    async def one(owner: str, word: str) -> None:
+        await checker.check([(Grammar("regex", word), "a")], owner)
+        done.append(owner)
+
+    asked = [("greedy", "a"), ("greedy", "b"), ("greedy", "c"), ("modest", "d")]
+    await asyncio.gather(*(one(*each) for each in asked))
+    assert done == ["greedy", "modest", "greedy", "greedy"]
+
+
 HURRIED = """
 import fastmlx.daemon.text.compile_grammar as program
 program.IDLE_S = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from types import ModuleType
+from typing import Any
 
 import pytest
 from fastmlx.daemon.protocol.events import (
@@ -15,6 +16,7 @@ from fastmlx.daemon.protocol.events import (
 )
 from fastmlx.daemon.text.model_text import REASONING_PARSERS, TOOL_PARSERS, thinking_end
 from fastmlx.daemon.text.parsing import Call, Example, ReasoningParser, ToolParser, partial_marker
+from fastmlx.daemon.text.tool_parsers._schemas import Declared
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,3 +185,28 @@ def test_the_end_of_thinking_ends_it(name: str) -> None:
     parser.push(thinking_end(module))
     assert not parser.open
     assert joined([*parser.push("Answer."), *parser.finish()])[0] == "Answer."
+
+
+def test_types_of_parameters_are_found_or_given_up() -> None:
+    """Not looked for in all ways in which a schema may refer to itself: of these 10 ** 50."""
+    itself = {"anyOf": [{"$ref": "#/$defs/d1"}] * 10}
+    defs: dict[str, Any] = {
+        f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 10} for n in range(50)
+    }
+    defs |= {"d50": {"type": "string"}, "circle": {"$ref": "#/$defs/circle"}}
+    chain = {f"c{n}": {"$ref": f"#/$defs/c{n + 1}"} for n in range(100_000)}
+    schema = {
+        "$defs": defs | chain | {"word": {"enum": ["a", 1]}},
+        "properties": {
+            "many": itself,
+            "circle": {"$ref": "#/$defs/circle"},
+            "far": {"$ref": "#/$defs/c0"},
+            "word": {"anyOf": [{"$ref": "#/$defs/word"}, {"type": ["null", "Int"]}]},
+            "values": {"enum": ["a"] * 1_000_000},
+        },
+    }
+    tools = [{"function": {"name": "f", "parameters": schema}}, {"name": "g"}, {"function": 3}]
+    declared = Declared(tools)
+    assert list(declared) == ["f", "g"]
+    assert declared["f"] == {"word": {"string", "integer", "null"}, "values": {"string"}}
+    assert declared["g"] == {}

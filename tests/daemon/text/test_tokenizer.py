@@ -68,7 +68,7 @@ def test_end_of_text_is_collected_from_every_file(
         byte_level,
         tokenizer_config={"eos_token": {"content": "<s>"}, "chat_template": "…<|im_end|>…"},
         config={"eos_token_id": 0, "text_config": {"eos_token_id": [7]}},
-        generation_config={"eos_token_id": [8, 9]},
+        generation_config={"eos_token_id": [8, 9, -1, 10**30, True, "x"]},
     )
     tokenizer = Tokenizer.load(folder)
     named = {byte_level.token_to_id("<s>"), byte_level.token_to_id("<|im_end|>")}

@@ -413,3 +413,13 @@ def test_a_name_that_a_format_cannot_write_is_refused(name: str) -> None:
     tools = [function("what is it?", {})]
     with pytest.raises(ValueError, match="what is it"):
         calls(TOOL_PARSERS.get(name).FORMS, Rules(), tools, name=None, parallel=False)
+
+
+@pytest.mark.parametrize("name", ["qwen3_coder", "pythonic", "glm"])
+def test_definitions_that_each_parameter_has_with_it_do_not_fill_the_memory(name: str) -> None:
+    defs = {f"d{n}": {"type": "string", "description": "x" * 1000} for n in range(100)}
+    properties = {f"p{n}": {"$ref": f"#/$defs/d{n % 100}"} for n in range(2000)}
+    schema = {"type": "object", "$defs": defs, "properties": properties}
+    tool = {"function": {"name": "f", "parameters": schema, "strict": True}}
+    with pytest.raises(ValueError, match="too large"):
+        calls(TOOL_PARSERS.get(name).FORMS, Rules(), [tool], name=None, parallel=False)
