@@ -15,7 +15,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.utils import Namespace
 
 MAX_LENGTH = 32_000_000  # characters, or items of a list; ten million tokens
-MAX_ITEMS = 1_000_000  # of all lists within a list together
+MAX_ITEMS = 200_000  # of all lists within a list together
 MAX_WIDTH = 10_000  # that a text is filled up to, or indented by
 MAX_BITS = 1024  # of a number
 MAX_STEPS = 1_000_000_000  # of what cannot be interrupted: characters compared, items copied

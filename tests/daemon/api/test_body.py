@@ -123,7 +123,7 @@ def test_a_field_that_we_lack_is_refused_unless_it_asks_for_nothing() -> None:
 
 # ---- little that stands for much
 
-MANY = 30_000  # of something that must not be looked through for each of them
+MANY = 10_000  # of something that must not be looked through for each of them
 
 
 def test_many_turns_in_a_row_are_read_once_each() -> None:
