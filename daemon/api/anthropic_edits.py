@@ -125,7 +125,7 @@ def is_due(edit: ClearToolUses, num_tokens: int, messages: Sequence[Message]) ->
 def clear_tool_uses(messages: Sequence[Message], edit: ClearToolUses) -> Cleared:
     """The results of tools, oldest first; the calls stay, without arguments if that is asked."""
     kept = DEFAULT_KEEP if edit.keep is None else max(edit.keep.value, 0)
-    spared: Collection[str] = edit.exclude_tools or ()
+    spared = frozenset(edit.exclude_tools or ())
     results = [place for place, message in enumerate(messages) if message["role"] == "tool"]
     gone = {
         place
@@ -133,21 +133,23 @@ def clear_tool_uses(messages: Sequence[Message], edit: ClearToolUses) -> Cleared
         if messages[place].get("name") not in spared and messages[place]["content"] != PLACEHOLDER
     }
     calls = {messages[place]["tool_call_id"] for place in gone}
+    inputs = edit.clear_tool_inputs
+    bared = frozenset(inputs) if isinstance(inputs, list) else None  # None: of all tools
     made: list[Message] = []
     for place, message in enumerate(messages):
         if place in gone:
             message = message | {"content": PLACEHOLDER}
-        elif edit.clear_tool_inputs and message.get("tool_calls"):
-            bare = [_bare(call, calls, edit.clear_tool_inputs) for call in message["tool_calls"]]
+        elif inputs and message.get("tool_calls"):
+            bare = [_bare(call, calls, bared) for call in message["tool_calls"]]
             message = message | {"tool_calls": bare}
         made.append(message)
     return Cleared(made, len(gone))
 
 
 def _bare(
-    call: dict[str, Any], cleared: Collection[str], tools: Literal[True] | list[str]
+    call: dict[str, Any], cleared: Collection[str], tools: Collection[str] | None
 ) -> dict[str, Any]:
     function = call["function"]
-    if call["id"] not in cleared or not (tools is True or function["name"] in tools):
+    if call["id"] not in cleared or not (tools is None or function["name"] in tools):
         return call
     return call | {"function": function | {"arguments": "{}"}}

@@ -15,7 +15,6 @@ from .lookup import find_model
 from .task import Task
 from .texts import ModelSide
 
-
 MAX_INPUTS = 10_001  # a query and its documents: their vectors come in one message
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastmlx.daemon.api.anthropic_edits import ClearToolUses, clear_tool_uses
 from fastmlx.daemon.api.anthropic_request import read_request
 from fastmlx.daemon.api.anthropic_signature import sign
 from fastmlx.daemon.api.body import convert, one_of, read_json, refuse
@@ -206,6 +207,17 @@ def test_a_conversation_is_not_edited_for_ever() -> None:
     read_request(json.dumps(body | {"context_management": {"edits": edits[:16]}}).encode())
     with pytest.raises(BadRequest, match="at most 16"):
         read_request(json.dumps(body | {"context_management": {"edits": edits}}).encode())
+
+
+def test_many_results_and_many_spared_tools_are_looked_up() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
+    turns = [{"role": "assistant", "content": [use] * MANY}, {"role": "user", "content": [result]}]
+    body = {"model": "m", "max_tokens": 1, "messages": [*turns, *[turns[1]] * MANY]}
+    messages = read_request(json.dumps(body).encode()).request.messages
+    names = [f"x{n}" for n in range(10 * MANY)]
+    edit = ClearToolUses("clear_tool_uses_1", exclude_tools=names, clear_tool_inputs=names)
+    assert clear_tool_uses(messages, edit).number == MANY - 2
 
 
 def test_not_every_tool_may_have_a_grammar() -> None:
