@@ -19,7 +19,7 @@ from .responses_tools import Choice, Tool, Tools
 
 log = logging.getLogger(__name__)
 
-MAX_PATTERNS = 32
+MAX_PATTERNS = 16
 _ANY_OBJECT = '{"type": "object"}'
 
 
