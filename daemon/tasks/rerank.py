@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import EmbeddingRequest, ScoreRequest
 from ..text.pairs import pairs_of
-from ..text.tokenizer import Pair
+from ..text.tokenizer import LONGEST, Pair
 from .books import Books
 from .lookup import find_model
 from .task import Shared, Task
@@ -125,6 +125,12 @@ def _make(
     pairs: list[Pair] = []
     total = 0
     for number, (query, document) in enumerate(texts):
+        if limit is not None and cut is None and len(query) + len(document) > limit * LONGEST:
+            raise ContextTooLong(
+                f"pair {number} has far more than the {limit} tokens that the model reads.",
+                num_tokens=(len(query) + len(document)) // LONGEST,
+                context=limit,
+            )
         pair = form.pair(query, document, cut)
         pairs.append(pair)
         total += len(pair.tokens)

@@ -18,7 +18,7 @@ from .lark_source import START, Either, Expr, Ref, Repeat, Sequence, Terminal, r
 MAX_DEPTH = 8  # of rules within themselves
 MAX_LENGTH = 50_000  # characters
 MAX_SOURCE = 100_000  # characters of the grammar
-_MAX_STEPS = 10_000
+_MAX_STEPS = 20_000
 _LONG_STEP = 64  # characters that count as another one
 
 
@@ -27,7 +27,7 @@ def as_regex(source: str) -> str:
     """In Rust's syntax, without anchors. Raises ValueError for what is no Lark, or not of the kind
     that can be written so. It holds everybody up, but not for long."""
     if len(source) > MAX_SOURCE:
-        raise ValueError(f"the grammar has more than {MAX_SOURCE:,} characters")
+        raise ValueError(f"the grammar is too large: it has more than {MAX_SOURCE:,} characters")
     try:
         rules = read_lark(source)
         loops = {name: _unrolled(name, expr) for name, expr in rules.items()}

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import tokenizers
 
-from ..protocol.errors import ModelFailed
+from ..protocol.errors import ContextTooLong, ModelFailed
 from .chat_templates import chat_templates, read_json
 from .detokenizer import ByteDetokenizer, ByteTable, Detokenizer, WindowDetokenizer
 from .token_bytes import token_bytes
@@ -28,6 +28,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 CONVERT_TIMEOUT_S = 300
 MAX_ID = 1 << 31  # of a token
+MAX_TOKENS = 2_000_000  # of a text; the library needs a hundred bytes for each of them
+LOOK = 2_000_000  # characters; of longer texts the beginning is looked at first
+LONGEST = 256  # characters of a token, where a text is cut after so many
 OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
 
 # Tokens that end a turn in the templates of chat models. Conversions and fine-tunes often forget to
@@ -139,11 +142,19 @@ class Tokenizer:
 
     @_never_panics
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """`add_special_tokens` puts bos (and what else the model wants) around the text."""
-        # The library lets go of Python's lock for batches alone: else all streams of the front
-        # would stand still until a long prompt is done, in whatever thread that is.
-        encoded = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-        tokens = encoded[0].ids
+        """`add_special_tokens` puts bos (and what else the model wants) around the text. Raises
+        ContextTooLong for one that no model reads, before it has filled the memory."""
+        length = LOOK
+        while len(text) > length:
+            count = len(self._ids(text[:length], special=False))
+            if count > MAX_TOKENS:
+                raise ContextTooLong(
+                    f"The text has more than {MAX_TOKENS:,} tokens.",
+                    num_tokens=count,
+                    context=MAX_TOKENS,
+                )
+            length *= 4
+        tokens = self._ids(text, special=add_special_tokens)
         if add_special_tokens and self.bos_token_id is not None:
             if tokens[:2] == [self.bos_token_id] * 2:  # the text has brought its own
                 return tokens[1:]
@@ -151,10 +162,17 @@ class Tokenizer:
                 return [self.bos_token_id, *tokens]
         return tokens
 
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        # The library lets go of Python's lock for batches alone: else all streams of the front
+        # would stand still until a long prompt is done, in whatever thread that is.
+        return self._backend.encode_batch_fast([text], add_special_tokens=special)[0].ids
+
     @_never_panics
     def encode_pair(self, first: str, second: str, limit: int | None) -> Pair:
         """Both texts with the special tokens around and between them. Beyond `limit` tokens the
         end of `second` is dropped. Raises OverflowError when nothing of it would be left."""
+        if limit is not None:
+            second = second[: limit * LONGEST]
         one, two = self._backend.encode_batch([first, second], add_special_tokens=False)
         if limit is not None:
             room = limit - len(one) - self._backend.num_special_tokens_to_add(True)
@@ -169,6 +187,7 @@ class Tokenizer:
     @_never_panics
     def cut(self, text: str, limit: int) -> str:
         """As much of the start of `text` as makes `limit` tokens, at least 1."""
+        text = text[: limit * LONGEST]
         ends = self._backend.encode_batch([text], add_special_tokens=False)[0].offsets
         return text if len(ends) <= limit else text[: ends[limit - 1][1]]
 

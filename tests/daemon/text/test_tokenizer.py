@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 import tokenizers
-from fastmlx.daemon.protocol.errors import ModelFailed
+from fastmlx.daemon.protocol.errors import ContextTooLong, ModelFailed
+from fastmlx.daemon.text import tokenizer as tokenizer_module
 from fastmlx.daemon.text.tokenizer import Tokenizer
 from fastmlx.daemon.text.tokenizer_bounds import KNOWN
 
@@ -58,6 +59,19 @@ def test_a_tokenizer_takes_its_memory_with_it(
 
     before = use()
     assert use() - before < 4 << 20
+
+
+def test_a_text_that_no_model_reads_is_not_read_whole(
+    byte_level: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer_module, "MAX_TOKENS", 1000)
+    monkeypatch.setattr(tokenizer_module, "LOOK", 500)
+    tokenizer = Tokenizer(byte_level)
+    assert len(tokenizer.encode("héllo wörld " * 50)) > 100
+    with pytest.raises(ContextTooLong, match="more than 1,000 tokens") as caught:
+        tokenizer.encode("ö0" * 100_000)
+    assert caught.value.num_tokens is not None and caught.value.num_tokens < 10_000
+    assert tokenizer.cut("a0" * 1000, 10) == tokenizer.cut("a0" * 100_000, 10)
 
 
 def test_end_of_text_is_collected_from_every_file(
