@@ -35,6 +35,10 @@ _brief: ContextVar[bool] = ContextVar("brief", default=False)
 _FILLS = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
 _SEARCHES = frozenset({"index", "count"})
 _NOT_OF_TEXTS = frozenset({"encode", "translate", "maketrans"})
+# Made once: a union that is written where it is asked for is made anew each time.
+_NUMBERS = (int, float, complex, bytes, bytearray, memoryview)
+_SIZED = (str, list, tuple)
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq,
     "ne": operator.ne,
@@ -112,8 +116,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """`rest`: operator, value, operator, value …"""
         result: Any = True
         for name, right in zip(rest[::2], rest[1::2], strict=True):
-            Sandbox.tick()
-            sizes.comparable(left, right)
+            if type(left) not in _SCALARS or type(right) not in _SCALARS:
+                Sandbox.tick()
+                sizes.comparable(left, right)
             result = _OPERATORS[name](left, right)
             if not result:
                 break
@@ -127,9 +132,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TooSlow(f"it takes more than {_allowed_s():g} s")
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, str) and attr in _NOT_OF_TEXTS:
-            return False
-        if isinstance(obj, int | float | complex | bytes | bytearray | memoryview):
+        if isinstance(obj, _NUMBERS) or (attr in _NOT_OF_TEXTS and isinstance(obj, str)):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
@@ -144,8 +147,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         match operator:
-            case "+" if isinstance(left, str | list | tuple):
-                if isinstance(right, str | list | tuple):
+            case "+" if isinstance(left, _SIZED):
+                if isinstance(right, _SIZED):
                     _fits(len(left) + len(right))
             case "*":
                 sizes.product(left, right)
@@ -169,15 +172,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         __self.tick()
         owner = getattr(__obj, "__self__", None)
-        name = getattr(__obj, "__name__", "")
         if isinstance(owner, str):
+            name = __obj.__name__
             if name in _FILLS:
                 sizes.narrow(*args, *kwargs.values())
             elif name == "join":
                 args = _joins_text(owner, *args)
             elif name == "replace":
                 _replaces(owner, *args)
-        elif isinstance(owner, list | tuple) and name in _SEARCHES:
+        elif isinstance(owner, _SIZED) and __obj.__name__ in _SEARCHES:
             sizes.comparable(owner, args)
         return super().call(__context, __obj, *args, **kwargs)
 
@@ -215,7 +218,7 @@ def _is_long(value: Any) -> bool:
 
 def _shown(value: Any) -> Any:
     """A value that is about to become text."""
-    if not isinstance(value, str):
+    if type(value) not in _SCALARS:
         sizes.weight(value)
     return value
 
@@ -249,7 +252,7 @@ def _guarded(act: Callable[..., Any], guard: Callable[..., Any]) -> Callable[...
     def guarded(*args: Any, **kwargs: Any) -> Any:
         checked = guard(*args[first:], **kwargs)
         found = act(*args[:first], *(args[first:] if checked is None else checked), **kwargs)
-        if isinstance(found, str | list | tuple):
+        if isinstance(found, _SIZED):
             _fits(len(found))
         return found
 

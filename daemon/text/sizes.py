@@ -8,7 +8,7 @@ compared, is looked through first. Pure, but for `tick`, which looks at the cloc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -73,6 +73,8 @@ def weight(value: Any) -> int:
         if isinstance(each, str):
             length += len(each)
             continue
+        if each is None or isinstance(each, int):
+            continue
         inside = _inside(each)
         if inside is None:
             length += 8
@@ -88,7 +90,7 @@ def weight(value: Any) -> int:
 
 def _inside(value: Any) -> list[Any] | None:
     """What a value holds; None where it holds nothing."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return [*value.keys(), *value.values()]
     if isinstance(value, _HOLDERS):
         return [*value]
