@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 
@@ -62,7 +63,7 @@ class Home:
         """The key of what clients keep for us; made when it is first needed."""
         return self.root / "secret"
 
-    @property
+    @cached_property  # looked at with every request
     def access(self) -> Path:
         """API keys (hashed) and the password of the dashboard (hashed)."""
         return self.root / "access.json"

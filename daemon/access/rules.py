@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 
 from ..protocol.caller import Scope
 
@@ -47,6 +48,7 @@ def is_page(path: str) -> bool:
     return path == "/admin" or path.startswith("/admin/")
 
 
+@lru_cache(maxsize=256)
 def is_loopback(address: str) -> bool:
     """Whether only this machine reaches the address. A name that is no address is not ours to
     judge, but localhost."""

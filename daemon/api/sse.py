@@ -150,8 +150,11 @@ class EventStream:
             self.push(frame)
             return self.behind
         self._wrote_at = self._loop.time()
-        self._write(frame)
-        return self._transport.get_write_buffer_size() > HIGH_WATER
+        transport = self._transport
+        if not transport.is_closing():
+            # Chunked encoding as Sanic writes it, without its way through three coroutines.
+            transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
+        return transport.get_write_buffer_size() > HIGH_WATER
 
     @property
     def behind(self) -> bool:
@@ -182,12 +185,7 @@ class EventStream:
 
     def _flush(self) -> None:
         if self._frames:
-            self._write(self._take())
-
-    def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            # Chunked encoding as Sanic writes it, without its way through three coroutines.
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.write(self._take())
 
     def _beat(self) -> None:
         now = self._loop.time()
@@ -196,7 +194,7 @@ class EventStream:
             if self._transport.get_write_buffer_size() == 0 and not self._frames:
                 beat = self._heartbeat
                 if frame := beat if isinstance(beat, bytes) else beat():
-                    self._write(frame)  # an empty chunk would end the response
+                    self.write(frame)  # an empty chunk would end the response
         self._timer = self._loop.call_at(self._wrote_at + HEARTBEAT_S, self._beat)
 
 
@@ -220,12 +218,6 @@ async def send_events(
     of the engine.
     """
     async with EventStream(request, heartbeat, content_type, greeting) as out, aclosing(events):
-
-        def write(frame: bytes) -> None:
-            if out.write(frame):
-                assert tap is not None
-                tap.write = None  # the next event is asked for, and then waits
-
         try:
             opened = False
             async for event in events:
@@ -238,7 +230,7 @@ async def send_events(
                     if out.behind:
                         await out.drain()
                 if tap is not None:
-                    tap.write = write
+                    tap.write = out.write
         except Exception as error:
             if not out.is_open:
                 raise

@@ -18,13 +18,14 @@ from .events import Event
 class Tap:
     """Made by who sends a stream, used by who makes its events.
 
-    `encode` makes the frame of an event, or b"". `write` sends a frame: None while the events must
-    be asked for instead, which is so until the stream is open and while its client lags behind. A
-    stream that is asked for its events all the time is the same stream.
+    `encode` makes the frame of an event, or b"". `write` sends a frame and says whether the client
+    lags behind. It is None while the events must be asked for instead, which is so until the stream
+    is open and while its client lags behind. A stream that is asked for its events all the time is
+    the same stream.
     """
 
     __slots__ = ("encode", "write")
 
     def __init__(self, encode: Callable[[Event], bytes]) -> None:
         self.encode = encode
-        self.write: Callable[[bytes], None] | None = None
+        self.write: Callable[[bytes], bool] | None = None

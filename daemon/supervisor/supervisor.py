@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -179,7 +180,8 @@ class Supervisor:
         self._notify()
         try:
             with model.declared.patience.while_loading(model.name):
-                async with asyncio.timeout(model.declared.queue_timeout_s):
+                wait_s = model.declared.queue_timeout_s
+                async with asyncio.timeout(None if math.isinf(wait_s) else wait_s):
                     await self._until_ready(model)
             number = model.adapter_number(adapter)
             if number is None:  # the entry was edited while the request waited

@@ -38,8 +38,8 @@ async def one(
             return False
         try:
             for event in push(row):
-                if frame := tap.encode(event):
-                    write(frame)
+                if (frame := tap.encode(event)) and write(frame):
+                    tap.write = None  # the next event is asked for, and then waits
         except Exception as error:  # it is this request's alone
             generation.give_up(error)
         if stream.stopped:

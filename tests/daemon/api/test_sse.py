@@ -198,11 +198,12 @@ async def test_what_a_tap_writes_stands_between_the_events_and_ends_where_the_re
     taken: list[int] = []
 
     def fill() -> None:
-        count = 0
-        while tap.write is not None:
-            tap.write(encode(TextDelta(0, text)))
+        assert tap.write is not None
+        count = 1
+        while not tap.write(encode(TextDelta(0, text))):
             count += 1
             assert count < 2000
+        tap.write = None
         taken.append(count)
 
     async def source() -> AsyncGenerator[Event, None]:

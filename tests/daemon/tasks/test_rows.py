@@ -50,7 +50,11 @@ class Told:
         self._events = one(self.generation, stream, self.books, self.tap)
 
     def open(self) -> None:
-        self.tap.write = lambda frame: self.said.append(("written", frame))
+        self.tap.write = self._take
+
+    def _take(self, frame: bytes) -> bool:
+        self.said.append(("written", frame))
+        return False
 
     async def listen(self) -> None:
         async for event in self._events:
