@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..protocol.errors import EngineDied
-from ..protocol.events import Event, Finished
+from ..protocol.events import Event
 from ..protocol.tap import Tap
 from ..protocol.wire import TokenRow
 from ..text.stream import TextStream
@@ -28,10 +28,8 @@ async def one(
     tap, from the first token on, not even this generator."""
     push = stream.push
     first = True
-    event: Event | None = None
 
     def direct(row: TokenRow) -> bool:
-        nonlocal event
         assert tap is not None
         write = tap.write
         if write is None:
@@ -60,7 +58,7 @@ async def one(
                 break
     finally:
         generation.abort()
-    _ended(event, books)
+    _ended(stream, books)
 
 
 async def many(
@@ -68,7 +66,6 @@ async def many(
 ) -> AsyncGenerator[Event, None]:
     seen: set[int] = set()
     rows: AsyncGenerator[tuple[int, TokenRow], None] = merge(generations)
-    last: dict[int, Event] = {}
     try:
         async with aclosing(rows):
             async for number, row in rows:
@@ -77,20 +74,19 @@ async def many(
                     if prefilled := books.first_row(row):
                         yield prefilled
                 for event in streams[number].push(row):
-                    last[number] = event
                     yield event
                 if streams[number].stopped:
                     generations[number].abort()
     finally:
         for generation in generations:
             generation.abort()
-    for number in range(len(streams)):
-        _ended(last.get(number), books)
+    for stream in streams:
+        _ended(stream, books)
 
 
-def _ended(last: Event | None, books: Books) -> None:
+def _ended(stream: TextStream, books: Books) -> None:
     """Every choice must have ended with Finished; the row keeps the first one's reason."""
-    if not isinstance(last, Finished):
+    if stream.finished is None:
         raise EngineDied("The engine ended this answer before it was complete.")
     if books.finish_reason is None:
-        books.finish_reason = last.reason
+        books.finish_reason = stream.finished.reason

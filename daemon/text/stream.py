@@ -72,6 +72,7 @@ class TextStream:
         echo: Echoed | None = None,
     ) -> None:
         tools = tools if chat else ()
+        self.finished: Finished | None = None  # its last event, once that is out
         self.output_tokens = 0
         self.reasoning_tokens = 0
         self.stopped = False  # Finished is out before the engine's end: abort the sequence
@@ -91,7 +92,6 @@ class TextStream:
         self._chat = chat
         self._echo = echo
         self._logprobs: list[ChosenLogprob] = []  # of tokens whose text is still to come
-        self._finished = False
         self._plain = False
         self._see_whether_plain()
 
@@ -100,7 +100,7 @@ class TextStream:
 
         After that (the row's `finish`, or a stop string) every push returns nothing.
         """
-        if self._finished or self.over_budget:
+        if self.finished or self.over_budget:
             return []
         tokens = row.tokens
         if self._plain and row.finish is None and tokens:
@@ -113,7 +113,7 @@ class TextStream:
         events: list[Event] = []
         if self._echo is not None:
             self._begin(self._echo, row, events)
-            if self._finished:
+            if self.finished:
                 return events
         count = len(row.tokens)
         with_text = count - 1 if row.finish == "stop" and count else count
@@ -121,7 +121,7 @@ class TextStream:
             self.output_tokens += 1
             self._note_logprobs(row, place)
             self._take(self._detokenizer.push((token,)), events)
-            if self._finished or self.over_budget:
+            if self.finished or self.over_budget:
                 return events
         if with_text < count:
             self.output_tokens += 1
@@ -168,7 +168,7 @@ class TextStream:
     def _sort(self, parsed: list[Event], events: list[Event]) -> None:
         """What came out of the reasoning parser."""
         for event in parsed:
-            if self._finished:
+            if self.finished:
                 return
             if isinstance(event, ReasoningDelta):
                 self._logprobs.clear()
@@ -185,7 +185,7 @@ class TextStream:
     def _use(self, parsed: list[Event], events: list[Event]) -> None:
         """What came out of the tool parser."""
         for event in parsed:
-            if self._finished:
+            if self.finished:
                 return
             if isinstance(event, TextDelta):
                 self._show(event.text, events)
@@ -231,9 +231,9 @@ class TextStream:
                 self._answer(text, events)
         if self._reasoning is not None:
             self._sort(self._reasoning.finish(), events)
-        if self._tools is not None and not self._finished:
+        if self._tools is not None and not self.finished:
             self._use(self._tools.finish(), events)
-        if not self._finished:
+        if not self.finished:
             self._release(events)
             self._end(reason, None, events)
 
@@ -242,8 +242,8 @@ class TextStream:
             self._emit("", events)
         if reason == "stop" and self._tools is not None and self._tools.completed:
             reason = "tool_calls"
-        events.append(Finished(self._index, reason, stop))
-        self._finished = True
+        self.finished = Finished(self._index, reason, stop)
+        events.append(self.finished)
 
     def _see_whether_plain(self) -> None:
         looked_at = (self._reasoning, self._tools, self._stops, self._top_logprobs, self._echo)
