@@ -127,6 +127,7 @@ class Model:
         self.seen = engine.state  # at the last look
         self.idle_timer: asyncio.TimerHandle | None = None
         self._waiters: set[asyncio.Future[None]] = set()
+        self._owners: dict[str | None, int] = {}  # of requests that wait or run
 
     def tune(self) -> None:
         """Tells the engine what can change while it runs."""
@@ -193,11 +194,25 @@ class Model:
         spec, folder = self.declared.spec, self.info.folder
         return Lease(self.name, spec, folder, self.engine.ready, self.engine, adapter, turn)
 
-    def check_queue(self) -> None:
-        """Raises Overloaded when one more request may neither run nor wait."""
+    def enter(self, owner: str | None) -> None:
+        """A request of this owner begins to wait; it is here until it is done."""
+        self._owners[owner] = self._owners.get(owner, 0) + 1
+
+    def leave(self, owner: str | None) -> None:
+        """It has given up, or is done."""
+        self._owners[owner] -= 1
+        if not self._owners[owner]:
+            del self._owners[owner]
+
+    def check_queue(self, owner: str | None = None) -> None:
+        """Raises Overloaded when one more request may neither run nor wait. Who has none here gets
+        in beside those who have filled the queue, as long as the queue then is not twice as
+        long."""
         declared = self.declared
         busy = self.pending + max(self.leases, self.engine.sequences)
-        if busy >= declared.max_concurrent + declared.max_waiting:
+        room = declared.max_concurrent + declared.max_waiting
+        is_new = owner is not None and self._owners and owner not in self._owners
+        if busy >= room + (declared.max_waiting if is_new else 0):
             raise Overloaded(
                 f"{self.name} is busy: {self.leases} requests run, {self.pending} wait for it, and "
                 f"no more may wait (max_concurrent {declared.max_concurrent}, max_waiting "

@@ -160,7 +160,8 @@ class Supervisor:
 
             the model is        a request
             not declared        ModelNotFound
-            queue full          Overloaded, Retry-After from how long leases are held
+            queue full          Overloaded, Retry-After from how long leases are held; but an owner
+                                of whom nothing is in it waits there, too
             ready               goes on at once
             starting            waits; fails with the others if the start fails
             stopped             starts it (evicting if need be) and waits
@@ -174,7 +175,8 @@ class Supervisor:
         """
         model = self._find(name)
         adapter = model.declared.spec.adapter_asked(model.name, name)
-        model.check_queue()
+        model.check_queue(turn.owner)
+        model.enter(turn.owner)
         model.pending += 1
         model.watch_idleness(self._engines.on_idle)
         self._notify()
@@ -188,6 +190,9 @@ class Supervisor:
                 raise self._not_found(name)
             model.leases += 1
             model.drained.clear()
+        except BaseException:
+            model.leave(turn.owner)
+            raise
         finally:
             model.pending -= 1
             model.watch_idleness(self._engines.on_idle)
@@ -196,6 +201,7 @@ class Supervisor:
         try:
             yield lease
         finally:
+            model.leave(turn.owner)
             lease.release()
             model.keep_alive_s = keep_alive_s
             model.leases -= 1

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from jinja2 import nodes
+from jinja2 import nodes, pass_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from . import sizes
@@ -245,20 +246,31 @@ def with_small_numbers(act: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _guarded(act: Callable[..., Any], guard: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that asks first. `guard` may give back other arguments."""
+    """A filter that asks first. `guard` may give back other arguments. It wants the context, so
+    that Jinja does not compute it while it compiles a template, however much that would be."""
     passes = getattr(act, "jinja_pass_arg", None)
-    first = 0 if passes is None else 1
 
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        checked = guard(*args[first:], **kwargs)
-        found = act(*args[:first], *(args[first:] if checked is None else checked), **kwargs)
+    @pass_context
+    def guarded(context: Context, *args: Any, **kwargs: Any) -> Any:
+        checked = guard(*args, **kwargs)
+        found = act(*_passed(context, passes), *(args if checked is None else checked), **kwargs)
         if isinstance(found, _SIZED):
             _fits(len(found))
         return found
 
-    if passes is not None:
-        guarded.jinja_pass_arg = passes  # pyright: ignore[reportFunctionMemberAccess]
     return guarded
+
+
+def _passed(context: Context, what: Any) -> tuple[Any, ...]:
+    """What a filter of Jinja's is given before its arguments."""
+    match what and what.name:
+        case None:
+            return ()
+        case "environment":
+            return (context.environment,)
+        case "eval_context":
+            return (context.eval_ctx,)
+    return (context,)
 
 
 def _looks_at_the_clock(*_: Any, **__: Any) -> None:

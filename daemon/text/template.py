@@ -45,8 +45,7 @@ class ChatTemplate:
         if len(source) > MAX_SOURCE:
             raise ValueError(f"it cannot be compiled: it has more than {MAX_SOURCE:,} characters")
         try:
-            # Jinja computes what is constant at once.
-            self._template = within_bounds(lambda: _environment.from_string(source))
+            self._template = _environment.from_string(source)
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno}: {error.message}") from error
         except (RecursionError, SyntaxError, OverflowError, TemplateError) as error:

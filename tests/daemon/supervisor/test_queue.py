@@ -94,6 +94,31 @@ async def test_a_client_with_one_request_need_not_wait_for_another_s_hundred(hou
     assert len(ended) == 61
 
 
+async def test_a_queue_that_one_has_filled_is_open_to_others(house: House):
+    await house.declare("a", max_concurrent=1, max_waiting=2)
+
+    async def one(owner: str, prompt: list[int]) -> list[int]:
+        async with house.supervisor.lease("a", turn=Turn(owner)) as lease:
+            return await tokens_of(start(lease, prompt, 3))
+
+    greedy = [asyncio.create_task(one("greedy", [HANG, 1, n])) for n in range(3)]
+    await house.until(lambda: house.status("a").requests_running == 1)
+    with pytest.raises(Overloaded, match="max_waiting 2"):
+        await one("greedy", [1])
+    modest = asyncio.create_task(one("modest", [HANG, 2]))
+    await house.until(lambda: house.status("a").requests_waiting == 3)
+    with pytest.raises(Overloaded):
+        await one("modest", [1])
+    more = asyncio.create_task(one("more", [HANG, 2]))
+    await house.until(lambda: house.status("a").requests_waiting == 4)
+    with pytest.raises(Overloaded):  # of those, too, there may be so many
+        await one("another", [1])
+    for task in (*greedy, modest, more):
+        task.cancel()
+    await asyncio.wait([*greedy, modest, more])
+    assert await one("greedy", [1]) == expected([1], 3)
+
+
 async def test_who_waits_for_too_long_is_told_to_come_back(house: House):
     await house.declare("a", max_concurrent=1)
     await house.supervisor.load("a")  # which may take longer on a busy machine
