@@ -79,6 +79,15 @@ class Code(CodeGenerator):
             self.visit(op.expr, frame)
         self.write(")")
 
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
+        """One within others is hashed with all of them, which no list is."""
+        if node.ctx != "load":
+            super().visit_Tuple(node, frame)
+            return
+        self.write("environment.finalize(")
+        super().visit_Tuple(node, frame)
+        self.write(")")
+
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """An environment whose templates raise SecurityError beyond the bounds; see `within_bounds`."""
@@ -306,6 +315,13 @@ def _joins_text(between: str, value: Any = ()) -> tuple[Any]:
     return (items,)
 
 
+def _orders(value: Any = (), *rest: Any, **_: Any) -> tuple[Any, ...]:
+    """Items are compared with each other."""
+    items = sizes.listed(value, Sandbox.tick)
+    sizes.weight(items)
+    return (items, *rest)
+
+
 def _sums(value: Any, *rest: Any, **named: Any) -> tuple[Any, ...]:
     items = sizes.listed(value, Sandbox.tick)
     start = named.get("start", rest[1] if len(rest) > 1 else 0)
@@ -328,6 +344,7 @@ _GUARDS: dict[str, Callable[..., Any]] = {
     "format": _formats,
     "sum": _sums,
     "int": _reads_a_number,
+    **dict.fromkeys(("sort", "max", "min", "unique", "groupby"), _orders),
     **dict.fromkeys(
         ("wordwrap", "urlize", "striptags", "title", "pprint", "xmlattr", "wordcount"), _takes_long
     ),
@@ -335,7 +352,7 @@ _GUARDS: dict[str, Callable[..., Any]] = {
 # Filters that make no text of the lists that they get.
 _OF_LISTS = frozenset(
     {
-        *("attr", "batch", "count", "d", "default", "dictsort", "first", "groupby", "items"),
+        *("attr", "batch", "count", "d", "default", "first", "groupby", "items"),
         *("join", "last", "length", "list", "map", "max", "min", "random", "reject"),
         *("rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique"),
     }

@@ -102,6 +102,9 @@ def test_no_loop_goes_on_for_ever(source: str, hurried: None) -> None:
             "{{ ns.a in [ns.b] }}",
             "{{ {'a': ns.a}.values() }}",
             "{{ raise_exception(ns.a) }}",
+            "{{ [ns.a, ns.b]|sort }}",
+            "{{ [ns.a, ns.b]|max }}",
+            "{{ {'a': ns.a, 'b': ns.b}|dictsort(by='value')|length }}",
         )
     ]
     + [
@@ -114,6 +117,7 @@ def test_no_loop_goes_on_for_ever(source: str, hurried: None) -> None:
             "{% set ns.s = ''.join([ns.s, ns.s]) %}",
             "{% set ns.s = ns.s|escape + ns.s %}",
             "{% set ns.s = ns.s|list|string %}",
+            "{% set ns.s = (ns.s, ns.s) %}",
         )
     ],
 )
