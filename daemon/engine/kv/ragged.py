@@ -225,7 +225,8 @@ class RaggedBatch:
             shrinks = tight and kept and capacity < group.row_capacity
             if places == list(range(len(kept))) and not shrinks:
                 continue
-            if capacity == group.row_capacity and self.bytes_of(number) > MOST_COPIED:
+            much = sum(layer.bytes_of(number) for layer in self._attention) > MOST_COPIED
+            if much and capacity == group.row_capacity:
                 self._fill(number, places)
                 continue
             group.row_capacity = capacity
@@ -240,10 +241,6 @@ class RaggedBatch:
         mx.eval(copies)
         for layer, rows in zip(self._attention, copies, strict=True):
             layer.set_rows(number, [place for place, _ in moves], rows)
-
-    def bytes_of(self, number: int) -> int:
-        """Of a group's buffers."""
-        return sum(layer.bytes_of(number) for layer in self._attention)
 
     def extract(self, row: int, empty: LayerCaches, *, states: bool = False) -> LayerCaches:
         """A copy of the row's caches, filled into empty ones of mlx-lm's; `states`: of those alone

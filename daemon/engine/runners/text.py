@@ -21,12 +21,11 @@ class TextRunner:
     """Owns the model and the caches of the running rows.
 
     A single row keeps mlx-lm's plain caches: at batch 1 nothing of the batch machinery costs
-    anything; a long one that is the last of a batch stays where it is. More rows form a ragged
-    batch, or, where the architecture cannot batch (`batches` False), run one after the other.
-    `together` says whether groups of different lengths may share one forward, `pack_limit` up to
-    how many tokens prompts may share a prefill, `mixes` whether a chunk of a prompt may take part
-    in a decode step, and `starts` whether a prompt's first token may (otherwise prompts of one
-    token, which have no prefill, are computed alone first).
+    anything. More rows form a ragged batch, or, where the architecture cannot batch (`batches`
+    False), run one after the other. `together` says whether groups of different lengths may share
+    one forward, `pack_limit` up to how many tokens prompts may share a prefill, `mixes` whether a
+    chunk of a prompt may take part in a decode step, and `starts` whether a prompt's first token
+    may (otherwise prompts of one token, which have no prefill, are computed alone first).
 
     With a `selection` each row has an adapter, by its number; 0 is the model as it is.
     """
@@ -134,19 +133,14 @@ class TextRunner:
             self._lengths = [self._lengths[row] for row in stay]
             return stay
         order = self._batch.leave(rows, tight=tight)
-        if self._batch.rows == 1 and self._stays(self._batch):
-            return order
+        if self._batch.rows == 1 and self._batch.groups[0].base is not None:
+            return order  # over a base it costs less where it is
         if self._batch.rows == 1:
             self._lengths = [self._batch.groups[0].lengths[0]]
             self._plain = [self._batch.extract(0, self.new_cache())]
         if self._batch.rows <= 1:
             self._batch = None
         return order
-
-    def _stays(self, batch: RaggedBatch) -> bool:
-        """Whether the last row of a batch costs less where it is: over a base, or where there is
-        much to copy."""
-        return batch.groups[0].base is not None or batch.bytes_of(0) > ragged.MOST_COPIED
 
     @property
     def shares(self) -> bool:
