@@ -191,7 +191,8 @@ class EngineCore:
         self._read_at_s = now_s
 
     def _leave(self) -> None:
-        """Rows that ended, or whose place in memory an older one needs, leave the batch."""
+        """Rows that ended, or whose place in memory an older one needs, leave the batch; where
+        somebody waits for memory, it gives back what it has for more rows than there are."""
         victims = self.scheduler.overflow()
         for victim in victims:
             if self.reuse is not None:
@@ -212,13 +213,14 @@ class EngineCore:
             self._refuse(outgrown, why)
         running = self.scheduler.running
         gone = [r for r in running if r.status is not Status.RUNNING or r.all_sampled]
-        if not gone:
+        tight = bool(victims) or self.scheduler.cramped
+        if not gone and not (tight and self._runner.spare):
             return
         leaving = set(map(id, gone))
         rows = [i for i, row in enumerate(running) if id(row) in leaving]
         if self.reuse is not None:
             self.reuse.leave(rows)
-        self._reorder(self._runner.leave(rows, tight=bool(victims)))
+        self._reorder(self._runner.leave(rows, tight=tight))
 
     def _reorder(self, order: list[int]) -> None:
         """Rows became `order`, indices into those before; rows not named have left."""

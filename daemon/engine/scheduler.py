@@ -72,6 +72,7 @@ class Scheduler:
         self.sharing = sharing  # None: there is no prefix cache
         self.preemptions = 0
         self.short = False  # of memory, since somebody last asked
+        self.cramped = False  # for lack of it alone the first who waits was not admitted
         self._arrivals = 0
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
@@ -161,10 +162,9 @@ class Scheduler:
             min(s.kv_tokens + HEADROOM, len(s.prompt) + s.sampling.max_tokens)
             for s in (*members, sequence)
         )
-        if wanted > self.max_kv_tokens:
-            self.short = True
-            return False
-        return True
+        self.cramped = wanted > self.max_kv_tokens
+        self.short = self.short or self.cramped
+        return not self.cramped
 
     @property
     def step_prefill(self) -> int:
@@ -185,6 +185,7 @@ class Scheduler:
 
     def admit(self) -> None:
         """Those that wait become prefilling, as many as may run."""
+        self.cramped = False
         while self.waiting and self._admits(self.waiting[0]):
             sequence = self.waiting.popleft()
             sequence.status = Status.PREFILL

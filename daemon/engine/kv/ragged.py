@@ -24,9 +24,7 @@ from .pack import Members, Place, together
 from .state_layer import StateLayer
 
 LEAST_ADOPTED = 512  # tokens; copying fewer costs less than columns for somewhat longer rows gain
-# What stays is copied when a row leaves, up to so many bytes: on a device that is soon done, and
-# the next step need not wait for the last one.
-MOST_COPIED = 64 << 20
+MOST_COPIED = 64 << 20  # bytes that stay when a row leaves; they are soon copied, without a wait
 
 LayerCaches = list[Any]  # one cache object of mlx-lm a layer, of one row
 
@@ -98,6 +96,11 @@ class RaggedBatch:
     @property
     def rows(self) -> int:
         return sum(group.rows for group in self.groups)
+
+    @property
+    def spare(self) -> bool:
+        """Whether there are free places that `leave` could give back."""
+        return any(g.capacity_for(g.rows, tight=True) < g.row_capacity for g in self.groups)
 
     # ---- joining and leaving
 
@@ -191,11 +194,10 @@ class RaggedBatch:
                 layer.relay(number, 0, kept, before)
 
     def leave(self, rows: list[int], *, tight: bool = False) -> list[int]:
-        """Removes rows; returns the order of those that stay. `tight`: their places are not wanted
-        for others, who would come back soon, but their memory is."""
+        """Removes rows; returns the order of those that stay. `tight`: free places are not wanted
+        for others, but their memory is."""
         ids = self._ids()
-        sizes = list(map(len, ids))
-        before = self.rows
+        sizes, before = list(map(len, ids)), self.rows
         for row in sorted(rows, reverse=True):
             number, place = self._place(row)
             group = self.groups[number]
@@ -221,7 +223,7 @@ class RaggedBatch:
             places = [row - first for row in kept]
             first += size
             group = self.groups[number]
-            capacity = group.capacity_for(len(kept), tight=tight and len(kept) < size)
+            capacity = group.capacity_for(len(kept), tight=tight)
             shrinks = tight and kept and capacity < group.row_capacity
             if places == list(range(len(kept))) and not shrinks:
                 continue

@@ -120,7 +120,7 @@ class TextRunner:
 
     def leave(self, rows: list[int], *, tight: bool = False) -> list[int]:
         """Rows leave, their caches are freed; returns the order of those that stay. `tight`: so are
-        their places."""
+        all places that nobody has."""
         order = self._leave(rows, tight)
         self._adapters = [self._adapters[row] for row in order]
         return order
@@ -141,6 +141,11 @@ class TextRunner:
         if self._batch.rows <= 1:
             self._batch = None
         return order
+
+    @property
+    def spare(self) -> bool:
+        """Whether `leave` could give memory back although nobody leaves: places of some who did."""
+        return self._batch is not None and self._batch.spare
 
     @property
     def shares(self) -> bool:

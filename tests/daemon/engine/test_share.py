@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engines import alone, assert_same, core_at, greedy, run, tokens_of
+from engines import alone, assert_same, core_at, greedy, run, tokens_of, warmed_at
 from fastmlx.daemon.engine.kv.groups import columns_for
 from fastmlx.daemon.engine.share import ACTIVATION_MIN_BYTES, MemoryShare
-from fastmlx.daemon.protocol.wire import Generate
+from fastmlx.daemon.protocol.wire import Generate, TokenRow
 
 MIB = 1 << 20
 
@@ -38,6 +38,32 @@ def test_the_hot_tier_gets_what_running_sequences_leave(tiny_model: Callable[...
     share.limit(0)
     assert core.scheduler.max_kv_tokens == 1
     assert core.reuse.cache.hot_bytes == 1  # and the tier is still wanted
+
+
+def test_free_places_of_a_group_do_not_keep_others_waiting(tiny_model: Callable[..., Path]):
+    """Buffers have places for a power of two: five rows fit, and so does one more than four that
+    were five."""
+    folder = tiny_model("qwen3")
+    core = core_at(folder, max_kv_tokens=1 << 20)
+    bytes_per_token = warmed_at(folder).kv_bytes_per_token
+    share = MemoryShare(
+        core, weights_bytes=0, kv_bytes_per_token=bytes_per_token, hot_bytes=0, set_limit=unbounded
+    )
+    share.limit(ACTIVATION_MIN_BYTES + int(1.1 * bytes_per_token * columns_for([112] * 5)))
+    prompts = [[10 + number] * 20 for number in range(6)]
+    ended: list[int] = []
+
+    def watch(step: int, rows: dict[int, list[TokenRow]]) -> None:
+        share.keep()
+        ended.extend(n for n in rows if rows[n][-1].finish is not None and n not in ended)
+        if ended and len(ended) + core.num_running + core.num_waiting < 6:
+            core.add(Generate(5, prompts[5], greedy(5)))
+
+    requests = [Generate(n, prompts[n], greedy(60 if n else 8)) for n in range(5)]
+    rows = run(core, requests, on_step=watch)
+    assert ended[:2] == [0, 5], "it waited for more to leave"
+    for number in (4, 5):
+        assert_same(tokens_of(rows[number]), *alone(folder, prompts[number], len(rows[number])))
 
 
 def test_freed_memory_is_given_back_when_the_room_gets_scarce_or_nothing_runs(
