@@ -14,6 +14,7 @@ from .inside import check_config, check_files
 from .weights import read_weights
 
 MAX_CONFIG_BYTES = 16 << 20
+MAX_DEPTH = 64  # of brackets
 
 CONTEXT_KEYS = (
     "max_position_embeddings",
@@ -111,9 +112,25 @@ def read_config(folder: Path) -> dict[str, Any]:
         json.dumps(config, ensure_ascii=False).encode()  # half a character could not be shown
     except (ValueError, RecursionError) as error:
         raise ModelFailed(f"{path} is not valid JSON: {error}.") from error
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _is_deeper(config, MAX_DEPTH):
+        raise ModelFailed(f"{path} is nested more than {MAX_DEPTH} levels deep.")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ModelFailed(f"{path} names no model_type.")
     return config
+
+
+def _is_deeper(config: Any, depth: int) -> bool:
+    """Whether there are more levels: who reads it may recurse."""
+    level = [config]
+    while level and depth > 0:
+        depth -= 1
+        level = [
+            inside
+            for each in level
+            for inside in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inside, (dict, list))
+        ]
+    return bool(level)
 
 
 def _context(text: Mapping[str, Any]) -> int | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..protocol.errors import BadRequest, ContextTooLong
 from ..protocol.requests import EmbeddingRequest
+from ..text.tokenizer import LONGEST
 from .books import Books
 from .lookup import find_model
 from .task import Task
@@ -77,8 +78,10 @@ class Embedder(Task):
 def _tokens(request: EmbeddingRequest, side: ModelSide) -> list[list[int]]:
     """With the special tokens that the model's tokenizer adds: its vector may be theirs."""
     encode = side.text.tokenizer.encode
+    # What is cut away need not be read.
+    most = side.context * LONGEST if request.truncate and side.context else None
     inputs = [
-        encode(given, add_special_tokens=True) if isinstance(given, str) else given
+        encode(given[:most], add_special_tokens=True) if isinstance(given, str) else given
         for given in request.inputs
     ]
     for number, tokens in enumerate(inputs):

@@ -163,6 +163,10 @@ def test_no_folder_no_config_no_weights(tmp_path: Path, folder: Path):
         ("{}", "no model_type"),
         ('{"model_type": 3}', "no model_type"),
         ("[" * 100_000, "not valid JSON"),
+        (
+            '{"model_type": "x", "text_config":' * 900 + "1" + "}" * 900,
+            "nested more than 64 levels",
+        ),
         ("\udcff\udcfe", "not valid JSON"),
         ('{"model_type": "\\ud83d"}', "not valid JSON: .* surrogates"),
     ],
