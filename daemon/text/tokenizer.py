@@ -28,8 +28,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 CONVERT_TIMEOUT_S = 300
 MAX_ID = 1 << 31  # of a token
-MAX_TOKENS = 2_000_000  # of a text; the library needs a hundred bytes for each of them
-LOOK = 2_000_000  # characters; of longer texts the beginning is looked at first
+MAX_TOKENS = 1_200_000  # of a text; the library needs some 300 bytes for each of them
+LOOK = 1_000_000  # characters; of longer texts the beginning is looked at first
 LONGEST = 256  # characters of a token, where a text is cut after so many
 OLDER_FILES = ("vocab.*", "*.model", "*.tiktoken", "tiktoken*", "tekken.json")
 
@@ -153,7 +153,8 @@ class Tokenizer:
                     num_tokens=count,
                     context=MAX_TOKENS,
                 )
-            length *= 4
+            # As much more as should be too much, and little beyond.
+            length = int(length * min(64.0, 1.25 * MAX_TOKENS / max(1, count)))
         tokens = self._ids(text, special=add_special_tokens)
         if add_special_tokens and self.bos_token_id is not None:
             if tokens[:2] == [self.bos_token_id] * 2:  # the text has brought its own
