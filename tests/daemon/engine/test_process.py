@@ -138,8 +138,8 @@ def damaged(folder: Path, copy: Path, how: str) -> Path:
         case "no heads":
             config["num_attention_heads"] = config["num_key_value_heads"] = 0
             config["head_dim"] = None
-        case "no groups":
-            config["quantization"] = {"group_size": 0, "bits": 10**9}
+        case "half a head":
+            config["head_dim"] = [3]
         case "broken json":
             (copy / "config.json").write_text("{")
         case "own code":
@@ -159,7 +159,7 @@ def damaged(folder: Path, copy: Path, how: str) -> Path:
         "wrong shape",
         "missing key",
         "no heads",
-        "no groups",
+        "half a head",
         "broken json",
         "own code",
     ],
