@@ -76,6 +76,9 @@ def respond(
         "etags": etags,
     }
     page = _environment.get_template(template)
+    # Every page has this block, and a whole page put into it would be there twice.
+    if block is None and status < 400 and values["may_see"]:
+        block = wanted_block(request, ("banner",))
     if block is None:
         return HTTPResponse(page.render(values), status, content_type="text/html; charset=utf-8")
     holder = page if block in page.blocks else _environment.get_template("base.html")

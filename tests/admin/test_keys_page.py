@@ -117,6 +117,17 @@ def test_a_password_from_the_terminal_is_in_force_at_once(
     closed.wait_until(lambda: httpx.get(f"{closed.url}/admin/keys").status_code == 303)
 
 
+def test_the_page_of_a_key_is_not_put_into_itself(closed: LiveDaemon) -> None:
+    cookies = {COOKIE: sign_in(closed).cookies[COOKIE]}
+    with httpx.Client(base_url=closed.url, cookies=cookies) as http:
+        http.post("/admin/keys", data={"name": "laptop", "scopes": "inference"})
+        assert http.get("/admin/keys/laptop").text.count(">Save<") == 1
+        asked = {"hx-request": "true", "hx-target": "banner"}
+        polled = http.get("/admin/keys/laptop", headers=asked)
+        assert polled.text.startswith('<div id="banner"')
+        http.post("/admin/keys/laptop/delete")
+
+
 def test_wrong_passwords_are_counted_and_elsewhere_leads_home(closed: LiveDaemon) -> None:
     """The last test of this daemon: nobody here can sign in for a while."""
     for wanted in ("https://evil.example/", "//evil.example", "/admin/\\evil", "/admin/login"):
