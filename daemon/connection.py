@@ -3,7 +3,7 @@
     too many connections   one that rests makes room, else 503 and the end
     header, body           must arrive in `server.receive_timeout` (limits.py), else 408 and the end
     nothing at all         for KEEP_ALIVE_TIMEOUT, then the end
-    bytes ahead            beyond AHEAD_BYTES while a request is answered: the end
+    bytes ahead            AHEAD_BYTES while a request is answered: the end
     a WebSocket's frames   that are many and small (limits.py): the end
     answers unread         sse.py: the stream waits; 64 KiB and what the kernel keeps
 
@@ -115,8 +115,9 @@ class Connection(WebSocketProtocol):
             return
         self._received += len(data)
         super().data_received(data)
-        if len(self.recv_buffer) > AHEAD_BYTES and self._is_ahead():
-            log.info("a client sent more than %d bytes ahead; it is cut off", AHEAD_BYTES)
+        # With so much Sanic stops reading, and nobody would see that the client leaves.
+        if len(self.recv_buffer) >= AHEAD_BYTES and self._is_ahead():
+            log.info("a client sent %d bytes ahead; it is cut off", AHEAD_BYTES)
             self._cut_off()
 
     def _cut_off(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AHEAD_BYTES = 64 * 1024  # that a client may send beyond the request that is being answered
+AHEAD_BYTES = 64 * 1024  # fewer may be sent beyond the request that is being answered
 SLOWEST = 16 * 1024  # bytes of a body per second that are always fast enough
 BODIES = 16  # of the largest size, that may be held at once, all requests together
 LARGE_BYTES = 1024 * 1024  # of a body; smaller ones are not counted

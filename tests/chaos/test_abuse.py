@@ -452,11 +452,17 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(daemon: LiveDaemon) 
     assert statuses == [b"200"] * 4 + [b"404"]
 
 
-def test_garbage_behind_a_request_ends_it(daemon: LiveDaemon) -> None:
+@pytest.mark.parametrize("pieces", [8, 64], ids=["as much as is read", "more"])
+def test_garbage_behind_a_request_ends_it(daemon: LiveDaemon, pieces: int) -> None:
     with connect(daemon) as connection:
         connection.sendall(request(4000))
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            for _ in range(64):
+            for _ in range(pieces):
                 connection.sendall(b"\x00garbage" * 1024)
         daemon.wait_until(lambda: at_work(daemon) == 0, 30, "the request has ended")
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(1 << 16):
+                received += piece
+        assert b"[DONE]" not in received, "it was answered to its end"
