@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..protocol.errors import BadRequest
+from ..protocol.nesting import is_deeper
 
 T = TypeVar("T")
 
@@ -43,8 +44,7 @@ def read_json(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"The body must be a JSON object. {_AT.sub('', str(error))}.") from None
     except msgspec.DecodeError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from None
-    # Most bodies have too few brackets to nest so deeply, and need no look.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(fields, MAX_DEPTH):
+    if is_deeper(body, fields, MAX_DEPTH):
         raise _too_deep()
     return fields
 
@@ -53,20 +53,6 @@ def _has_many(text: bytes) -> bool:
     if len(text) < MAX_LISTS:
         return False
     return text.count(b"{") + text.count(b"[") > MAX_LISTS or text.count(b",") > MAX_VALUES
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    """Whether brackets in `value` nest more than `depth` levels."""
-    level = [value]
-    while level and depth > 0:
-        depth -= 1
-        level = [
-            inside
-            for each in level
-            for inside in (each.values() if type(each) is dict else each)
-            if type(inside) is dict or type(inside) is list
-        ]
-    return bool(level)
 
 
 def _too_deep() -> BadRequest:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.errors import ModelFailed
+from ..protocol.nesting import is_deeper
 from .footprint import MOST, KVShape, kv_shape, text_config
 from .inside import check_config, check_files
 from .weights import read_weights
@@ -112,25 +113,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         json.dumps(config, ensure_ascii=False).encode()  # half a character could not be shown
     except (ValueError, RecursionError) as error:
         raise ModelFailed(f"{path} is not valid JSON: {error}.") from error
-    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _is_deeper(config, MAX_DEPTH):
+    if is_deeper(text, config, MAX_DEPTH):
         raise ModelFailed(f"{path} is nested more than {MAX_DEPTH} levels deep.")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ModelFailed(f"{path} names no model_type.")
     return config
-
-
-def _is_deeper(config: Any, depth: int) -> bool:
-    """Whether there are more levels: who reads it may recurse."""
-    level = [config]
-    while level and depth > 0:
-        depth -= 1
-        level = [
-            inside
-            for each in level
-            for inside in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inside, (dict, list))
-        ]
-    return bool(level)
 
 
 def _context(text: Mapping[str, Any]) -> int | None:
